@@ -1,0 +1,66 @@
+# Commands of this repository; `make` lists them. Settings come from the environment, for instance
+# POSECLUSTER_PORT=8081 make run. Everything is set up on first use, inside this folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+BIN := .venv/bin
+VARIANT := $(or $(POSECLUSTER_MODEL_VARIANT),full)
+export PYTHON
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
+
+.PHONY: run
+run: set-up ## set up what is needed and serve on http://127.0.0.1:8080
+	@$(BIN)/posecluster-inference models fetch --variant $(VARIANT)
+	@exec $(BIN)/posecluster-inference serve
+
+.PHONY: test
+test: set-up-dev models ## run every test that this machine can, and say what was left out
+	@$(BIN)/python .ci/tiers.py
+
+.PHONY: test-unit
+test-unit: set-up-dev ## run the tests that need nothing but Python
+	@$(BIN)/python .ci/tiers.py unit
+
+.PHONY: test-component
+test-component: set-up-dev models ## run the tests against real server processes
+	@$(BIN)/python .ci/tiers.py component
+
+.PHONY: lint
+lint: set-up-dev ## check style, types and import contracts
+	@failed=0; for tool in "ruff check --output-format concise ." "ruff format --check ." mypy "lint-imports --no-cache --no-logo"; do \
+	  echo "== $$tool"; $(BIN)/$$tool || failed=1; \
+	done; exit $$failed
+
+.PHONY: bench
+bench: set-up-dev ## measure: bare landmarkers, our server, the plain way (a quiet machine)
+	@$(BIN)/posecluster-inference models fetch --variant full
+	@$(BIN)/python -m bench.run
+
+.PHONY: models
+models: set-up ## fetch and verify the model files: lite, full, heavy
+	@$(BIN)/posecluster-inference models fetch --variant full
+	@for variant in lite heavy; do \
+	  $(BIN)/posecluster-inference models fetch --variant $$variant \
+	    || echo "No $$variant model: what needs it will be left out and named"; \
+	done
+
+.PHONY: lock
+lock: set-up-dev ## pin every package again from pyproject.toml (UPGRADE=1: newest)
+	@.ci/lock
+
+.PHONY: clean
+clean: ## remove everything that was set up or built, model files too
+	@rm -rf .venv build models .mypy_cache .ruff_cache .pytest_cache .hypothesis ./*.egg-info operator/*.egg-info \
+	  inference/*.egg-info
+	@find operator inference tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: set-up set-up-dev
+set-up:
+	@.ci/setup inference
+set-up-dev:
+	@.ci/setup dev

@@ -1,0 +1,80 @@
+"""Who gets into the queue, and what those who do not are told."""
+
+import asyncio
+import math
+import random
+from dataclasses import dataclass, field
+
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.intake import Header
+from posecluster_inference.jobs import AnswerKey, Job
+from posecluster_inference.memory import MemoryWatch
+from posecluster_inference.metrics import Metrics
+from posecluster_inference.pool import Pool, killed_workers
+
+_LONGEST_RETRY_SECONDS = 60
+_RETRY_JITTER_SECONDS = 2
+_WORKER_START_SECONDS = 2.0  # a usual start, from docs/performance.md
+
+
+@dataclass(slots=True)
+class Admission:
+    """Turns a checked picture into a queued job, or into a Refusal that is counted as demand."""
+
+    pool: Pool
+    memory: MemoryWatch
+    metrics: Metrics
+    is_closed: bool = False
+    rng: random.Random = field(default_factory=random.Random)
+
+    def admit(self, picture: bytes, header: Header, key: AnswerKey, deadline: float) -> Job:
+        """Queue a picture; raises Refusal. `deadline` is the loop's time in seconds."""
+        now = asyncio.get_running_loop().time()
+        if self.pool.quarantine.holds(key[0], now):
+            raise killed_workers()
+        self.metrics.arrivals.inc()
+        refusal = self._refusal(now, deadline)
+        if refusal is not None:
+            raise self._counted(refusal)
+        job = Job(picture, header, key, now, deadline, self.pool.queue.discard)
+        self.pool.submit(job)
+        return job
+
+    def check_open(self) -> None:
+        """Refuse before the body is read once the drain delay is over; raises Refusal."""
+        if self.is_closed:
+            self.metrics.arrivals.inc()
+            raise self._counted(self._no_capacity(Reason.DRAINING, "This server is shutting down.", 0.0))
+
+    def _counted(self, refusal: Refusal) -> Refusal:
+        self.metrics.refused.labels(refusal.reason).inc()
+        self.metrics.late.inc()
+        return refusal
+
+    def _refusal(self, now: float, deadline: float) -> Refusal | None:
+        pool = self.pool
+        wait = pool.wait_seconds(now)
+        if self.is_closed:
+            return self._no_capacity(Reason.DRAINING, "This server is shutting down.", 0.0)
+        if pool.live == 0:
+            return self._no_capacity(Reason.STARTING, "No worker is ready yet.", _WORKER_START_SECONDS)
+        if self.memory.is_short:
+            return self._no_capacity(Reason.MEMORY, "The memory limit is nearly reached.", wait)
+        if wait > 0 and now + wait + pool.service_seconds > deadline:
+            return Refusal(
+                Reason.DEADLINE,
+                f"About {wait * 1000:.0f} ms of work are waiting ahead, more than the deadline allows.",
+            )
+        if wait > 0 and pool.queue.is_full:
+            return self._no_capacity(
+                Reason.QUEUE_FULL, f"All {pool.queue.limit} waiting places are taken.", wait
+            )
+        return None
+
+    def _no_capacity(self, reason: Reason, detail: str, wait_seconds: float) -> Refusal:
+        return Refusal(reason, detail, retry_after_seconds=self.retry_after(wait_seconds))
+
+    def retry_after(self, wait_seconds: float) -> int:
+        """Whole seconds to wait: the work ahead, rounded up, and jitter so that callers spread out."""
+        seconds = math.ceil(wait_seconds) + self.rng.randint(0, _RETRY_JITTER_SECONDS)
+        return min(_LONGEST_RETRY_SECONDS, max(1, seconds))

@@ -1,0 +1,33 @@
+"""The two applications: one for clients, one for probes and metrics."""
+
+from aiohttp import web
+
+from posecluster_inference import handlers
+from posecluster_inference.middleware import every_request
+from posecluster_inference.service import SERVICE, Service
+
+
+async def _leave_expectation(request: web.Request) -> None:
+    """`Expect: 100-continue` is met by whoever reads the body, after the head's checks."""
+
+
+def client_app(service: Service) -> web.Application:
+    """Return the application of the client port."""
+    app = web.Application(middlewares=[every_request])
+    app[SERVICE] = service
+    app.router.add_post("/v1/detect", handlers.detect, expect_handler=_leave_expectation)
+    app.router.add_get("/v1/model", handlers.model)
+    app.router.add_get("/healthz", handlers.healthz)
+    app.router.add_get("/openapi.json", handlers.api_description)
+    return app
+
+
+def admin_app(service: Service) -> web.Application:
+    """Return the application of the admin port, which no Service leads to."""
+    app = web.Application()
+    app[SERVICE] = service
+    app.router.add_get("/healthz", handlers.healthz)
+    app.router.add_get("/livez", handlers.livez)
+    app.router.add_get("/readyz", handlers.readyz)
+    app.router.add_get("/metrics", handlers.metrics)
+    return app

@@ -1,0 +1,66 @@
+"""Bearer tokens from a folder of files, which is how Kubernetes mounts a Secret."""
+
+import asyncio
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from posecluster_inference.errors import Reason, Refusal
+
+logger = logging.getLogger(__name__)
+
+_PERIOD_SECONDS = 1.0
+_LARGEST_FILE_BYTES = 4_096
+
+
+@dataclass(slots=True)
+class Tokens:
+    """The accepted tokens, read again every second: rotation needs no restart.
+
+    Only digests are kept and compared, so that the time of a look-up tells nothing of a token.
+    A folder that is empty or cannot be read accepts nobody.
+    """
+
+    folder: Path
+    _names: dict[bytes, str] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Read again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(_PERIOD_SECONDS)
+            await asyncio.to_thread(self.read)
+
+    def read(self) -> None:
+        """Read all files now; blocks."""
+        names: dict[bytes, str] = {}
+        try:
+            files = sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
+            for path in files:
+                if path.is_file():
+                    with path.open("rb") as file:
+                        token = file.read(_LARGEST_FILE_BYTES + 1).strip()
+                    if token and len(token) <= _LARGEST_FILE_BYTES:
+                        names[_digest(token)] = path.name
+        except OSError as error:
+            logger.error("Cannot read tokens", extra={"fields": {"error": error.strerror}})
+            names = {}
+        if names.keys() != self._names.keys():
+            logger.info("Read tokens", extra={"fields": {"count": len(names)}})
+        self._names = names
+
+    def caller(self, authorization: list[str]) -> str:
+        """Return the name of the token's file; `authorization` is every such field of the request.
+
+        Raises Refusal (unauthorized) unless there is just one field and its token is accepted.
+        """
+        if len(authorization) == 1:
+            scheme, _, token = authorization[0].partition(" ")
+            name = self._names.get(_digest(token.strip().encode("utf-8", "surrogateescape")))
+            if scheme.lower() == "bearer" and name is not None:
+                return f"token:{name}"
+        raise Refusal(Reason.UNAUTHORIZED, "Send a valid token as `Authorization: Bearer TOKEN`.")
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()

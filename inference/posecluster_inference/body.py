@@ -1,0 +1,67 @@
+"""Reading a request body within limits on size, time and the memory of all bodies together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.intake.multipart import picture_from_multipart
+
+
+@dataclass(slots=True)
+class BodyReader:
+    """Holds at most `budget_bytes` for all requests at once; one body has `max_bytes` and `seconds`."""
+
+    max_bytes: int
+    seconds: float
+    budget_bytes: int
+    held_bytes: int = 0
+
+    @asynccontextmanager
+    async def picture(self, request: web.Request) -> AsyncIterator[bytes]:
+        """Read the body and give the picture in it; raises Refusal."""
+        self._check_head(request)
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+            # only now: a body that is refused by its head is never asked for
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        chunks: list[bytes] = []
+        try:
+            await self._receive(request, chunks)
+            body = b"".join(chunks)
+            if request.content_type.startswith("multipart/"):
+                yield picture_from_multipart(body, request.headers[hdrs.CONTENT_TYPE])
+            else:
+                yield body
+        finally:
+            self.held_bytes -= sum(map(len, chunks))
+
+    def _check_head(self, request: web.Request) -> None:
+        encodings = request.headers.getall(hdrs.CONTENT_ENCODING, [])
+        if any(encoding.strip().lower() not in ("", "identity") for encoding in encodings):
+            raise Refusal(Reason.UNSUPPORTED_ENCODING, "Send the picture as it is, without Content-Encoding.")
+        if request.content_length is not None:
+            self._check_size(request.content_length)
+
+    async def _receive(self, request: web.Request, chunks: list[bytes]) -> None:
+        size = 0
+        try:
+            async with asyncio.timeout(self.seconds):
+                while chunk := await request.content.readany():
+                    size += len(chunk)
+                    self.held_bytes += len(chunk)
+                    chunks.append(chunk)
+                    self._check_size(size)
+        except TimeoutError:
+            raise Refusal(Reason.DEADLINE, "The body did not arrive in time.", status=408) from None
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise Refusal(Reason.MALFORMED, "The body is not framed as its head says.") from None
+
+    def _check_size(self, size: int) -> None:
+        if size > self.max_bytes:
+            raise Refusal(Reason.BODY_TOO_LARGE, f"A request body may have {self.max_bytes} bytes.")
+        if self.held_bytes > self.budget_bytes:
+            raise Refusal(Reason.MEMORY, "Too many bodies are being received at once.", retry_after_seconds=1)

@@ -1,0 +1,57 @@
+"""Answers by content: kept ones, and those being computed right now."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from posecluster_inference.jobs import AnswerKey, Job
+
+# a drawn picture can be megabytes: entries alone would not bound the memory
+_BYTES = 32 << 20
+_LARGEST_SHARE = 8  # one answer may take an eighth of it
+
+
+@dataclass(slots=True)
+class AnswerCache:
+    """Least recently used answers are dropped first; `entries` 0 keeps none."""
+
+    entries: int
+    _answers: OrderedDict[AnswerKey, bytes] = field(default_factory=OrderedDict)
+    _bytes: int = 0
+
+    def get(self, key: AnswerKey) -> bytes | None:
+        body = self._answers.get(key)
+        if body is not None:
+            self._answers.move_to_end(key)
+        return body
+
+    def put(self, key: AnswerKey, body: bytes) -> bool:
+        """Keep an answer; False when it is not worth its place."""
+        if not self.entries or len(body) > _BYTES // _LARGEST_SHARE:
+            return False
+        self._bytes += len(body) - len(self._answers.get(key, b""))
+        self._answers[key] = body
+        self._answers.move_to_end(key)
+        while len(self._answers) > self.entries or self._bytes > _BYTES:
+            _key, dropped = self._answers.popitem(last=False)
+            self._bytes -= len(dropped)
+        return True
+
+
+@dataclass(slots=True)
+class Flights:
+    """Jobs that a further caller with the same picture can wait for (single flight)."""
+
+    _jobs: dict[AnswerKey, Job] = field(default_factory=dict)
+
+    def get(self, key: AnswerKey) -> Job | None:
+        """Return the job to join, if there is one that can still be answered."""
+        job = self._jobs.get(key)
+        return None if job is None or job.done.done() else job
+
+    def add(self, job: Job) -> None:
+        self._jobs[job.key] = job
+        job.done.add_done_callback(lambda _done: self._land(job))
+
+    def _land(self, job: Job) -> None:
+        if self._jobs.get(job.key) is job:
+            del self._jobs[job.key]

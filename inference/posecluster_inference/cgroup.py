@@ -1,0 +1,126 @@
+"""CPU quota and memory limit of this container, from cgroup v1 or v2 files.
+
+A container sees its own group at the root of the mount; a process outside of one finds its group's
+path in /proc/self/cgroup, and the smallest limit on the way up holds.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+_UNLIMITED_BYTES = 1 << 60  # v1 writes "no limit" as a huge number of bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Bytes in use, without page cache that the kernel can drop, and the limit; None: no limit."""
+
+    used_bytes: int
+    limit_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """Reads below `root`, normally /sys/fs/cgroup; missing or unreadable files mean no limit."""
+
+    root: Path
+
+    def cpus(self) -> float | None:
+        """Return the CPU quota in CPUs, or None without one."""
+        quotas = [quota for folder in self._folders("cpu") if (quota := _cpu_quota(folder)) is not None]
+        return min(quotas, default=None)
+
+    def workers(self) -> int:
+        """Return how many workers can compute at once: the quota rounded up, at most the allowed CPUs."""
+        allowed = allowed_cpus()
+        quota = self.cpus()
+        return allowed if quota is None else max(1, min(allowed, ceil(quota)))
+
+    def memory(self) -> MemoryUse | None:
+        """Return the use and limit of the tightest group with a limit, else None."""
+        tightest: MemoryUse | None = None
+        for folder in self._folders("memory"):
+            use = _memory_use(folder)
+            if (
+                use
+                and use.limit_bytes
+                and (tightest is None or use.limit_bytes < (tightest.limit_bytes or 0))
+            ):
+                tightest = use
+        return tightest
+
+    def _folders(self, controller: str) -> Iterator[Path]:
+        for mount in (self.root, self.root / controller):
+            yield mount
+            for path in _own_paths(controller):
+                folder = mount / path
+                while folder != mount and mount in folder.parents:
+                    yield folder
+                    folder = folder.parent
+
+
+def allowed_cpus() -> int:
+    """Return how many CPUs this process may be scheduled on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _own_paths(controller: str) -> list[str]:
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    entries = [line.split(":", 2) for line in lines]
+    return [
+        path.strip("/")
+        for _number, controllers, path in entries
+        if (not controllers or controller in controllers.split(",")) and ".." not in path
+    ]
+
+
+def _numbers(path: Path) -> list[int | None] | None:
+    """Return a file's words as numbers, None for words like `max`; None when it cannot be read."""
+    try:
+        words = path.read_text().split()
+    except OSError:
+        return None
+    return [int(word) if word.lstrip("-").isdigit() else None for word in words]
+
+
+def _cpu_quota(folder: Path) -> float | None:
+    pair = _numbers(folder / "cpu.max")
+    if pair is None:
+        quota = _numbers(folder / "cpu.cfs_quota_us")
+        period = _numbers(folder / "cpu.cfs_period_us")
+        pair = (quota or [None]) + (period or [None])
+    match pair:
+        case [int(quota_us), int(period_us)] if quota_us > 0 and period_us > 0:
+            return quota_us / period_us
+    return None
+
+
+def _memory_use(folder: Path) -> MemoryUse | None:
+    for limit_file, usage_file, cache_key in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        limit = _numbers(folder / limit_file)
+        usage = _numbers(folder / usage_file)
+        if limit and usage and usage[0] is not None:
+            bounded = limit[0] if limit[0] is not None and limit[0] < _UNLIMITED_BYTES else None
+            return MemoryUse(max(0, usage[0] - _droppable(folder, cache_key)), bounded)
+    return None
+
+
+def _droppable(folder: Path, key: str) -> int:
+    try:
+        for line in (folder / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return int(value)
+    except OSError:
+        pass
+    return 0

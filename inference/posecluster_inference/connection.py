@@ -1,0 +1,177 @@
+"""A client's connection: aiohttp's protocol with the timers and the cap that it lacks."""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.problems import problem, raw_problem
+
+logger = logging.getLogger(__name__)
+
+_LINE_BYTES = 4_096
+_FIELD_BYTES = 4_096
+_FIELDS = 64
+# A refused body is read and dropped for this long: closing at once would reset the connection,
+# and the caller might never see why.
+_LINGER_SECONDS = 0.8
+_AGE_SPREAD = 0.2
+_TURNED_AWAY = 64  # connections over the cap that are told so; any more are just closed
+
+
+@dataclass(slots=True, kw_only=True)
+class ConnectionLimits:
+    """What all client connections share; times in seconds, an age of 0 is off."""
+
+    max_connections: int
+    header_seconds: float
+    idle_seconds: float
+    write_seconds: float
+    age_seconds: float
+    open: int = 0
+    turned_away: int = 0
+
+
+class ClientConnection(web.RequestHandler):
+    """One connection to the client port.
+
+    A new connection must send its first head, and each later head once its first byte is here,
+    within `header_seconds`; an answer that stays unread for `write_seconds` ends the connection.
+    """
+
+    __slots__ = ("_age_limit", "_head_timer", "_in_request", "_limits", "_turned_away", "_write_timer")
+
+    def __init__(
+        self, server: web.Server, limits: ConnectionLimits, *, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=limits.idle_seconds,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp's way to switch it off
+            max_line_size=_LINE_BYTES,
+            max_field_size=_FIELD_BYTES,
+            max_headers=_FIELDS,
+            lingering_time=_LINGER_SECONDS,
+            auto_decompress=False,
+        )
+        self._limits = limits
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._in_request = False
+        self._turned_away = False
+        self._age_limit = 0.0
+
+    # --- called by the middleware ---
+
+    def request_started(self) -> None:
+        """The whole head is here."""
+        self._in_request = True
+        _cancel(self._head_timer)
+        self._head_timer = None
+
+    def request_finished(self) -> None:
+        self._in_request = False
+
+    @property
+    def is_old(self) -> bool:
+        """True when the next answer should be this connection's last, so that new pods get a share."""
+        return bool(self._limits.age_seconds) and self._loop.time() > self._age_limit
+
+    # --- called by the event loop ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        limits = self._limits
+        if limits.open >= limits.max_connections:
+            self._turn_away(transport)
+            return
+        limits.open += 1
+        spread = random.uniform(1 - _AGE_SPREAD, 1 + _AGE_SPREAD)  # noqa: S311
+        self._age_limit = self._loop.time() + limits.age_seconds * spread
+        super().connection_made(transport)
+        self._await_head()
+
+    def _turn_away(self, transport: asyncio.Transport) -> None:
+        self._turned_away = True
+        self._limits.turned_away += 1
+        if self._limits.turned_away > _TURNED_AWAY:
+            transport.abort()
+            return
+        refusal = Refusal(Reason.QUEUE_FULL, "All connections are taken.", retry_after_seconds=1)
+        transport.write(raw_problem(refusal))
+        transport.write_eof()
+        self._write_timer = self._loop.call_later(_LINGER_SECONDS, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._turned_away:
+            return
+        if not self._in_request and self._head_timer is None:
+            self._await_head()
+        super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        _cancel(self._head_timer)
+        self._head_timer = None
+        _cancel(self._write_timer)
+        self._write_timer = None
+        if self._turned_away:
+            self._limits.turned_away -= 1
+            return
+        self._limits.open -= 1
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._write_timer is None:
+            self._write_timer = self._loop.call_later(self._limits.write_seconds, self._abort)
+
+    def resume_writing(self) -> None:
+        _cancel(self._write_timer)
+        self._write_timer = None
+        super().resume_writing()
+
+    def _await_head(self) -> None:
+        self._head_timer = self._loop.call_later(self._limits.header_seconds, self._abort)
+
+    def _abort(self) -> None:
+        self._head_timer = None
+        if self.transport is not None:
+            self.transport.abort()
+
+    # --- called by aiohttp for what its parser refuses ---
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer in our form and log one line: the parser's message quotes the caller's bytes."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        too_long = isinstance(exc, LineTooLong)
+        refusal = Refusal(
+            Reason.MALFORMED,
+            "A line or field of the request's head is too long."
+            if too_long
+            else "This is not a well-formed HTTP/1.1 request.",
+            status=431 if too_long else 400,
+        )
+        logger.info(
+            "Refused",
+            extra={"fields": {"status": refusal.status, "reason": refusal.reason, "caller": request.remote}},
+        )
+        response = problem(refusal)
+        response.force_close()
+        return response
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -1,0 +1,195 @@
+"""The routes of both ports."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+
+from posecluster_inference import intake, openapi
+from posecluster_inference.callers import caller_of
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.health import Status
+from posecluster_inference.jobs import JSON_ANSWER, Answer, Job
+from posecluster_inference.middleware import FACTS
+from posecluster_inference.negotiation import CONTENT_TYPES, answer_form, deadline_seconds, new_id
+from posecluster_inference.problems import problem
+from posecluster_inference.quota import Allowance
+from posecluster_inference.service import SERVICE, Service
+
+_CACHE_NAME = "posecluster"  # in Cache-Status, RFC 9211
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """An answer's bytes and how they came about."""
+
+    body: bytes
+    cache_status: str
+    answer: Answer | None = None
+
+
+async def detect(request: web.Request) -> web.StreamResponse:
+    """POST /v1/detect: a picture in, landmarks or a drawn picture out."""
+    service = request.app[SERVICE]
+    facts = request[FACTS]
+    facts.caller = caller_of(request, service)
+    allowance = _take_quota(service, facts.caller)
+    try:
+        service.admission.check_open()
+        seconds = deadline_seconds(request.headers.get("X-Request-Timeout-Ms"), service.settings.deadline_ms)
+        form = answer_form(request.headers.get(hdrs.ACCEPT, "*/*"))
+        async with service.bodies.picture(request) as picture:
+            deadline = asyncio.get_running_loop().time() + seconds
+            result = await _result(request, service, picture, form, deadline)
+    except Refusal as refusal:
+        if allowance is None:
+            raise
+        raise refusal.with_headers(_quota_headers(service, allowance)) from None
+    response = _response(result, form)
+    if allowance is not None:
+        response.headers.update(_quota_headers(service, allowance))
+    return response
+
+
+def _take_quota(service: Service, caller: str) -> Allowance | None:
+    if service.quota is None:
+        return None
+    allowance = service.quota.take(caller, asyncio.get_running_loop().time())
+    if not allowance.allowed:
+        raise Refusal(
+            Reason.QUOTA,
+            f"You may ask for {service.settings.rate_limit_per_minute} detections a minute.",
+            retry_after_seconds=service.admission.retry_after(allowance.retry_after_seconds),
+        ).with_headers(_quota_headers(service, allowance))
+    return allowance
+
+
+def _quota_headers(service: Service, allowance: Allowance) -> dict[str, str]:
+    assert service.quota is not None
+    return {
+        "RateLimit-Policy": service.quota.policy,
+        "RateLimit": f'"default";r={allowance.remaining};t={allowance.full_in_seconds}',
+    }
+
+
+async def _result(
+    request: web.Request, service: Service, picture: bytes, form: str, deadline: float
+) -> _Result:
+    """Answer from the cache, from a computation under way, or by a new one."""
+    facts = request[FACTS]
+    digest = hashlib.sha256(picture).digest()
+    facts.digest, facts.body_bytes = digest.hex()[:16], len(picture)
+    key = (digest, form)
+    wants_fresh = "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, "").lower()
+    if not wants_fresh:
+        kept = service.cache.get(key)
+        if kept is not None:
+            service.metrics.cache_requests.labels("hit").inc()
+            return _Result(kept, f"{_CACHE_NAME}; hit")
+        joined = service.flights.get(key)
+        if joined is not None:
+            service.metrics.cache_requests.labels("collapsed").inc()
+            answer = await joined.answer(deadline)
+            return _Result(answer.body, f"{_CACHE_NAME}; fwd=miss; collapsed", answer)
+    service.metrics.cache_requests.labels("bypass" if wants_fresh else "miss").inc()
+    header = intake.inspect(
+        picture, max_pixels=service.settings.max_pixels, max_side=service.settings.max_side_pixels
+    )
+    facts.format = header.format
+    job = service.admission.admit(picture, header, key, deadline)
+    if not wants_fresh:
+        service.flights.add(job)
+    answer = await _timed(service, job, deadline)
+    stored = "; stored" if service.cache.put(key, answer.body) else ""
+    forwarded = "request" if wants_fresh else "miss"
+    return _Result(answer.body, f"{_CACHE_NAME}; fwd={forwarded}{stored}", answer)
+
+
+async def _timed(service: Service, job: Job, deadline: float) -> Answer:
+    """Wait for a job of this request's own, and count it when it is late."""
+    try:
+        return await job.answer(deadline)
+    finally:
+        elapsed = asyncio.get_running_loop().time() - job.arrived
+        if elapsed * 1000 > service.settings.latency_objective_ms:
+            service.metrics.late.inc()
+
+
+def _response(result: _Result, form: str) -> web.Response:
+    headers = {
+        hdrs.CONTENT_TYPE: CONTENT_TYPES[form],
+        hdrs.CACHE_CONTROL: "no-store",
+        hdrs.VARY: hdrs.ACCEPT,
+        "Cache-Status": result.cache_status,
+    }
+    if result.answer is not None:
+        stages = {"queue": result.answer.queue_seconds, **result.answer.stages}
+        headers["Server-Timing"] = ", ".join(
+            f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()
+        )
+    body = result.body
+    if form == JSON_ANSWER:
+        cached = b"true" if result.answer is None else b"false"
+        body = b"".join((b'{"id":"', new_id().encode(), b'",', body, b',"cached":', cached, b"}"))
+    return web.Response(body=body, headers=headers)
+
+
+async def model(request: web.Request) -> web.StreamResponse:
+    """GET /v1/model: what answers, and the limits in force."""
+    service = request.app[SERVICE]
+    caller_of(request, service)
+    if not service.pool.model:
+        raise Refusal(
+            Reason.STARTING,
+            "No worker has loaded the model yet.",
+            retry_after_seconds=service.admission.retry_after(1),
+        )
+    settings = service.settings
+    limits = {
+        "max_people": settings.max_people,
+        "max_body_bytes": settings.max_body_bytes,
+        "max_pixels": settings.max_pixels,
+        "max_side_pixels": settings.max_side_pixels,
+        "deadline_ms": settings.deadline_ms,
+        "requests_per_minute": settings.rate_limit_per_minute,
+        "burst": settings.rate_limit_burst,
+        "queue_length": service.pool.queue.limit,
+    }
+    return web.json_response({**service.pool.model, **service.model, "limits": limits})
+
+
+async def api_description(request: web.Request) -> web.StreamResponse:
+    """GET /openapi.json: this very contract, with the limits in force."""
+    return web.json_response(openapi.document(request.app[SERVICE].settings))
+
+
+async def healthz(request: web.Request) -> web.StreamResponse:
+    """GET /healthz: 200 when ready, else 503, with the state either way."""
+    service = request.app[SERVICE]
+    body = service.health.describe(service.started)
+    ready = body["status"] == Status.READY
+    return web.json_response(body, status=200 if ready else 503, headers={hdrs.CACHE_CONTROL: "no-store"})
+
+
+async def readyz(request: web.Request) -> web.StreamResponse:
+    """GET /readyz: may requests be sent here?"""
+    status = request.app[SERVICE].health.status
+    if status is Status.READY:
+        return web.Response(text="ready\n")
+    reason = Reason.DRAINING if status is Status.DRAINING else Reason.STARTING
+    return problem(Refusal(reason, f"This server is {status}.", retry_after_seconds=1))
+
+
+async def livez(request: web.Request) -> web.StreamResponse:
+    """GET /livez: would a new container help? Never a matter of load."""
+    if request.app[SERVICE].health.is_alive:
+        return web.Response(text="alive\n")
+    return problem(Refusal(Reason.STARTING, "No worker can be started any more.", retry_after_seconds=60))
+
+
+async def metrics(request: web.Request) -> web.StreamResponse:
+    """GET /metrics, of the sample names in `name[]` only if there are any."""
+    names = request.query.getall("name[]", [])
+    text = request.app[SERVICE].metrics.text(names)
+    return web.Response(body=text, headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4; charset=utf-8"})

@@ -1,0 +1,68 @@
+"""What probes and people are told of this server's state."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from time import monotonic
+from typing import Any
+
+from posecluster_inference import __version__
+from posecluster_inference.memory import MemoryWatch
+from posecluster_inference.pool import Pool
+from posecluster_inference.process import State
+
+
+class Status(StrEnum):
+    READY = "ready"
+    STARTING = "starting"
+    DRAINING = "draining"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(slots=True)
+class Health:
+    """Derived from the pool at each question; only draining is told from outside."""
+
+    pool: Pool
+    memory: MemoryWatch
+    is_draining: bool = False
+
+    @property
+    def status(self) -> Status:
+        """Ready means: every worker has once run a real inference, and one lives now.
+
+        Never a matter of the queue: a full one is answered with 503, not by leaving the Service.
+        """
+        if self.is_draining:
+            return Status.DRAINING
+        if not self.pool.was_ready:
+            return Status.STARTING
+        return Status.READY if self.pool.live else Status.UNAVAILABLE
+
+    @property
+    def is_alive(self) -> bool:
+        """False when only a new container could help; that this is answered shows that the loop turns."""
+        return not self.pool.is_beyond_repair
+
+    def workers_by_state(self) -> dict[str, float]:
+        states = self.pool.states
+        return {str(state): float(states.count(state)) for state in State}
+
+    def describe(self, started: float) -> dict[str, Any]:
+        """Return the body of `/healthz`; `started` on the monotonic clock."""
+        workers = self.pool.workers
+        return {
+            "status": self.status,
+            "memory": self.memory.describe(sum(worker.memory_bytes for worker in workers)),
+            "queue": {"length": len(self.pool.queue), "limit": self.pool.queue.limit},
+            "workers": [
+                {
+                    "pid": worker.pid,
+                    "state": worker.state,
+                    "requests": worker.requests,
+                    "memory_bytes": worker.memory_bytes,
+                }
+                for worker in workers
+            ],
+            "uptime_seconds": round(monotonic() - started, 3),
+            "version": __version__,
+        }

@@ -1,0 +1,95 @@
+"""A picture on its way to a worker, and the bounded line it waits in."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.intake import Header
+
+JSON_ANSWER = "json"
+AnswerKey = tuple[bytes, str]  # content hash, form of the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker made of a picture; seconds for each stage of the work."""
+
+    body: bytes
+    queue_seconds: float
+    stages: dict[str, float]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One computation that one or more callers wait for. Times are the loop's, in seconds."""
+
+    picture: bytes
+    header: Header
+    key: AnswerKey
+    arrived: float
+    deadline: float
+    abandon: Callable[["Job"], None]
+    done: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    waiters: int = 0
+    crashes: int = 0
+    started: float = 0.0
+
+    async def answer(self, deadline: float) -> Answer:
+        """Wait for the answer until `deadline`; raises Refusal.
+
+        When the last caller stops waiting (deadline, or it left) the job is abandoned, so that
+        it frees its place and never reaches a worker.
+        """
+        self.waiters += 1
+        self.deadline = max(self.deadline, deadline)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.shield(self.done)
+        except TimeoutError:
+            raise Refusal(Reason.DEADLINE, "No answer was ready before the deadline.") from None
+        finally:
+            self.waiters -= 1
+            if self.waiters == 0 and not self.done.done():
+                self.done.cancel()
+                self.abandon(self)
+
+    def succeed(self, answer: Answer) -> None:
+        if not self.done.done():
+            self.done.set_result(answer)
+
+    def fail(self, refusal: Refusal) -> None:
+        if not self.done.done():
+            self.done.set_exception(refusal)
+
+
+class JobQueue:
+    """First in, first out; a job can leave from anywhere at once, and a retry goes to the front."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._jobs: OrderedDict[Job, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._jobs) >= self.limit
+
+    def put(self, job: Job) -> None:
+        self._jobs[job] = None
+
+    def put_first(self, job: Job) -> None:
+        """Give a job whose worker died its turn again; it had one already, so no limit applies."""
+        self._jobs[job] = None
+        self._jobs.move_to_end(job, last=False)
+
+    def take(self) -> Job:
+        """Remove and return the job that has waited longest; raises KeyError when empty."""
+        job, _ = self._jobs.popitem(last=False)
+        return job
+
+    def discard(self, job: Job) -> None:
+        self._jobs.pop(job, None)

@@ -1,0 +1,113 @@
+"""What every request to the client port goes through, whatever its route."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from posecluster_inference.connection import ClientConnection
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.negotiation import clean_request_id, new_id
+from posecluster_inference.problems import problem
+from posecluster_inference.service import SERVICE, Service
+
+logger = logging.getLogger(__name__)
+
+_METHODS = frozenset(hdrs.METH_ALL)
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of a request so far; a refusal's log line is made of it."""
+
+    request_id: str
+    caller: str
+    digest: str = ""
+    format: str = ""
+    body_bytes: int = 0
+
+
+FACTS = web.RequestKey("facts", Facts)
+
+
+@web.middleware
+async def every_request(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Name the request, turn refusals into problems, count, and say when the connection ends."""
+    service = request.app[SERVICE]
+    loop = asyncio.get_running_loop()
+    connection = request.protocol
+    assert isinstance(connection, ClientConnection)
+    started = loop.time()
+    connection.request_started()
+    service.in_flight.enter()
+    given_id = clean_request_id(request.headers.get("X-Request-Id", ""))
+    facts = request[FACTS] = Facts(given_id or new_id(), request.remote or "")
+    try:
+        response = await _answer(request, handler, facts)
+    finally:
+        service.in_flight.leave()
+        connection.request_finished()
+    response.headers["X-Request-Id"] = facts.request_id
+    response.headers[hdrs.SERVER] = "posecluster"  # no versions for strangers
+    if connection.is_old or service.health.is_draining or service.memory.is_tight:
+        response.force_close()
+    _count(request, response, service, loop.time() - started)
+    return response
+
+
+async def _answer(
+    request: web.Request,
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    facts: Facts,
+) -> web.StreamResponse:
+    try:
+        _check_head(request)
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = _refuse(Refusal(Reason.METHOD_NOT_ALLOWED, f"Use {allowed}."), facts)
+        response.headers[hdrs.ALLOW] = allowed
+    except web.HTTPNotFound:
+        response = _refuse(Refusal(Reason.NOT_FOUND, "There is nothing at this path."), facts)
+    except Refusal as refusal:
+        response = _refuse(refusal, facts)
+        if refusal.status in (400, 408):
+            response.force_close()
+    return response
+
+
+def _check_head(request: web.Request) -> None:
+    """Refuse what llhttp lets through but proxies in front of us may read differently."""
+    hosts = request.headers.getall(hdrs.HOST, [])
+    if len(hosts) > 1 or (not hosts and request.version >= HttpVersion11):
+        raise Refusal(Reason.MALFORMED, "Send one Host field.")
+
+
+def _refuse(refusal: Refusal, facts: Facts) -> web.Response:
+    logger.info(
+        "Refused",
+        extra={
+            "fields": {
+                "status": refusal.status,
+                "reason": refusal.reason,
+                "caller": facts.caller,
+                "request_id": facts.request_id,
+                "sha256": facts.digest,
+                "format": facts.format,
+                "bytes": facts.body_bytes,
+            }
+        },
+    )
+    return problem(refusal)
+
+
+def _count(request: web.Request, response: web.StreamResponse, service: Service, seconds: float) -> None:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "unknown"
+    method = request.method if request.method in _METHODS else "other"
+    service.metrics.http_requests.labels(route, method, response.status).inc()
+    service.metrics.request_duration_seconds.labels(route).observe(seconds)

@@ -1,0 +1,144 @@
+"""The folder with the model files: nothing gets in, and nothing is used, but what the catalogue pins."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from posecluster_inference.errors import ModelError
+from posecluster_inference.models.catalogue import CATALOGUE, Model, Origin, Pinned
+from posecluster_inference.models.packages import Unavailable
+from posecluster_inference.models.sources import Source
+
+
+class WrongContent(ModelError):
+    """A file whose content is not one of the pinned ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedModel:
+    """A model file whose content was just found to be a pinned one."""
+
+    path: Path
+    sha256: str
+    origin: Origin
+
+
+def select(task: str, variant: str, catalogue: Iterable[Model] = CATALOGUE) -> Model:
+    """The catalogue's row; raises ModelError for a pair it does not have."""
+    known = list(catalogue)
+    for model in known:
+        if (model.task, model.variant) == (task, variant):
+            return model
+    names = ", ".join(f"{model.task} {model.variant}" for model in known)
+    raise ModelError(f"there is no model {task} {variant}; known are {names}")
+
+
+def verified(
+    model_dir: Path | str, task: str, variant: str, *, catalogue: Iterable[Model] = CATALOGUE
+) -> VerifiedModel:
+    """Check the file of that task and variant, as the server does at its start.
+
+    Raises ModelError if it is missing or wrong; the message ends with the command that repairs it.
+    """
+    model = select(task, variant, catalogue)
+    path = Path(model_dir) / model.file_name
+    try:
+        pinned = _check_file(path, model)
+    except ModelError as error:
+        command = f"posecluster-inference models fetch --variant {variant} --dir {model_dir}"
+        raise ModelError(f"{error}; run: {command}") from error
+    return VerifiedModel(path, pinned.sha256, pinned.origin)
+
+
+def verify(path: Path, *, catalogue: Iterable[Model] = CATALOGUE) -> str:
+    """Return the sha256 of the model file at `path`; raises ModelError if it is not what its name says."""
+    for model in catalogue:
+        if model.file_name == path.name:
+            return _check_file(path, model).sha256
+    raise ModelError(f"{path}: no model file has this name")
+
+
+def fetch(
+    model: Model, model_dir: Path, sources: Sequence[Source], report: Callable[[str], None]
+) -> VerifiedModel:
+    """Bring the file into `model_dir` from the first source that has it; a right file is left as it is.
+
+    A file appears complete and checked or not at all. Raises ModelError if every source fails (the
+    message gives each one's reason), if a chosen source has a wrong file, or if the folder cannot be
+    written. `report` gets a line for each source that was passed over.
+    """
+    path = model_dir / model.file_name
+    try:
+        pinned = _check_file(path, model)
+    except WrongContent as error:
+        report(f"{error}; replacing it")
+    except ModelError:
+        pass
+    else:
+        return VerifiedModel(path, pinned.sha256, pinned.origin)
+    content, pinned = _first_right(model, sources, report)
+    try:
+        _put(path, content)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be written: {error.strerror}") from error
+    return VerifiedModel(path, pinned.sha256, pinned.origin)
+
+
+def _first_right(
+    model: Model, sources: Sequence[Source], report: Callable[[str], None]
+) -> tuple[bytes, Pinned]:
+    reasons = []
+    for source in sources:
+        try:
+            content = source.fetch(model)
+            return content, _check(f"{model.file_name} from {source.name}", content, model)
+        except WrongContent as error:
+            if source.chosen:
+                raise
+            reason = str(error)
+        except Unavailable as error:
+            reason = f"{source.name}: {error}"
+        report(f"{model.file_name}: {reason}")
+        reasons.append(reason)
+    raise ModelError(f"{model.file_name} cannot be had: {'; '.join(reasons) or 'no source was given'}")
+
+
+def _check_file(path: Path, model: Model) -> Pinned:
+    if not path.is_file():
+        raise ModelError(f"{path} is missing")
+    try:
+        with path.open("rb") as file:
+            content = file.read(model.largest + 1)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    return _check(str(path), content, model)
+
+
+def _check(name: str, content: bytes, model: Model) -> Pinned:
+    found = hashlib.sha256(content).hexdigest()
+    for pinned in model.accepted:
+        if found == pinned.sha256:
+            return pinned
+    if len(content) > model.largest:
+        raise WrongContent(f"{name} is longer than the expected {model.largest} bytes")
+    expected = " or ".join(pinned.sha256 for pinned in model.accepted)
+    raise WrongContent(f"{name} is the wrong file: expected sha256 {expected}, found {found}")
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write beside the target and rename, so that a reader or a crash never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp gives 0600; in an image another user reads it
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

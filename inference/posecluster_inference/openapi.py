@@ -1,0 +1,247 @@
+"""What a client may send and what it may get back, as an OpenAPI 3.1 document.
+
+Schemas, headers and examples are data/openapi_components.json. Operations are put together here,
+because their limits, statuses, reasons and titles have to follow the code.
+"""
+
+import json
+from collections.abc import Iterable
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+from posecluster_inference import __version__
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.health import Status
+from posecluster_inference.negotiation import CONTENT_TYPES
+from posecluster_inference.problems import problem
+from posecluster_inference.process import State
+from posecluster_inference.settings import Settings
+
+_Object = dict[str, Any]
+
+_DESCRIPTION = """\
+A picture in, the landmarks of the people in it out. Answers other than 200 are problems (RFC 9457) whose
+`reason` is stable. GET routes answer HEAD too; any other path is a problem `not_found`. docs/api.md has
+examples, and what to do for each reason.
+"""
+
+_JSON = "application/json"
+# Bytes as they are. JSON Schema has no word for them; tools go by the old format.
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
+
+# The details are examples; each reason is named once a status.
+_ANY_ROUTE = (
+    Refusal(Reason.MALFORMED, "This is not a well-formed HTTP/1.1 request."),
+    Refusal(Reason.MALFORMED, "A line or field of the request's head is too long.", status=431),
+    Refusal(Reason.QUEUE_FULL, "All connections are taken.", retry_after_seconds=1),
+)
+_UNKNOWN_PATH = (Refusal(Reason.NOT_FOUND, "There is nothing at this path."),)
+_TOKEN = (Refusal(Reason.UNAUTHORIZED, "Send a valid token as `Authorization: Bearer TOKEN`."),)
+_NO_MODEL_YET = (Refusal(Reason.STARTING, "No worker has loaded the model yet.", retry_after_seconds=2),)
+_DETECT = (
+    Refusal(Reason.MALFORMED, "X-Request-Timeout-Ms must be a whole number of at least 1."),
+    Refusal(Reason.DEADLINE, "The body did not arrive in time.", status=408),
+    Refusal(Reason.BODY_TOO_LARGE, "A request body may have 10485760 bytes."),
+    Refusal(
+        Reason.PICTURE_TOO_LARGE,
+        "The picture is 20000 x 20000 pixels; at most 25000000 pixels in all and 8192 a side are accepted: "
+        "send a smaller copy",
+    ),
+    Refusal(
+        Reason.UNSUPPORTED_FORMAT,
+        "The body does not start like a JPEG, PNG or WebP file: convert the picture to one of these",
+    ),
+    Refusal(Reason.UNSUPPORTED_ENCODING, "Send the picture as it is, without Content-Encoding."),
+    Refusal(Reason.UNDECODABLE, "The JPEG is cut off before its end marker: send the whole file"),
+    Refusal(Reason.QUOTA, "You may ask for 50 detections a minute.", retry_after_seconds=2),
+    Refusal(Reason.QUEUE_FULL, "All 16 waiting places are taken.", retry_after_seconds=2),
+    Refusal(Reason.DRAINING, "This server is shutting down.", retry_after_seconds=1),
+    Refusal(Reason.STARTING, "No worker is ready yet.", retry_after_seconds=3),
+    Refusal(Reason.MEMORY, "The memory limit is nearly reached.", retry_after_seconds=1),
+    Refusal(
+        Reason.WORKER_CRASHED,
+        "Two workers ended while they held this picture; it was not tried again.",
+        retry_after_seconds=1,
+    ),
+    Refusal(Reason.DEADLINE, "About 840 ms of work are waiting ahead, more than the deadline allows."),
+    Refusal(Reason.WORKER_HUNG, "The worker did not answer in time and was replaced."),
+)
+
+_ALWAYS = ("X-Request-Id", "Cache-Control")
+_QUOTA = ("RateLimit", "RateLimit-Policy")
+_BY_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
+
+
+def document(settings: Settings) -> _Object:
+    """Return the document of the client port, with the limits of these settings; ready for json.dumps."""
+    components = _components(settings)
+    security: list[_Object] = [{"bearer": []}] if settings.auth_tokens_dir else []
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "PoseCluster inference", "version": __version__, "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "tags": [
+            {"name": "pose", "description": "Pictures to landmarks"},
+            {"name": "server", "description": "About this server"},
+        ],
+        "paths": {
+            "/v1/detect": {"post": _detect(settings) | {"security": security}},
+            "/v1/model": {"get": _model() | {"security": security}},
+            "/healthz": {"get": _health()},
+            "/openapi.json": {"get": _openapi()},
+        },
+        "components": components,
+    }
+
+
+def _components(settings: Settings) -> _Object:
+    path = resources.files("posecluster_inference").joinpath("data/openapi_components.json")
+    parts: _Object = json.loads(path.read_bytes())
+    schemas = parts["schemas"]
+    schemas["Problem"]["properties"]["reason"]["enum"] = list(Reason)
+    schemas["Health"]["properties"]["status"]["enum"] = list(Status)
+    worker = schemas["Health"]["properties"]["workers"]["items"]
+    worker["properties"]["state"]["enum"] = list(State)
+    schemas["Detection"]["properties"]["people"]["maxItems"] = settings.max_people
+    parts["examples"]["Model"]["value"]["limits"] = {
+        "max_people": settings.max_people,
+        "max_body_bytes": settings.max_body_bytes,
+        "max_pixels": settings.max_pixels,
+        "max_side_pixels": settings.max_side_pixels,
+        "deadline_ms": settings.deadline_ms,
+        "requests_per_minute": settings.rate_limit_per_minute,
+        "burst": settings.rate_limit_burst,
+        "queue_length": settings.queue_length or 16,
+    }
+    parts["parameters"]["X-Request-Timeout-Ms"]["description"] = (
+        "Milliseconds from the body's last byte within which an answer is of use. It can only shorten the "
+        f"server's deadline of {settings.deadline_ms}."
+    )
+    # for the paths that are not below `paths`
+    parts["responses"] = {"UnknownPath": _refused(_UNKNOWN_PATH)["404"]}
+    return parts
+
+
+def _detect(settings: Settings) -> _Object:
+    forms = {content_type: _BINARY for content_type in CONTENT_TYPES.values() if content_type != _JSON}
+    answer = _response(
+        "The landmarks; or, where Accept prefers an image, the upright picture with red joints, white bones.",
+        {_JSON: _json("Detection", "Detection", "Nobody"), **forms},
+        (*_ALWAYS, *_QUOTA, "Vary", "Cache-Status", "Server-Timing"),
+    )
+    bodies: _Object = dict.fromkeys(_PICTURE_TYPES, _BINARY)
+    bodies["multipart/form-data"] = {"schema": _ref("schemas", "Form")}
+    return {
+        "operationId": "detect",
+        "tags": ["pose"],
+        "summary": "Find the people in a picture",
+        "description": (
+            f"One JPEG, PNG or WebP picture of at most {settings.max_body_bytes} bytes, "
+            f"{settings.max_pixels} pixels and {settings.max_side_pixels} pixels a side; of an animation the "
+            f"first frame. Up to {settings.max_people} people are found. `Accept` chooses the form of the answer: "
+            f"{', '.join(CONTENT_TYPES.values())}; JSON where none of them fits. {_quota(settings)}"
+        ),
+        "parameters": [
+            _ref("parameters", name) for name in ("X-Request-Timeout-Ms", "X-Request-Id", "Cache-Control")
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "The picture's bytes, known by their content whatever the Content-Type says; or a "
+            "form with one file. No Content-Encoding.",
+            "content": bodies,
+        },
+        # the later ones, which may follow a look at the quota, hold the earlier reasons of the same status
+        "responses": {
+            "200": answer,
+            **_refused((*_ANY_ROUTE, *_TOKEN, _wrong("POST"))),
+            **_refused(_DETECT, _QUOTA),
+        },
+    }
+
+
+def _quota(settings: Settings) -> str:
+    if not settings.rate_limit_per_minute:
+        return "No quota is set."
+    return (
+        f"Quota of a caller: {settings.rate_limit_per_minute} a minute, {settings.rate_limit_burst} at once."
+    )
+
+
+def _model() -> _Object:
+    answer = _response("The model and the limits.", {_JSON: _json("Model", "Model")}, ("X-Request-Id",))
+    refused = _refused((*_ANY_ROUTE, *_TOKEN, *_NO_MODEL_YET, _wrong("GET, HEAD")))
+    return _get("model", "pose", "What answers, and the limits in force", {"200": answer, **refused})
+
+
+def _health() -> _Object:
+    state = {_JSON: _json("Health", "Health")}
+    responses = {"200": _response("Ready.", state, _ALWAYS)}
+    responses |= _refused((*_ANY_ROUTE, _wrong("GET, HEAD")))
+    turned_away = responses["503"]
+    turned_away["description"] = f"Not ready, with the state; or a problem:\n{turned_away['description']}"
+    turned_away["content"] |= {_JSON: {"schema": _ref("schemas", "Health")}}
+    return _get("health", "server", "The state of this server", responses)
+
+
+def _openapi() -> _Object:
+    content = {_JSON: {"schema": {"type": "object"}}}
+    responses = {"200": _response("This document.", content, ("X-Request-Id",))}
+    responses |= _refused((*_ANY_ROUTE, _wrong("GET, HEAD")))
+    return _get("openapi", "server", "This document", responses)
+
+
+def _get(name: str, tag: str, summary: str, responses: _Object) -> _Object:
+    return {
+        "operationId": name,
+        "tags": [tag],
+        "summary": summary,
+        "parameters": [_ref("parameters", "X-Request-Id")],
+        "responses": responses,
+    }
+
+
+def _wrong(allowed: str) -> Refusal:
+    """What another method gets at the same path."""
+    return Refusal(Reason.METHOD_NOT_ALLOWED, f"Use {allowed}.")
+
+
+def _refused(refusals: Iterable[Refusal], more_headers: tuple[str, ...] = ()) -> _Object:
+    """Responses by status: each lists its reasons, with the server's own bytes as the example."""
+    by_status = groupby(sorted(refusals, key=lambda refusal: refusal.status), lambda refusal: refusal.status)
+    return {str(status): _problems(list(group), more_headers) for status, group in by_status}
+
+
+def _problems(refusals: list[Refusal], more_headers: tuple[str, ...]) -> _Object:
+    status = refusals[0].status
+    titles = {refusal.reason: refusal.title for refusal in refusals}
+    bodies = {str(refusal.reason): json.loads(problem(refusal).text or "") for refusal in refusals}
+    return _response(
+        "\n".join(f"- `{reason}`: {title}" for reason, title in titles.items()),
+        {"application/problem+json": {"schema": _ref("schemas", "Problem"), "examples": _values(bodies)}},
+        (*_ALWAYS, *more_headers, *_BY_STATUS.get(status, ())),
+    )
+
+
+def _values(examples: _Object) -> _Object:
+    return {name: {"value": value} for name, value in examples.items()}
+
+
+def _response(description: str, content: _Object, headers: tuple[str, ...]) -> _Object:
+    return {
+        "description": description,
+        "headers": {name: _ref("headers", name) for name in headers},
+        "content": content,
+    }
+
+
+def _json(schema: str, *examples: str) -> _Object:
+    return {
+        "schema": _ref("schemas", schema),
+        "examples": {name.lower(): _ref("examples", name) for name in examples},
+    }
+
+
+def _ref(kind: str, name: str) -> _Object:
+    return {"$ref": f"#/components/{kind}/{name}"}

@@ -1,0 +1,207 @@
+"""One worker process as the server sees it: start, pipe, limits on time, end."""
+
+import asyncio
+import math
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from posecluster_inference import wire
+
+_STOP_SECONDS = 2.0  # a worker that was told to end and has not is killed
+_STAGES = frozenset({"decode", "inference", "draw", "encode"})
+
+
+class State(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    BUSY = "busy"
+    FAILED = "failed"
+
+
+class Ended(StrEnum):
+    """Why a worker is gone; the `cause` of `worker_restarts_total`."""
+
+    CRASH = "crash"
+    HANG = "hang"
+    START = "start"
+    MEMORY = "memory"
+    REQUESTS = "requests"
+    STOPPED = "stopped"
+
+
+class Listener(Protocol):
+    """Who is told of a worker's life; called in the event loop."""
+
+    def worker_ready(self, worker: "WorkerProcess") -> None: ...
+    def worker_answered(self, worker: "WorkerProcess", head: wire.Head, body: bytes) -> None: ...
+    def worker_ended(self, worker: "WorkerProcess") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that a worker may take to start and to answer one request."""
+
+    start_seconds: float
+    hang_seconds: float
+
+
+class WorkerProcess(asyncio.Protocol):
+    """A spawned interpreter with a private socket pair.
+
+    Spawned by exec, never forked: the server has threads and open sockets. The pipe's end is the
+    process's end, so no signal handler, thread or resource tracker is needed to notice a death.
+    """
+
+    def __init__(self, listener: Listener, config: Mapping[str, Any], limits: Limits) -> None:
+        self._listener = listener
+        self._config = dict(config)
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._reader = wire.FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._popen: subprocess.Popen[bytes] | None = None
+        self.state = State.STARTING
+        self.ended = Ended.START
+        self.fatal = ""
+        self.model: dict[str, Any] = {}
+        self.requests = 0
+        self.warm_memory_bytes = 0
+        self.memory_bytes = 0
+        self.busy_since = 0.0
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid if self._popen else 0
+
+    async def start(self) -> None:
+        """Spawn the process and send its configuration; `worker_ready` or `worker_ended` follows."""
+        try:
+            ours = self._exec()
+        except OSError as error:  # no process, descriptor or memory left to spawn with
+            self.fatal = f"Cannot start a worker process: {error.strerror}"
+            self.state = State.FAILED
+            self._listener.worker_ended(self)
+            return
+        self._arm(self._limits.start_seconds, Ended.START)
+        await self._loop.create_connection(lambda: self, sock=ours)
+
+    def _exec(self) -> socket.socket:
+        """Spawn the process and return our end of its pipe; raises OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._popen = subprocess.Popen(  # noqa: S603  (exec of ourselves; 1 ms)
+                    [sys.executable, "-m", "posecluster_inference.worker", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, **_ONE_THREAD_LIBRARIES},
+                )
+            except OSError:
+                ours.close()
+                raise
+        return ours
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(wire.pack_head(self._config, 0))
+        if self.ended is not Ended.START:  # it was stopped before there was a pipe to tell it by
+            self.kill(self.ended)
+
+    def send(self, head: wire.Head, picture: bytes) -> None:
+        """Give a ready worker its next request."""
+        assert self._transport is not None
+        self.state = State.BUSY
+        self.busy_since = self._loop.time()
+        self._transport.write(wire.pack_head({**head, "request": self.requests}, len(picture)))
+        self._transport.write(picture)
+        self._arm(self._limits.hang_seconds, Ended.HANG)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for head, body in self._reader.feed(data):
+                self._frame(head, body)
+        except wire.BrokenPipeFrame:
+            self.kill(Ended.START if self.state is State.STARTING else Ended.CRASH)
+
+    def _frame(self, head: wire.Head, body: bytes) -> None:
+        """Take a frame; raises BrokenPipeFrame for one that is wrong, or wrong now."""
+        match self.state, head:
+            case State.STARTING, {"event": "fatal", "message": str(message)}:
+                self.fatal = message
+                self.kill(Ended.START)
+            case State.STARTING, {"event": "ready", "memory": int(memory), "model": dict(model)}:
+                self._alive(memory)
+                self.model = model
+                self.warm_memory_bytes = memory
+                self._listener.worker_ready(self)
+            case State.BUSY, {"event": "answer", "request": self.requests, "memory": int(memory)}:
+                _check_answer(head)
+                self._alive(memory)
+                self.requests += 1
+                self._listener.worker_answered(self, head, body)
+            case _:
+                raise wire.BrokenPipeFrame("a frame that nobody asked for")
+
+    def _alive(self, memory_bytes: int) -> None:
+        self._disarm()
+        self.memory_bytes = memory_bytes
+        self.ended = Ended.CRASH  # from here on an end that nobody asked for is one
+        self.state = State.READY
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        self.state = State.FAILED
+        assert self._popen is not None
+        self._popen.kill()
+        # the kernel may need a moment to tear down some hundred MiB
+        self._loop.run_in_executor(None, self._popen.wait)
+        self._listener.worker_ended(self)
+
+    def _arm(self, seconds: float, cause: Ended) -> None:
+        self._disarm()
+        self._timer = self._loop.call_later(seconds, self.kill, cause)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def kill(self, cause: Ended) -> None:
+        """End the process at once; `worker_ended` follows."""
+        self.ended = cause
+        self.state = State.FAILED  # nothing more may be sent to it
+        if self._popen is not None:
+            self._popen.kill()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def stop(self, cause: Ended) -> None:
+        """Let an idle worker end by closing its pipe; it is killed if it does not."""
+        self.ended = cause
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+            self._arm(_STOP_SECONDS, cause)
+
+
+def _check_answer(head: wire.Head) -> None:
+    """Raise BrokenPipeFrame unless an answer's head has all that the pool reads of it."""
+    match head:
+        case {"status": "ok" | "undecodable", "detail": str(), "busy": busy, "stages": dict(stages)}:
+            seconds = [busy, *stages.values()]
+            if stages.keys() <= _STAGES and all(
+                isinstance(value, int | float) and math.isfinite(value) and value >= 0 for value in seconds
+            ):
+                return
+    raise wire.BrokenPipeFrame("an answer that is none")
+
+
+# The engine gets its thread count by EngineConfig; nothing else may size itself by the node's processors.
+_ONE_THREAD_LIBRARIES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -1,0 +1,166 @@
+"""Everything that a request meets, built once from the settings; no globals."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from aiohttp import web
+
+from posecluster_inference import __version__
+from posecluster_inference.admission import Admission
+from posecluster_inference.auth import Tokens
+from posecluster_inference.body import BodyReader
+from posecluster_inference.cache import AnswerCache, Flights
+from posecluster_inference.cgroup import Cgroup, allowed_cpus
+from posecluster_inference.connection import ConnectionLimits
+from posecluster_inference.engines import BUILT_IN
+from posecluster_inference.health import Health
+from posecluster_inference.jobs import JobQueue
+from posecluster_inference.memory import MemoryWatch, worker_share_bytes
+from posecluster_inference.metrics import Metrics
+from posecluster_inference.models import store
+from posecluster_inference.pool import Pool, PoolConfig
+from posecluster_inference.quota import Quota
+from posecluster_inference.settings import IPNetwork, Settings
+
+_QUEUE_PLACES_PER_WORKER = 8
+# bodies of all requests at once: a quarter of the memory limit
+_BODIES_SHARE = 4
+_BODIES_WITHOUT_LIMIT_BYTES = 1 << 30
+
+
+class InFlight:
+    """Counts the requests that are being answered."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def enter(self) -> None:
+        self._count += 1
+        self._none.clear()
+
+    def leave(self) -> None:
+        self._count -= 1
+        if self._count == 0:
+            self._none.set()
+
+    async def none(self) -> None:
+        """Wait until there are none."""
+        await self._none.wait()
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """The parts, wired; see docs/ARCHITECTURE.md for who calls whom."""
+
+    settings: Settings
+    metrics: Metrics
+    memory: MemoryWatch
+    pool: Pool
+    admission: Admission
+    bodies: BodyReader
+    cache: AnswerCache
+    quota: Quota | None
+    tokens: Tokens | None
+    proxies: tuple[IPNetwork, ...]
+    connections: ConnectionLimits
+    health: Health
+    model: dict[str, Any]
+    started: float = field(default_factory=monotonic)
+    flights: Flights = field(default_factory=Flights)
+    in_flight: InFlight = field(default_factory=InFlight)
+
+
+SERVICE = web.AppKey("service", Service)
+
+
+def build(settings: Settings) -> Service:
+    """Wire the parts; raises PoseClusterError for a model file that is missing or not the pinned one."""
+    cgroup = Cgroup(Path(settings.cgroup_root))
+    use = cgroup.memory()
+    memory_limit = use.limit_bytes if use else None
+    size = settings.workers or cgroup.workers()
+    model = _model(settings)
+    metrics = Metrics()
+    memory = MemoryWatch(cgroup, use)
+    share = settings.worker_memory_bytes or worker_share_bytes(memory_limit, size)
+    queue = JobQueue(settings.queue_length or _QUEUE_PLACES_PER_WORKER * size)
+    pool = Pool(
+        PoolConfig(
+            size=size,
+            worker={
+                "engine": settings.engine,
+                "task": settings.model_task,
+                "variant": settings.model_variant,
+                "model_path": model.pop("path"),
+                "max_people": settings.max_people,
+                "max_pixels": settings.max_pixels,
+                "max_side_pixels": settings.max_side_pixels,
+                "threads": max(1, int(cgroup.cpus() or allowed_cpus()) // size),
+                "memory_share_bytes": share,
+            },
+            hang_seconds=settings.hang_limit_ms / 1000,
+            recycle_requests=settings.recycle_requests,
+            recycle_growth_percent=settings.recycle_growth_percent,
+            memory_share_bytes=share,
+        ),
+        queue,
+        metrics,
+    )
+    connections = ConnectionLimits(
+        max_connections=settings.max_connections,
+        header_seconds=settings.header_timeout_ms / 1000,
+        idle_seconds=settings.idle_timeout_ms / 1000,
+        write_seconds=settings.write_timeout_ms / 1000,
+        age_seconds=settings.connection_age_ms / 1000,
+    )
+    service = Service(
+        settings=settings,
+        metrics=metrics,
+        memory=memory,
+        pool=pool,
+        admission=Admission(pool, memory, metrics),
+        bodies=BodyReader(
+            max_bytes=settings.max_body_bytes,
+            seconds=settings.body_timeout_ms / 1000,
+            budget_bytes=memory_limit // _BODIES_SHARE if memory_limit else _BODIES_WITHOUT_LIMIT_BYTES,
+        ),
+        cache=AnswerCache(settings.cache_entries),
+        quota=Quota(settings.rate_limit_per_minute, settings.rate_limit_burst)
+        if settings.rate_limit_per_minute
+        else None,
+        tokens=Tokens(Path(settings.auth_tokens_dir)) if settings.auth_tokens_dir else None,
+        proxies=settings.proxy_networks,
+        connections=connections,
+        health=Health(pool, memory),
+        model=model,
+    )
+    _declare_gauges(service)
+    return service
+
+
+def _model(settings: Settings) -> dict[str, Any]:
+    """Find and verify the model file; an engine of the user's own looks after its own files."""
+    if settings.engine not in BUILT_IN:
+        return {"path": settings.model_dir, "sha256": None, "origin": None}
+    verified = store.verified(Path(settings.model_dir), settings.model_task, settings.model_variant)
+    return {"path": str(verified.path), "sha256": verified.sha256, "origin": verified.origin}
+
+
+def _declare_gauges(service: Service) -> None:
+    metrics, pool = service.metrics, service.pool
+    metrics.gauge("queue_depth", "Detections waiting for a worker now", lambda: len(pool.queue))
+    metrics.gauge("queue_limit", "Waiting places", lambda: pool.queue.limit)
+    metrics.gauge("running", "Detections in compute now", lambda: pool.running)
+    metrics.gauge("connections", "Open client connections", lambda: service.connections.open)
+    metrics.gauge_by("workers", "state", "Workers by state", service.health.workers_by_state)
+    metrics.build_info(
+        version=__version__,
+        engine=service.settings.engine,
+        task=service.settings.model_task,
+        variant=service.settings.model_variant,
+    )

@@ -1,0 +1,147 @@
+"""Every setting of the server, its default, its bounds and its meaning: one table.
+
+Each field of `Settings` is read from the environment as `POSECLUSTER_<FIELD>` and from the
+command line as `--<field>`; the command line wins. The figures are those of docs/operations.md.
+"""
+
+import argparse
+import ipaddress
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from posecluster_inference.errors import InvalidSetting
+
+PREFIX = "POSECLUSTER_"
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _number(default: int, low: int, high: int, meaning: str) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "help": meaning})
+
+
+def _choice(default: str, allowed: Sequence[str], meaning: str) -> Any:
+    return field(default=default, metadata={"allowed": tuple(allowed), "help": meaning})
+
+
+def _text(default: str, meaning: str) -> Any:
+    return field(default=default, metadata={"help": meaning})
+
+
+_MILLISECONDS_A_DAY = 86_400_000
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The server's settings, checked. Made by `load`; `_MS` is milliseconds, 0 often means computed."""
+
+    host: str = _text("127.0.0.1", "address to listen on")
+    port: int = _number(8080, 0, 65535, "port for clients; 0 takes a free one")
+    admin_port: int = _number(9090, 0, 65535, "port for probes and metrics; 0 takes a free one")
+    workers: int = _number(0, 0, 64, "worker processes; 0: from the CPU quota, else the allowed CPUs")
+    queue_length: int = _number(0, 0, 100_000, "waiting places; 0: 8 per worker")
+    model_task: str = _choice("pose", ["pose"], "what is detected")
+    model_variant: str = _choice("full", ["lite", "full", "heavy"], "size of the model")
+    model_dir: str = _text("models", "folder with the model files")
+    engine: str = _text("mediapipe", "mediapipe, or package.module:Class")
+    max_people: int = _number(1, 1, 10, "people found in a picture")
+    max_body_bytes: int = _number(10_485_760, 1_024, _GIB, "largest request body")
+    max_pixels: int = _number(25_000_000, 1, 1 << 30, "largest declared width x height")
+    max_side_pixels: int = _number(8_192, 1, 1 << 20, "largest declared side")
+    deadline_ms: int = _number(10_000, 1, _MILLISECONDS_A_DAY, "answer or 504, from the last body byte")
+    hang_limit_ms: int = _number(
+        5_000, 1, _MILLISECONDS_A_DAY, "one request in one worker; then it is killed"
+    )
+    latency_objective_ms: int = _number(250, 1, _MILLISECONDS_A_DAY, "slower answers count as late")
+    drain_delay_ms: int = _number(15_000, 0, _MILLISECONDS_A_DAY, "go on accepting after SIGTERM")
+    rate_limit_per_minute: int = _number(
+        0, 0, 1_000_000, "detections a caller may ask for a minute; 0 is off"
+    )
+    rate_limit_burst: int = _number(10, 1, 1_000_000, "of these, how many at once")
+    trusted_proxies: str = _text("", "comma list of networks whose X-Forwarded-For is believed")
+    cache_entries: int = _number(1_024, 0, 1_000_000, "answers kept, by content hash; 0 is off")
+    recycle_requests: int = _number(
+        5_000, 0, 1_000_000_000, "requests after which a worker is renewed, +-10 %; 0 is off"
+    )
+    recycle_growth_percent: int = _number(
+        150, 0, 10_000, "renew a worker whose memory passes this share of its size after warm-up; 0 is off"
+    )
+    worker_memory_bytes: int = _number(
+        0, 0, 1 << 44, "memory a worker may add after warm-up; 0: from the memory limit, else 2 GiB"
+    )
+    max_connections: int = _number(
+        512, 1, 1_000_000, "client connections; must be under half the descriptor limit"
+    )
+    header_timeout_ms: int = _number(5_000, 1, _MILLISECONDS_A_DAY, "whole request head")
+    body_timeout_ms: int = _number(10_000, 1, _MILLISECONDS_A_DAY, "whole request body")
+    idle_timeout_ms: int = _number(75_000, 1, _MILLISECONDS_A_DAY, "kept connection without a request")
+    write_timeout_ms: int = _number(10_000, 1, _MILLISECONDS_A_DAY, "answer that the client does not read")
+    connection_age_ms: int = _number(
+        300_000, 0, _MILLISECONDS_A_DAY, "close a connection at its first answer after this, +-20 %; 0 is off"
+    )
+    auth_tokens_dir: str = _text("", "folder of files, each a bearer token; empty: no tokens asked for")
+    cgroup_root: str = _text("/sys/fs/cgroup", "where the CPU quota and the memory limit are read (v1 or v2)")
+    log_format: str = _choice("text", ["text", "json"], "form of the log lines")
+
+    @property
+    def proxy_networks(self) -> tuple[IPNetwork, ...]:
+        """`trusted_proxies` parsed."""
+        names = [name.strip() for name in self.trusted_proxies.split(",")]
+        return tuple(ipaddress.ip_network(name) for name in names if name)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting; an absent flag leaves the environment's value."""
+    for item in fields(Settings):
+        parser.add_argument(
+            "--" + item.name.replace("_", "-"),
+            metavar="N" if item.type is int else "TEXT",
+            help=f"{item.metadata['help']} (default: {item.default!r})",
+        )
+
+
+def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
+    """Read and check all settings; raises InvalidSetting with one line that names the wrong one."""
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        variable = PREFIX + item.name.upper()
+        text = flags.get(item.name)
+        if text is None:
+            text = environment.get(variable)
+        if text is not None:
+            values[item.name] = _parse(variable, text.strip(), item.type is int, item.metadata)
+    settings = Settings(**values)
+    _check_together(settings)
+    return settings
+
+
+def _parse(variable: str, text: str, is_number: bool, rules: Mapping[str, Any]) -> int | str:
+    if is_number:
+        low, high = rules["low"], rules["high"]
+        if not (text.isascii() and text.isdigit() and low <= int(text[:20]) <= high):
+            raise InvalidSetting(f"{variable}={text[:80]!r}: must be a whole number from {low} to {high}")
+        return int(text)
+    allowed = rules.get("allowed")
+    if allowed and text not in allowed:
+        raise InvalidSetting(f"{variable}={text[:80]!r}: must be one of {', '.join(allowed)}")
+    return text
+
+
+def _check_together(settings: Settings) -> None:
+    try:
+        _ = settings.proxy_networks
+    except ValueError as error:
+        raise InvalidSetting(f"{PREFIX}TRUSTED_PROXIES: {error}; give networks such as 10.0.0.0/8") from error
+    if settings.port and settings.port == settings.admin_port:
+        raise InvalidSetting(f"{PREFIX}ADMIN_PORT={settings.admin_port}: must differ from {PREFIX}PORT")
+    if settings.auth_tokens_dir and not Path(settings.auth_tokens_dir).is_dir():
+        raise InvalidSetting(f"{PREFIX}AUTH_TOKENS_DIR={settings.auth_tokens_dir!r}: is not a folder")
+    descriptors, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if settings.max_connections >= descriptors // 2:
+        raise InvalidSetting(
+            f"{PREFIX}MAX_CONNECTIONS={settings.max_connections}: must be under half the descriptor "
+            f"limit, which is {descriptors} (ulimit -n)"
+        )

@@ -1,0 +1,167 @@
+"""A worker process: decode, detect, render, one request at a time, over a private pipe.
+
+Started as `python -m posecluster_inference.worker FD` by `process.WorkerProcess`. The first frame
+configures it; it answers with a `ready` frame once a real inference has worked, or with `fatal`
+and a message. After that each frame is a picture and each answer is a frame. It ends when the pipe
+is closed, and after any exception: a landmarker that raised may be poisoned (mediapipe#5365), so
+the process is the unit of replacement.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from posecluster_inference import codec, engines, render, wire
+from posecluster_inference.errors import PoseClusterError, Undecodable
+from posecluster_inference.intake import Header, PictureFormat, inspect
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_MIB = 1 << 20
+
+
+def main() -> int:
+    pipe = socket.socket(fileno=int(sys.argv[1]))
+    _isolate()
+    first = wire.receive(pipe)
+    if first is None:
+        return 0
+    try:
+        worker = Worker(first[0])
+    except PoseClusterError as error:
+        wire.send(pipe, {"event": "fatal", "message": str(error)})
+        return 1
+    wire.send(pipe, {"event": "ready", "model": worker.describe(), "memory": memory_bytes()})
+    while (frame := wire.receive(pipe)) is not None:
+        head, body = worker.answer(*frame)
+        wire.send(pipe, {**head, "request": frame[0]["request"]}, body)
+    worker.close()
+    return 0
+
+
+def _isolate() -> None:
+    """Leave shutdown to the server process, and die with it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Batch threads do not interrupt each other on wake-up: MediaPipe hands a picture through
+    # several threads, and two workers on two cores were 5 % faster (docs/performance.md).
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    # If memory runs out all the same, the kernel should take a worker and not the server.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def memory_bytes() -> int:
+    """Return this process's resident memory in bytes; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _limit_memory(share_bytes: int) -> None:
+    """Let this process add `share_bytes` of private memory to what it has now, then fail to allocate."""
+    with suppress(OSError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"VmData:"):
+                limit = int(line.split()[1]) * 1024 + share_bytes
+                resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+                return
+
+
+@contextmanager
+def _timed(stages: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    stages[stage] = time.perf_counter() - started
+
+
+class Worker:
+    """The model and what surrounds it; raises PoseClusterError when it cannot be set up."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        codec.configure(max_pixels=config["max_pixels"], max_side=config["max_side_pixels"])
+        self._model = {key: config[key] for key in ("task", "variant")}
+        self._engine = engines.create(config["engine"])
+        self._info = self._engine.load(
+            engines.EngineConfig(
+                task=config["task"],
+                variant=config["variant"],
+                model_path=Path(config["model_path"]),
+                max_people=config["max_people"],
+                threads=config["threads"],
+            )
+        )
+        self._model["engine"] = self._info.engine
+        self._warm_up()
+        _limit_memory(config["memory_share_bytes"])
+
+    def _warm_up(self) -> None:
+        data = resources.files("posecluster_inference").joinpath("data/astronaut.jpg").read_bytes()
+        header = inspect(data, max_pixels=_MIB, max_side=1024)
+        self._engine.warm_up(codec.decode(data, header))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `/v1/model` says of the engine."""
+        return {
+            **self._model,
+            "landmarks": list(self._info.landmark_names),
+            "bones": [list(bone) for bone in self._info.bones],
+        }
+
+    def answer(self, head: wire.Head, data: bytes) -> tuple[wire.Head, bytes]:
+        """Turn one picture into finished bytes; times are seconds of work in this process."""
+        started = time.perf_counter()
+        stages: dict[str, float] = {}
+        try:
+            body = self._body(head, data, stages)
+        except Undecodable as error:
+            return self._head("undecodable", started, {}, detail=str(error)), b""
+        return self._head("ok", started, stages), body
+
+    def _body(self, head: wire.Head, data: bytes, stages: dict[str, float]) -> bytes:
+        with _timed(stages, "decode"):
+            header = Header(PictureFormat(head["format"]), head["width"], head["height"])
+            picture = codec.decode(data, header)
+        with _timed(stages, "inference"):
+            people = self._engine.detect(picture)
+        if head["answer"] == "json":
+            with _timed(stages, "encode"):
+                height, width = picture.shape[:2]
+                return render.answer_json(
+                    people, self._info.landmark_names, self._model, width=width, height=height
+                )
+        with _timed(stages, "draw"):
+            render.draw(picture, people, self._info.bones)
+        with _timed(stages, "encode"):
+            return codec.encode(picture, PictureFormat(head["answer"]))
+
+    def _head(self, status: str, started: float, stages: dict[str, float], detail: str = "") -> wire.Head:
+        return {
+            "event": "answer",
+            "status": status,
+            "detail": detail,
+            "stages": stages,
+            "busy": time.perf_counter() - started,
+            "memory": memory_bytes(),
+        }
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,272 @@
+"""MediaPipe behind the seam: equal to MediaPipe alone, right on its goldens, clear when it cannot run.
+
+"Alone" is the plain public way, in a process of its own: `import mediapipe`, OpenCV, default options.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import pictures
+from posecluster_inference import codec, engines, intake, render
+from posecluster_inference.engines import EngineConfig, EngineInfo, Person
+from posecluster_inference.engines.mediapipe_pose import MediaPipePose
+from posecluster_inference.errors import InvalidSetting, ModelError
+
+pytestmark = pytest.mark.component
+MAX_PIXELS, MAX_SIDE = 25_000_000, 8_192
+MODEL_FILE = "pose_landmarker_full.task"
+GOLDEN_TOLERANCE = 0.03  # of x and y, as fractions: golden/mediapipe_goldens.json
+
+# matplotlib serves MediaPipe's plots only and is not installed with the server
+_ALONE = """
+import json, sys, types
+sys.modules["matplotlib"] = plots = types.ModuleType("matplotlib")
+sys.modules["matplotlib.pyplot"] = plots.pyplot = types.ModuleType("matplotlib.pyplot")
+import cv2, numpy as np
+import mediapipe as mp
+from mediapipe.tasks.python import vision
+from mediapipe.tasks.python.core import base_options
+options = vision.PoseLandmarkerOptions(
+    base_options=base_options.BaseOptions(model_asset_path=sys.argv[1]), num_poses=int(sys.argv[2]))
+point = lambda p: [p.x, p.y, p.z, p.visibility, p.presence]
+with vision.PoseLandmarker.create_from_options(options) as landmarker:
+    for line in sys.stdin:
+        picture = cv2.imdecode(np.fromfile(line.strip(), np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        found = landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=picture))
+        print(json.dumps([
+            [[point(p) for p in body], [point(p) for p in world]]
+            for body, world in zip(found.pose_landmarks, found.pose_world_landmarks)]))
+"""
+
+
+def admitted() -> list[str]:
+    """Files that ACCEPTANCE section 4 lets in: JPEG, PNG, WebP within the limits that must be served."""
+    return [
+        name
+        for name, entry in pictures.manifest().items()
+        if name.endswith((".jpg", ".png", ".webp"))
+        and entry.expect not in ("reject", "either")
+        and (entry.entry["width"] or 0) * (entry.entry["height"] or 0) <= MAX_PIXELS
+    ]
+
+
+@pytest.fixture(scope="module")
+def model() -> Path:
+    path = Path(os.environ.get("POSECLUSTER_MODEL_DIR") or pictures.ROOT / "models") / MODEL_FILE
+    if not path.is_file():
+        pytest.skip(f"no model: {path} is missing (posecluster-inference models fetch)")
+    return path
+
+
+def config(model: Path, max_people: int = 1) -> EngineConfig:
+    return EngineConfig(task="pose", variant="full", model_path=model, max_people=max_people, threads=1)
+
+
+@pytest.fixture(scope="module")
+def loaded(model: Path) -> Iterator[tuple[MediaPipePose, EngineInfo]]:
+    codec.configure(max_pixels=MAX_PIXELS, max_side=MAX_SIDE)
+    engine = MediaPipePose()
+    info = engine.load(config(model))
+    engine.warm_up(decode(pictures.built_in()))
+    yield engine, info
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def engine(loaded: tuple[MediaPipePose, EngineInfo]) -> MediaPipePose:
+    return loaded[0]
+
+
+def decode(data: bytes) -> Any:
+    return codec.decode(data, intake.inspect(data, max_pixels=MAX_PIXELS, max_side=MAX_SIDE))
+
+
+def numbers(people: list[Person]) -> list[Any]:
+    return [[[list(p) for p in one.landmarks], [list(p) for p in one.world_landmarks]] for one in people]
+
+
+def alone(model: Path, files: list[str], max_people: int = 1) -> dict[str, list[Any]]:
+    folder = pictures.need_data()
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE, str(model), str(max_people)],
+        input="".join(f"{folder / file}\n" for file in files),
+        capture_output=True,
+        text=True,
+        timeout=80,
+        check=True,
+    )
+    return dict(zip(files, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+def test_every_picture_equals_mediapipe_alone(engine: MediaPipePose, model: Path) -> None:
+    files = admitted()
+    pictures.need_data()
+    assert len(files) >= 85
+    expected = alone(model, files)
+    wrong = [
+        file for file in files if numbers(engine.detect(decode(pictures.picture(file)))) != expected[file]
+    ]
+    assert wrong == []
+    assert sum(1 for people in expected.values() if people) >= 60
+
+
+def test_several_people_equal_mediapipe_alone(model: Path) -> None:
+    files = [name for name in admitted() if name.startswith("multi/")]
+    expected = alone(model, files, max_people=5)
+    several = MediaPipePose()
+    several.load(config(model, max_people=5))
+    try:
+        found = {file: numbers(several.detect(decode(pictures.picture(file)))) for file in files}
+    finally:
+        several.close()
+    assert found == expected
+    assert max(map(len, found.values())) > 1
+
+
+def test_one_landmark_off_would_be_seen(engine: MediaPipePose, model: Path) -> None:
+    """Control of the comparison: another quality of JPEG is another answer."""
+    expected = alone(model, ["formats/pose_q15.jpg"])["formats/pose_q15.jpg"]
+    found = numbers(engine.detect(decode(pictures.picture("formats/pose_baseline_420.jpg"))))
+    assert found != expected
+
+
+@pytest.mark.hostile("I-13")
+@pytest.mark.hostile("I-15")
+@pytest.mark.parametrize("file", [name for name in admitted() if pictures.manifest()[name].golden])
+def test_goldens_hold(engine: MediaPipePose, file: str) -> None:
+    golden = pictures.goldens()[pictures.manifest()[file].golden]
+    if "tasks_api" in golden:
+        expected = np.array(golden["tasks_api"]["landmarks_xyz_visibility_presence"])[:, :2]
+    else:
+        expected = np.array(golden["landmarks_xyz"]["full"])[:, :2]
+    people = engine.detect(decode(pictures.picture(file)))
+    assert len(people) == 1
+    found = np.array(people[0].landmarks)[:, :2]
+    assert found.shape == (33, 2)
+    assert np.abs(found - expected).max() < GOLDEN_TOLERANCE
+
+
+def test_answers_survive_json_to_float32(loaded: tuple[MediaPipePose, EngineInfo]) -> None:
+    engine, info = loaded
+    people = engine.detect(decode(pictures.built_in()))
+    body = render.answer_json(people, info.landmark_names, {"task": "pose"}, width=512, height=512)
+    answer = json.loads(b"{" + body + b"}")["people"][0]
+    for key, points in (("landmarks", people[0].landmarks), ("world_landmarks", people[0].world_landmarks)):
+        keys = ("x", "y", "z", "visibility", "presence")
+        found = np.array([[landmark[k] for k in keys] for landmark in answer[key]], np.float32)
+        assert np.array_equal(found, np.array(points, np.float32))
+        assert np.array_equal(np.array(points), np.array(points, np.float32))  # they were float32
+
+
+def test_names_and_bones(loaded: tuple[MediaPipePose, EngineInfo]) -> None:
+    _engine, info = loaded
+    assert info.engine == "mediapipe"
+    assert len(info.landmark_names) == len(set(info.landmark_names)) == 33
+    assert info.landmark_names[:3] == ("nose", "left_eye_inner", "left_eye")
+    assert info.landmark_names[32] == "right_foot_index"
+    assert len(info.bones) == len(set(info.bones)) == 35
+    assert {(11, 12), (23, 24), (15, 21)} < set(info.bones)
+    assert all(0 <= index < 33 for bone in info.bones for index in bone)
+
+
+@pytest.mark.hostile("I-17")
+@pytest.mark.hostile("I-18")
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 1), (2, 3), (64, 64), (301, 203)])
+def test_odd_pictures_raise_nothing(engine: MediaPipePose, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(7)
+    for picture in (
+        np.zeros((*shape, 3), np.uint8),
+        np.full((*shape, 3), 255, np.uint8),
+        rng.integers(0, 256, (*shape, 3), np.uint8),
+    ):
+        people = engine.detect(picture)
+        assert render.answer_json(people, [""] * 33, {}, width=1, height=1)  # finite
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 1), np.uint8), np.zeros((9, 9, 3), np.uint16)],
+    ids=["grey", "one channel", "16-bit"],
+)
+def test_pictures_that_would_break_mediapipe_never_reach_it(engine: MediaPipePose, picture: Any) -> None:
+    before = numbers(engine.detect(decode(pictures.built_in())))
+    with pytest.raises(ValueError, match="8-bit RGB"):
+        engine.detect(picture)
+    assert numbers(engine.detect(decode(pictures.built_in()))) == before
+
+
+def test_a_broken_model_is_explained(tmp_path: Path) -> None:
+    for name, content in (("missing.task", None), ("empty.task", b""), ("text.task", b"not a model" * 99)):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ModelError, match=rf"{name}.*models fetch"):
+            MediaPipePose().load(config(path))
+
+
+def run(script: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
+def test_missing_graphics_libraries_are_explained(tmp_path: Path, model: Path) -> None:
+    """A file that is no library stands first in the search path, which fails as an absent one does."""
+    (tmp_path / "libEGL.so.1").write_bytes(b"")
+    script = (
+        "from pathlib import Path\n"
+        "from posecluster_inference.engines import EngineConfig\n"
+        "from posecluster_inference.engines.mediapipe_pose import MediaPipePose\n"
+        "from posecluster_inference.errors import ModelError\n"
+        f"config = EngineConfig('pose', 'full', Path({str(model)!r}), 1, 1)\n"
+        "try: MediaPipePose().load(config)\n"
+        "except ModelError as error: print(error)\n"
+    )
+    said = run(script, LD_LIBRARY_PATH=str(tmp_path))
+    assert "libEGL" in said
+    assert "libegl1 libgles2" in said
+
+
+def test_a_worker_imports_only_what_pose_needs_and_prints_nothing(model: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from importlib import resources\n"
+        "from posecluster_inference import codec, intake\n"
+        "from posecluster_inference.engines import EngineConfig\n"
+        "from posecluster_inference.engines.mediapipe_pose import MediaPipePose\n"
+        "codec.configure(max_pixels=10**6, max_side=1024)\n"
+        "engine = MediaPipePose()\n"
+        f"engine.load(EngineConfig('pose', 'full', Path({str(model)!r}), 1, 1))\n"
+        "data = resources.files('posecluster_inference').joinpath('data/astronaut.jpg').read_bytes()\n"
+        "picture = codec.decode(data, intake.inspect(data, max_pixels=10**6, max_side=1024))\n"
+        "engine.warm_up(picture)\n"
+        "engine.close()\n"
+        "engine.close()\n"
+        "tasks = 'mediapipe.tasks.python.'\n"
+        "names = ('matplotlib', tasks + 'audio', tasks + 'vision.drawing_utils')\n"
+        "print([name for name in names if name in sys.modules])\n"
+    )
+    assert run(script) == "[]\n"
+
+
+def test_an_unknown_engine_is_explained() -> None:
+    for name in ("nothing", "no.such:Engine", "json:Engine", "json"):
+        with pytest.raises(InvalidSetting, match="POSECLUSTER_ENGINE"):
+            engines.create(name)

@@ -1,0 +1,12 @@
+"""For all tiers: the record of checks, the tiers' rules, repeatable generated cases."""
+
+import os
+
+from hypothesis import settings
+
+pytest_plugins = ["harness.recorder", "harness.tiers"]
+
+# deadlines measure the machine; a fixed order makes equal runs equal (POSECLUSTER_LONG searches on)
+settings.register_profile("short", deadline=None, derandomize=True, max_examples=100, database=None)
+settings.register_profile("long", deadline=None, max_examples=2_000, database=None)
+settings.load_profile("long" if os.environ.get("POSECLUSTER_LONG") == "1" else "short")

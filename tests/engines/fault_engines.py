@@ -1,0 +1,112 @@
+"""Engines with one fault each, for tests of what surrounds an engine; all are the stub otherwise.
+
+They run inside real worker processes, so a fault of the worker itself is planted by replacing a
+function of its modules there.
+"""
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posecluster_inference import codec, wire
+from posecluster_inference.engines import EngineConfig, EngineInfo, Person
+from posecluster_inference.errors import ModelError, Undecodable
+from posecluster_inference.intake import Header
+from stub_engine import StubEngine
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MISBEHAVE = 7  # `Command.OK` with this argument makes `WrongFrames` misbehave
+
+
+class ExitOnSignal(StubEngine):
+    """SIGUSR1 ends the worker with exit code 0, whatever it is doing."""
+
+    def load(self, config: EngineConfig) -> EngineInfo:
+        signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+        return super().load(config)
+
+
+class RefusesToLoad(StubEngine):
+    """Fails as an engine should when its model is of no use, once the file FAULT_FILE is there."""
+
+    def load(self, config: EngineConfig) -> EngineInfo:
+        if Path(os.environ["FAULT_FILE"]).exists():
+            raise ModelError("The stub's model was taken away.")
+        return super().load(config)
+
+
+class KeepsBuffer(StubEngine):
+    """Its worker's decoder fills up what a broken picture lacks from the picture before (opencv#26488)."""
+
+    def load(self, config: EngineConfig) -> EngineInfo:
+        decode, kept = codec.decode, []
+
+        def leaky(data: bytes, header: Header) -> "NDArray[np.uint8]":
+            try:
+                picture = decode(data, header)
+            except Undecodable:
+                if not kept:
+                    raise
+                return kept[-1]
+            kept[:] = [picture]
+            return picture
+
+        codec.decode = leaky
+        return super().load(config)
+
+
+class WrongFrames(StubEngine):
+    """After a picture with the argument above it sends, by FAULT_FRAME, something that is no answer."""
+
+    def load(self, config: EngineConfig) -> EngineInfo:
+        self._misbehaves = False
+        send = wire.send
+
+        def wrong(pipe: socket.socket, head: wire.Head, payload: bytes = b"") -> None:
+            if not self._misbehaves:
+                send(pipe, head, payload)
+                return
+            self._misbehaves = False
+            match os.environ["FAULT_FRAME"]:
+                case "garbage":
+                    pipe.sendall(b"\xff" * 64)
+                case "array":
+                    pipe.sendall(b"\0\0\0\2\0\0\0\0[]")
+                case "nothing":
+                    send(pipe, {})
+                case "ready again":
+                    send(pipe, {"event": "ready", "model": {}, "memory": 1})
+                case "fatal late":
+                    send(pipe, {"event": "fatal", "message": "too late"})
+                case "old answer":
+                    send(pipe, {**head, "request": head["request"] - 1}, payload)
+                case "answer twice":
+                    send(pipe, head, payload)
+                    send(pipe, head, payload)
+                case "no times":
+                    send(pipe, {key: value for key, value in head.items() if key != "busy"}, payload)
+                case "not a number":
+                    send(pipe, {**head, "busy": float("nan")}, payload)
+                case "negative":
+                    send(pipe, {**head, "stages": {"decode": -1.0}}, payload)
+                case "text":
+                    send(pipe, {**head, "memory": "much"}, payload)
+                case "stages":
+                    send(pipe, {**head, "stages": {f"stage{index}": 1.0 for index in range(100)}}, payload)
+
+        wire.send = wrong
+        return super().load(config)
+
+    def detect(self, picture: "NDArray[np.uint8]") -> list[Person]:
+        people = super().detect(picture)
+        self._misbehaves = self.last_argument == MISBEHAVE
+        return people
+
+    def _obey(self, command: Any, argument: int) -> None:
+        self.last_argument = argument
+        super()._obey(command, argument)

@@ -1,0 +1,13 @@
+"""What component tests share: real servers, raw sockets, load, pictures, and the record of results.
+
+server     start_server(...) -> ServerProcess: the real server as a child process
+client     Reply, get(), post(): one plain HTTP exchange, no connection kept
+raw        RawConnection, exchange(): bytes in, bytes out, with deadlines
+load       closed_loop(), open_loop() -> Load: bounded load and what came back
+pictures   the test pictures and their manifest; unique copies of a picture
+stub       pictures for the stub engine, requests left waiting, its count of inferences
+processes  what /proc says of a process: alive, memory, children, session
+checks     the forty checks' names
+recorder   pytest plugin: acceptance(n), hostile("I-5"), record_figure, seeds, build/acceptance.json
+tiers      pytest plugin: a marker per folder, required tiers must not skip, blockbuster
+"""

@@ -1,0 +1,137 @@
+"""Kept answers are bounded by number and by bytes; a flight is joined only while it can be answered."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posecluster_inference.cache import AnswerCache, Flights
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.intake import Header, PictureFormat
+from posecluster_inference.jobs import Answer, AnswerKey, Job
+
+MIB = 1 << 20
+BYTES = 32 * MIB
+LARGEST = 4 * MIB
+BODIES = {size: bytes(size) for size in (0, 1, MIB, 3 * MIB, LARGEST, LARGEST + 1)}
+
+
+def _key(number: int, form: str = "json") -> AnswerKey:
+    return number.to_bytes(4, "big"), form
+
+
+def _job(number: int = 1) -> Job:
+    return Job(b"", Header(PictureFormat.PNG, 1, 1), _key(number), 0.0, 1.0, lambda job: None)
+
+
+def _kept(cache: AnswerCache, numbers: range) -> list[int]:
+    return [number for number in numbers if cache.get(_key(number)) is not None]
+
+
+def test_an_answer_is_found_by_picture_and_form() -> None:
+    cache = AnswerCache(8)
+    assert cache.put(_key(1), b"one")
+    assert cache.get(_key(1)) == b"one"
+    assert cache.get(_key(2)) is None
+    assert cache.get(_key(1, "png")) is None
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    cache = AnswerCache(3)
+    for number in range(3):
+        cache.put(_key(number), b"x")
+    cache.get(_key(0))
+    cache.put(_key(3), b"x")
+    assert _kept(cache, range(4)) == [0, 2, 3]
+
+
+def test_bytes_are_bounded_whatever_the_number() -> None:
+    cache = AnswerCache(1_000)
+    for number in range(9):
+        assert cache.put(_key(number), BODIES[LARGEST])
+    assert _kept(cache, range(9)) == list(range(1, 9))
+
+
+def test_one_answer_may_not_push_out_all_others() -> None:
+    cache = AnswerCache(1_000)
+    cache.put(_key(1), b"small")
+    assert not cache.put(_key(2), BODIES[LARGEST + 1])
+    assert _kept(cache, range(3)) == [1]
+
+
+def test_an_answer_that_replaces_itself_is_counted_once() -> None:
+    cache = AnswerCache(1_000)
+    for _ in range(100):
+        cache.put(_key(0), BODIES[LARGEST])
+    for number in range(1, 8):
+        cache.put(_key(number), BODIES[LARGEST])
+    assert _kept(cache, range(8)) == list(range(8))
+
+
+def test_no_entries_means_nothing_is_kept() -> None:
+    cache = AnswerCache(0)
+    assert not cache.put(_key(1), b"")
+    assert cache.get(_key(1)) is None
+
+
+@given(
+    entries=st.integers(0, 12),
+    puts=st.lists(st.tuples(st.integers(0, 15), st.sampled_from(sorted(BODIES))), max_size=60),
+)
+def test_bounds_hold_and_the_newest_is_there(entries: int, puts: list[tuple[int, int]]) -> None:
+    cache = AnswerCache(entries)
+    for number, size in puts:
+        known = cache.get(_key(number))
+        if cache.put(_key(number), BODIES[size]):
+            assert cache.get(_key(number)) is BODIES[size]
+        else:
+            assert entries == 0 or size > LARGEST
+            assert cache.get(_key(number)) is known
+    kept = [cache.get(_key(number)) for number in range(16)]
+    bodies = [body for body in kept if body is not None]
+    assert len(bodies) <= entries
+    assert sum(map(len, bodies)) <= BYTES
+
+
+async def test_a_flight_is_joined_until_it_lands() -> None:
+    flights, job = Flights(), _job()
+    flights.add(job)
+    assert flights.get(_key(1)) is job
+    assert flights.get(_key(2)) is None
+    job.succeed(Answer(b"", 0.0, {}))
+    assert flights.get(_key(1)) is None
+
+
+@pytest.mark.parametrize("end", ["refused", "abandoned"])
+async def test_a_flight_without_an_answer_is_not_joined(end: str) -> None:
+    flights, job = Flights(), _job()
+    flights.add(job)
+    if end == "refused":
+        job.fail(Refusal(Reason.UNDECODABLE, "no"))
+        assert isinstance(job.done.exception(), Refusal)
+    else:
+        job.done.cancel()
+    assert flights.get(_key(1)) is None
+
+
+async def test_an_old_flight_that_lands_leaves_its_successor() -> None:
+    flights, old, new = Flights(), _job(), _job()
+    flights.add(old)
+    old.done.cancel()
+    flights.add(new)  # before the loop has told of the old one's end
+    await _settle(old)
+    assert flights.get(_key(1)) is new
+
+
+async def test_landed_flights_are_forgotten() -> None:
+    flights, job = Flights(), _job()
+    flights.add(job)
+    job.succeed(Answer(b"", 0.0, {}))
+    await _settle(job)
+    assert flights == Flights()
+
+
+async def _settle(job: Job) -> None:
+    """Wait until the loop has told everybody of the job's end."""
+    told = job.done.get_loop().create_future()
+    job.done.add_done_callback(lambda _done: told.set_result(None))
+    await told

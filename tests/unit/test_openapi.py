@@ -1,0 +1,229 @@
+"""The OpenAPI document is valid, and says all that the code can do: routes, statuses, reasons, limits."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from aiohttp import web
+
+import posecluster_inference
+from posecluster_inference import app
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.openapi import document
+from posecluster_inference.service import Service
+from posecluster_inference.settings import Settings
+
+pytestmark = pytest.mark.unit
+
+PACKAGE = Path(posecluster_inference.__file__).parent
+PROBLEM = "application/problem+json"
+# a different number for each, so that no limit can stand in for another
+SETTINGS = Settings(
+    max_people=3,
+    max_body_bytes=1_234_567,
+    max_pixels=7_654_321,
+    max_side_pixels=4_321,
+    deadline_ms=6_543,
+    rate_limit_per_minute=57,
+    rate_limit_burst=13,
+    queue_length=29,
+)
+
+
+@pytest.fixture
+def described() -> dict[str, Any]:
+    return document(SETTINGS)
+
+
+def operations(described: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            yield path, method.upper(), operation
+
+
+def problems(responses: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Status and body of each problem that is shown."""
+    for status, response in responses.items():
+        for example in response["content"].get(PROBLEM, {"examples": {}})["examples"].values():
+            yield status, example["value"]
+
+
+def described_reasons(described: dict[str, Any]) -> set[tuple[int, str]]:
+    shown = [operation["responses"] for _path, _method, operation in operations(described)]
+    shown += [{"404": described["components"]["responses"]["UnknownPath"]}]
+    return {(int(status), body["reason"]) for responses in shown for status, body in problems(responses)}
+
+
+def reasons_in_source() -> set[tuple[int, str]]:
+    """Status and reason of each refusal that the package makes, found in the calls that make them."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        if path.name in ("errors.py", "openapi.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                found |= set(_reasons_of(node))
+    return found
+
+
+def _reasons_of(call: ast.Call) -> Iterator[tuple[int, str]]:
+    constants = [
+        part.value
+        for keyword in call.keywords
+        if keyword.arg == "status"
+        for part in ast.walk(keyword.value)
+        if isinstance(part, ast.Constant) and isinstance(part.value, int)
+    ]
+    for argument in call.args:
+        if isinstance(argument, ast.Attribute) and ast.unparse(argument.value) == "Reason":
+            reason = Reason[argument.attr]
+            yield from ((status, reason) for status in constants or [Refusal(reason, "").status])
+
+
+def test_it_is_valid_openapi(described: dict[str, Any]) -> None:
+    schemathesis.openapi.from_dict(json.loads(json.dumps(described))).validate()
+
+
+@pytest.mark.control
+def test_control_a_wrong_document_is_not_valid(described: dict[str, Any]) -> None:
+    del described["paths"]["/healthz"]["get"]["responses"]["200"]["description"]
+    with pytest.raises(jsonschema_rs.ValidationError):
+        schemathesis.openapi.from_dict(described).validate()
+
+
+def test_references_lead_somewhere(described: dict[str, Any]) -> None:
+    text = json.dumps(described)
+    references = {part.split('"', 1)[0] for part in text.split('"$ref": "')[1:]}
+    assert len(references) > 20
+    for reference in references:
+        node = described
+        for key in reference.removeprefix("#/").split("/"):
+            node = node[key]
+    unused = {
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "headers", "parameters", "examples")
+        for name in described["components"][kind]
+    } - references
+    assert not unused
+
+
+def test_every_route_is_described_and_no_other(described: dict[str, Any]) -> None:
+    service = Mock(spec=Service)
+    routes = {
+        (route.resource.canonical, route.method)
+        for route in app.client_app(service).router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    assert {(path, method) for path, method, _operation in operations(described)} == routes
+    names = [operation["operationId"] for _path, _method, operation in operations(described)]
+    assert len(set(names)) == len(names)
+
+
+def test_every_reason_is_described_with_each_of_its_statuses(described: dict[str, Any]) -> None:
+    assert described_reasons(described) == reasons_in_source()
+    assert {reason for _status, reason in described_reasons(described)} == set(Reason)
+    assert set(described["components"]["schemas"]["Problem"]["properties"]["reason"]["enum"]) == set(Reason)
+
+
+@pytest.mark.control
+def test_control_a_new_status_in_the_source_is_seen() -> None:
+    call = ast.parse("Refusal(Reason.DEADLINE, 'x', status=425 if late else 408)", mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert set(_reasons_of(call)) == {(425, "deadline"), (408, "deadline")}
+
+
+def test_waiting_is_told_where_it_helps(described: dict[str, Any]) -> None:
+    for path, _method, operation in operations(described):
+        for status, response in operation["responses"].items():
+            assert ("Retry-After" in response["headers"]) == (status in ("429", "503")), (path, status)
+            assert "X-Request-Id" in response["headers"]
+
+
+LIMITS = [
+    "max_people",
+    "max_body_bytes",
+    "max_pixels",
+    "max_side_pixels",
+    "deadline_ms",
+    "rate_limit_per_minute",
+    "rate_limit_burst",
+]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_limits_are_those_of_the_settings(described: dict[str, Any], limit: str) -> None:
+    value = getattr(SETTINGS, limit)
+    assert value in numbers_told(described)
+    assert value not in numbers_told(document(Settings()))
+    assert value in described["components"]["examples"]["Model"]["value"]["limits"].values()
+
+
+def numbers_told(described: dict[str, Any]) -> set[int]:
+    text = described["paths"]["/v1/detect"]["post"]["description"]
+    text += described["components"]["parameters"]["X-Request-Timeout-Ms"]["description"]
+    return {int(number) for number in re.findall(r"[0-9]+", text)}
+
+
+def test_examples_fit_their_schemas(described: dict[str, Any]) -> None:
+    checked = 0
+    for _path, _method, operation in operations(described):
+        for response in operation["responses"].values():
+            for content in response["content"].values():
+                for example in content.get("examples", {}).values():
+                    value = example.get("value") or _resolved(described, example["$ref"])["value"]
+                    root = {**content["schema"], "components": described["components"]}
+                    jsonschema_rs.validator_for(root).validate(value)
+                    checked += 1
+    assert checked > 30
+
+
+@pytest.mark.control
+def test_control_a_wrong_example_does_not_fit(described: dict[str, Any]) -> None:
+    value = described["components"]["examples"]["Detection"]["value"]
+    del value["people"][0]["world_landmarks"][32]["z"]
+    root = {"$ref": "#/components/schemas/Detection", "components": described["components"]}
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.validator_for(root).validate(value)
+
+
+def _resolved(described: dict[str, Any], reference: str) -> Any:
+    node: Any = described
+    for key in reference.removeprefix("#/").split("/"):
+        node = node[key]
+    return node
+
+
+def test_the_example_names_all_landmarks_and_joins_them(described: dict[str, Any]) -> None:
+    examples = described["components"]["examples"]
+    names = examples["Model"]["value"]["landmarks"]
+    person = examples["Detection"]["value"]["people"][0]
+    assert len(names) == 33
+    for kind in ("landmarks", "world_landmarks"):
+        assert [point["name"] for point in person[kind]] == names
+    joined = {index for bone in examples["Model"]["value"]["bones"] for index in bone}
+    assert joined == set(range(33))
+
+
+def test_a_token_is_asked_for_only_where_there_are_tokens(tmp_path: Path) -> None:
+    tokens = Settings(auth_tokens_dir=str(tmp_path))
+    asked: list[dict[str, Any]] = [{"bearer": []}]
+    for settings, expected in ((Settings(), []), (tokens, asked)):
+        paths = document(settings)["paths"]
+        assert paths["/v1/detect"]["post"]["security"] == expected
+        assert paths["/v1/model"]["get"]["security"] == expected
+        assert "security" not in paths["/healthz"]["get"]
+
+
+def test_documents_share_nothing() -> None:
+    first = document(SETTINGS)
+    before = json.dumps(first)
+    document(Settings())
+    assert json.dumps(first) == before
+    assert isinstance(web.json_response(first), web.Response)

@@ -1,0 +1,150 @@
+"""Settings come from flags, else the environment, else the table; a wrong one is named in one line."""
+
+import argparse
+import resource
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posecluster_inference.errors import InvalidSetting
+from posecluster_inference.settings import PREFIX, Settings, add_flags, load
+
+NUMBERS = [item for item in fields(Settings) if item.type is int]
+DESCRIPTORS = 1_024
+
+
+@pytest.fixture
+def _few_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def _load(**values: str) -> Settings:
+    return load({PREFIX + name.upper(): value for name, value in values.items()}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("host", "127.0.0.1"),
+        ("port", 8080),
+        ("admin_port", 9090),
+        ("model_variant", "full"),
+        ("max_body_bytes", 10_485_760),
+        ("max_pixels", 25_000_000),
+        ("max_side_pixels", 8_192),
+        ("deadline_ms", 10_000),
+        ("hang_limit_ms", 5_000),
+        ("drain_delay_ms", 15_000),
+        ("rate_limit_per_minute", 0),
+        ("rate_limit_burst", 10),
+        ("trusted_proxies", ""),
+        ("recycle_requests", 5_000),
+        ("recycle_growth_percent", 150),
+        ("max_connections", 512),
+        ("header_timeout_ms", 5_000),
+        ("body_timeout_ms", 10_000),
+        ("idle_timeout_ms", 75_000),
+        ("write_timeout_ms", 10_000),
+    ],
+)
+def test_defaults_are_those_of_the_limits_table(name: str, value: object) -> None:
+    assert getattr(load({}, {}), name) == value
+
+
+def test_environment_beats_the_default_and_a_flag_beats_the_environment() -> None:
+    environment = {"POSECLUSTER_PORT": " 8001\n", "POSECLUSTER_MODEL_VARIANT": "lite"}
+    settings = load(environment, {"port": "8002", "model_variant": None, "command": "serve"})
+    assert (settings.port, settings.model_variant) == (8002, "lite")
+
+
+def test_every_setting_is_a_flag() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    words = [word for item in fields(Settings) for word in ("--" + item.name.replace("_", "-"), "5")]
+    assert vars(parser.parse_args(words)) == {item.name: "5" for item in fields(Settings)}
+    assert set(vars(parser.parse_args([])).values()) == {None}
+
+
+@pytest.mark.parametrize("item", NUMBERS, ids=lambda item: item.name)
+def test_numbers_have_bounds_that_are_allowed_themselves(item: Field[Any]) -> None:
+    low, high = item.metadata["low"], item.metadata["high"]
+    assert getattr(_load(**{item.name: str(low)}), item.name) == low
+    if item.name != "max_connections":  # the descriptor limit holds first
+        assert getattr(_load(**{item.name: str(high)}), item.name) == high
+    for outside in (low - 1, high + 1):
+        with pytest.raises(InvalidSetting, match=rf"^{PREFIX}{item.name.upper()}=.* from {low} to {high}$"):
+            _load(**{item.name: str(outside)})
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.5", "1e3", "+5", "0x10", "1_000", "٣", "²", "5 6", "inf"])
+def test_a_number_is_plain_digits(text: str) -> None:
+    with pytest.raises(InvalidSetting, match="POSECLUSTER_DEADLINE_MS"):
+        _load(deadline_ms=text)
+
+
+@given(text=st.text(max_size=20) | st.from_regex(r"-?[0-9]{1,20}", fullmatch=True))
+def test_any_text_gives_a_number_within_bounds_or_one_line(text: str) -> None:
+    said, value = "POSECLUSTER_DEADLINE_MS=", 1
+    try:
+        value = _load(deadline_ms=text).deadline_ms
+    except InvalidSetting as error:
+        said = str(error)
+    assert 1 <= value <= 86_400_000
+    assert said.startswith("POSECLUSTER_DEADLINE_MS=")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("model_variant", "huge"), ("model_variant", "Full"), ("model_task", "hands"), ("log_format", "")],
+)
+def test_a_choice_names_what_is_allowed(name: str, text: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"^{PREFIX}{name.upper()}=.*must be one of "):
+        _load(**{name: text})
+
+
+def test_a_wrong_value_is_cut_in_the_message() -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        _load(port="\n" + "9" * 10_000)
+    assert len(str(caught.value)) < 200
+    assert "\n" not in str(caught.value)
+
+
+def test_trusted_proxies_are_a_comma_list_of_networks() -> None:
+    networks = _load(trusted_proxies=" 10.0.0.0/8 , 2001:db8::/32,192.0.2.1,").proxy_networks
+    assert [str(network) for network in networks] == ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32"]
+
+
+@pytest.mark.parametrize("text", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8;10.1.0.0/16"])
+def test_a_wrong_proxy_network_stops_the_start(text: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_TRUSTED_PROXIES: "):
+        _load(trusted_proxies=text)
+
+
+def test_both_ports_must_differ_unless_both_are_free_ones() -> None:
+    with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_ADMIN_PORT=8080: "):
+        _load(admin_port="8080")
+    settings = _load(port="0", admin_port="0")
+    assert (settings.port, settings.admin_port) == (0, 0)
+
+
+def test_the_folder_of_tokens_must_exist(tmp_path: Path) -> None:
+    assert _load(auth_tokens_dir=str(tmp_path)).auth_tokens_dir == str(tmp_path)
+    with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_AUTH_TOKENS_DIR="):
+        _load(auth_tokens_dir=str(tmp_path / "absent"))
+
+
+@pytest.mark.usefixtures("_few_descriptors")
+def test_connections_stay_under_half_the_descriptor_limit() -> None:
+    most = DESCRIPTORS // 2 - 1
+    assert _load(max_connections=str(most)).max_connections == most
+    with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_MAX_CONNECTIONS=512: .* 1024 \(ulimit -n\)$"):
+        _load(max_connections=str(most + 1))
