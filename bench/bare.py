@@ -1,6 +1,6 @@
 """The limit: landmarkers in bare processes, no server, no queue, no pipe.
 
-    python bench/bare.py MODEL PICTURE SECONDS
+    python -m bench.bare MODEL PICTURE SECONDS
 
 Decodes and detects as a person would who reads MediaPipe's documentation, and prints one JSON line:
 how many pictures in how many seconds, and the median of one in milliseconds.

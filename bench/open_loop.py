@@ -5,7 +5,7 @@ waiting is hidden (coordinated omission). Here each latency counts from the time
 was due. Neither wrk nor a packaged tool takes a schedule and a body that differs each time; bytes go
 out as they are, because an HTTP client library would use more CPU than the server under test.
 
-    python bench/open_loop.py PORT PICTURE RATE SECONDS FIRST_NUMBER
+    python -m bench.open_loop PORT PICTURE RATE SECONDS FIRST_NUMBER
 
 Prints one JSON line; latencies in milliseconds. A RATE of 0 asks one by one, without a pause.
 """

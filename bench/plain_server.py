@@ -1,6 +1,6 @@
 """The way most people start: one process, the model called in the handler.
 
-python bench/plain_server.py MODEL PORT
+python -m bench.plain_server MODEL PORT
 """
 
 import sys

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 
@@ -9,6 +10,8 @@ from posecluster_inference import __version__, floors, log, settings
 from posecluster_inference.errors import PoseClusterError
 from posecluster_inference.models import cli as models_cli
 from posecluster_inference.server import serve
+
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +39,8 @@ def _serve(parsed: argparse.Namespace) -> int:
     floors.check()
     loaded = settings.load(os.environ, vars(parsed))
     lines = log.configure(loaded.log_format)
+    for name in settings.unknown_variables(os.environ):
+        logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})
     try:
         asyncio.run(serve(loaded))
     except OSError as error:

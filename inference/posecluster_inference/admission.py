@@ -35,7 +35,7 @@ class Admission:
         self.metrics.arrivals.inc()
         refusal = self._refusal(now, deadline)
         if refusal is not None:
-            raise self._counted(refusal)
+            raise self.counted(refusal)
         job = Job(picture, header, key, now, deadline, self.pool.queue.discard)
         self.pool.submit(job)
         return job
@@ -43,10 +43,15 @@ class Admission:
     def check_open(self) -> None:
         """Refuse before the body is read once the drain delay is over; raises Refusal."""
         if self.is_closed:
-            self.metrics.arrivals.inc()
-            raise self._counted(self._no_capacity(Reason.DRAINING, "This server is shutting down.", 0.0))
+            raise self.refused(Reason.DRAINING, "This server is shutting down.")
 
-    def _counted(self, refusal: Refusal) -> Refusal:
+    def refused(self, reason: Reason, detail: str) -> Refusal:
+        """Return the refusal, counted, of a request that came no further for lack of capacity."""
+        self.metrics.arrivals.inc()
+        return self.counted(self._no_capacity(reason, detail, 0.0))
+
+    def counted(self, refusal: Refusal) -> Refusal:
+        """Count the refusal of an arrival and return it."""
         self.metrics.refused.labels(refusal.reason).inc()
         self.metrics.late.inc()
         return refusal
@@ -76,5 +81,6 @@ class Admission:
 
     def retry_after(self, wait_seconds: float) -> int:
         """Whole seconds to wait: the work ahead, rounded up, and jitter so that callers spread out."""
-        seconds = math.ceil(wait_seconds) + self.rng.randint(0, _RETRY_JITTER_SECONDS)
-        return min(_LONGEST_RETRY_SECONDS, max(1, seconds))
+        longest = _LONGEST_RETRY_SECONDS - _RETRY_JITTER_SECONDS
+        seconds = min(longest, math.ceil(wait_seconds)) + self.rng.randint(0, _RETRY_JITTER_SECONDS)
+        return max(1, seconds)

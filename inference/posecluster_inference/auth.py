@@ -36,15 +36,13 @@ class Tokens:
         names: dict[bytes, str] = {}
         try:
             files = sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
-            for path in files:
-                if path.is_file():
-                    with path.open("rb") as file:
-                        token = file.read(_LARGEST_FILE_BYTES + 1).strip()
-                    if token and len(token) <= _LARGEST_FILE_BYTES:
-                        names[_digest(token)] = path.name
         except OSError as error:
             logger.error("Cannot read tokens", extra={"fields": {"error": error.strerror}})
-            names = {}
+            files = []
+        for path in files:
+            token = _token_in(path)
+            if token:
+                names[_digest(token)] = path.name
         if names.keys() != self._names.keys():
             logger.info("Read tokens", extra={"fields": {"count": len(names)}})
         self._names = names
@@ -60,6 +58,17 @@ class Tokens:
             if scheme.lower() == "bearer" and name is not None:
                 return f"token:{name}"
         raise Refusal(Reason.UNAUTHORIZED, "Send a valid token as `Authorization: Bearer TOKEN`.")
+
+
+def _token_in(path: Path) -> bytes:
+    """Return a file's token; empty if there is none, or none that can be read just now."""
+    try:
+        with path.open("rb") as file:
+            token = file.read(_LARGEST_FILE_BYTES + 1).strip()
+    except OSError as error:
+        logger.warning("Cannot read a token", extra={"fields": {"file": path.name, "error": error.strerror}})
+        return b""
+    return token if len(token) <= _LARGEST_FILE_BYTES else b""
 
 
 def _digest(token: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """Reading a request body within limits on size, time and the memory of all bodies together."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,11 +14,15 @@ from posecluster_inference.intake.multipart import picture_from_multipart
 
 @dataclass(slots=True)
 class BodyReader:
-    """Holds at most `budget_bytes` for all requests at once; one body has `max_bytes` and `seconds`."""
+    """Holds at most `budget_bytes` for all requests at once; one body has `max_bytes` and `seconds`.
+
+    `no_memory` makes the refusal of a body that would pass the budget.
+    """
 
     max_bytes: int
     seconds: float
     budget_bytes: int
+    no_memory: Callable[[], Refusal]
     held_bytes: int = 0
 
     @asynccontextmanager
@@ -42,7 +46,9 @@ class BodyReader:
     def _check_head(self, request: web.Request) -> None:
         encodings = request.headers.getall(hdrs.CONTENT_ENCODING, [])
         if any(encoding.strip().lower() not in ("", "identity") for encoding in encodings):
-            raise Refusal(Reason.UNSUPPORTED_ENCODING, "Send the picture as it is, without Content-Encoding.")
+            raise Refusal(
+                Reason.UNSUPPORTED_ENCODING, "Send the picture as it is, without Content-Encoding."
+            ).with_headers({hdrs.ACCEPT_ENCODING: "identity"})
         if request.content_length is not None:
             self._check_size(request.content_length)
 

@@ -39,19 +39,26 @@ class AnswerCache:
 
 @dataclass(slots=True)
 class Flights:
-    """Jobs that a further caller with the same picture can wait for (single flight)."""
+    """Jobs that a further caller with the same picture can wait for (single flight).
 
+    A job's answer goes to the cache when it lands, whoever still waits for it: at any moment a caller
+    finds the one or the other.
+    """
+
+    cache: AnswerCache
     _jobs: dict[AnswerKey, Job] = field(default_factory=dict)
 
     def get(self, key: AnswerKey) -> Job | None:
-        """Return the job to join, if there is one that can still be answered."""
+        """Return the job to join, if there is one that has an answer or may get it."""
         job = self._jobs.get(key)
-        return None if job is None or job.done.done() else job
+        return None if job is None or job.is_lost else job
 
     def add(self, job: Job) -> None:
         self._jobs[job.key] = job
         job.done.add_done_callback(lambda _done: self._land(job))
 
     def _land(self, job: Job) -> None:
+        if not job.is_lost:
+            self.cache.put(job.key, job.done.result().body)
         if self._jobs.get(job.key) is job:
             del self._jobs[job.key]

@@ -13,7 +13,17 @@ def caller_of(request: web.Request, service: Service) -> str:
     if service.tokens is not None:
         return service.tokens.caller(request.headers.getall(hdrs.AUTHORIZATION, []))
     forwarded = request.headers.getall("X-Forwarded-For", [])
-    return client_address(request.remote or "", forwarded, service.proxies)
+    return quota_key(client_address(request.remote or "", forwarded, service.proxies))
+
+
+def quota_key(address: str) -> str:
+    """Return what one caller can be told by: an address, or the /64 that an IPv6 host owns whole."""
+    if not _is_address(address):
+        return address
+    parsed = ipaddress.ip_address(address)
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
 
 
 def client_address(peer: str, forwarded: list[str], proxies: tuple[IPNetwork, ...]) -> str:
@@ -22,22 +32,27 @@ def client_address(peer: str, forwarded: list[str], proxies: tuple[IPNetwork, ..
     Each proxy adds its peer at the right end of X-Forwarded-For, so everything left of the first
     stranger was written by that stranger and is not believed.
     """
-    address = peer
+    address = _plain(peer)
     hops = [hop.strip() for line in forwarded for hop in line.split(",")]
     while hops and _is_in(address, proxies):
         hop = hops.pop()
         if not _is_address(hop):
             break
-        address = hop
+        address = _plain(hop)
     return address
+
+
+def _plain(address: str) -> str:
+    """Return an IPv4 address that a dual-stack socket wrote as IPv6 (::ffff:…) in its own form."""
+    mapped = ipaddress.IPv6Address(address).ipv4_mapped if ":" in address and _is_address(address) else None
+    return str(mapped) if mapped is not None else address
 
 
 def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        return not getattr(ipaddress.ip_address(text), "scope_id", None)
     except ValueError:
         return False
-    return True
 
 
 def _is_in(text: str, networks: tuple[IPNetwork, ...]) -> bool:

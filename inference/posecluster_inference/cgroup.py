@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+_DIGITS = 20  # of the largest 64-bit number
 _UNLIMITED_BYTES = 1 << 60  # v1 writes "no limit" as a huge number of bytes
 
 
@@ -84,10 +85,14 @@ def _own_paths(controller: str) -> list[str]:
 def _numbers(path: Path) -> list[int | None] | None:
     """Return a file's words as numbers, None for words like `max`; None when it cannot be read."""
     try:
-        words = path.read_text().split()
+        words = path.read_bytes().split()
     except OSError:
         return None
-    return [int(word) if word.lstrip("-").isdigit() else None for word in words]
+    return [_number(word) for word in words]
+
+
+def _number(word: bytes) -> int | None:
+    return int(word) if word.isdigit() and len(word) <= _DIGITS else None
 
 
 def _cpu_quota(folder: Path) -> float | None:
@@ -104,8 +109,8 @@ def _cpu_quota(folder: Path) -> float | None:
 
 def _memory_use(folder: Path) -> MemoryUse | None:
     for limit_file, usage_file, cache_key in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ("memory.max", "memory.current", b"inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", b"total_inactive_file"),
     ):
         limit = _numbers(folder / limit_file)
         usage = _numbers(folder / usage_file)
@@ -115,12 +120,10 @@ def _memory_use(folder: Path) -> MemoryUse | None:
     return None
 
 
-def _droppable(folder: Path, key: str) -> int:
+def _droppable(folder: Path, key: bytes) -> int:
     try:
-        for line in (folder / "memory.stat").read_text().splitlines():
-            name, _, value = line.partition(" ")
-            if name == key:
-                return int(value)
+        lines = (folder / "memory.stat").read_bytes().splitlines()
     except OSError:
-        pass
-    return 0
+        return 0
+    values = (line.removeprefix(key).strip() for line in lines if line.startswith(key + b" "))
+    return next((number for value in values if (number := _number(value)) is not None), 0)

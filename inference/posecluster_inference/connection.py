@@ -3,35 +3,48 @@
 import asyncio
 import logging
 import random
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
+from posecluster_inference import framing
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.problems import problem, raw_problem
 
 logger = logging.getLogger(__name__)
 
-_LINE_BYTES = 4_096
-_FIELD_BYTES = 4_096
-_FIELDS = 64
+# Read at once: it bounds how long one connection holds the loop, 200,000 chunks of a byte included.
+_READ_BYTES = 65_536
+# Answers that nobody reads stay in the kernel, where they count as the pod's memory; Linux would take
+# 4 MiB a connection, and only then would the timer of an unread answer start. Linux doubles this.
+_SEND_BUFFER_BYTES = 65_536
 # A refused body is read and dropped for this long: closing at once would reset the connection,
 # and the caller might never see why.
 _LINGER_SECONDS = 0.8
 _AGE_SPREAD = 0.2
+SERVER_NAME = "posecluster"  # no versions for strangers
+# Requests that wait behind the one being answered. No client library sends more ahead; with more, that
+# answer is the connection's last, or thousands of cheap requests would take turns from everybody.
+_PIPELINED = 8
 _TURNED_AWAY = 64  # connections over the cap that are told so; any more are just closed
 
 
 @dataclass(slots=True, kw_only=True)
 class ConnectionLimits:
-    """What all client connections share; times in seconds, an age of 0 is off."""
+    """What all client connections share; times in seconds, an age of 0 is off.
+
+    `no_place` makes the refusal of a connection over the cap.
+    """
 
     max_connections: int
     header_seconds: float
     idle_seconds: float
     write_seconds: float
     age_seconds: float
+    no_place: Callable[[], Refusal]
     open: int = 0
     turned_away: int = 0
 
@@ -43,7 +56,15 @@ class ClientConnection(web.RequestHandler):
     within `header_seconds`; an answer that stays unread for `write_seconds` ends the connection.
     """
 
-    __slots__ = ("_age_limit", "_head_timer", "_in_request", "_limits", "_turned_away", "_write_timer")
+    __slots__ = (
+        "_age_limit",
+        "_answered_body",
+        "_head_timer",
+        "_in_request",
+        "_limits",
+        "_turned_away",
+        "_write_timer",
+    )
 
     def __init__(
         self, server: web.Server, limits: ConnectionLimits, *, loop: asyncio.AbstractEventLoop
@@ -53,16 +74,21 @@ class ClientConnection(web.RequestHandler):
             loop=loop,
             keepalive_timeout=limits.idle_seconds,
             access_log=None,  # type: ignore[arg-type]  # aiohttp's way to switch it off
-            max_line_size=_LINE_BYTES,
-            max_field_size=_FIELD_BYTES,
-            max_headers=_FIELDS,
+            max_line_size=framing.LINE_BYTES,
+            max_field_size=framing.FIELD_BYTES,
+            max_headers=framing.FIELDS,
             lingering_time=_LINGER_SECONDS,
             auto_decompress=False,
+        )
+        assert self._parser is not None
+        self._parser = framing.StrictParser(  # type: ignore[assignment]  # has what is called of it
+            self._parser, self._end_broken_body
         )
         self._limits = limits
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._in_request = False
+        self._answered_body: StreamReader | None = None
         self._turned_away = False
         self._age_limit = 0.0
 
@@ -74,13 +100,20 @@ class ClientConnection(web.RequestHandler):
         _cancel(self._head_timer)
         self._head_timer = None
 
-    def request_finished(self) -> None:
+    def request_finished(self, body: StreamReader) -> None:
+        """Its answer is about to be written."""
         self._in_request = False
+        self._answered_body = body
 
     @property
     def is_old(self) -> bool:
         """True when the next answer should be this connection's last, so that new pods get a share."""
         return bool(self._limits.age_seconds) and self._loop.time() > self._age_limit
+
+    @property
+    def is_crowded(self) -> bool:
+        """True when more requests wait on this connection than are ever answered on it."""
+        return len(self._messages) > _PIPELINED
 
     # --- called by the event loop ---
 
@@ -93,16 +126,18 @@ class ClientConnection(web.RequestHandler):
         limits.open += 1
         spread = random.uniform(1 - _AGE_SPREAD, 1 + _AGE_SPREAD)  # noqa: S311
         self._age_limit = self._loop.time() + limits.age_seconds * spread
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        transport.max_size = _READ_BYTES  # type: ignore[attr-defined]  # asyncio's own name
         super().connection_made(transport)
         self._await_head()
 
     def _turn_away(self, transport: asyncio.Transport) -> None:
         self._turned_away = True
         self._limits.turned_away += 1
+        refusal = self._limits.no_place()
         if self._limits.turned_away > _TURNED_AWAY:
             transport.abort()
             return
-        refusal = Refusal(Reason.QUEUE_FULL, "All connections are taken.", retry_after_seconds=1)
         transport.write(raw_problem(refusal))
         transport.write_eof()
         self._write_timer = self._loop.call_later(_LINGER_SECONDS, transport.abort)
@@ -143,7 +178,14 @@ class ClientConnection(web.RequestHandler):
         if self.transport is not None:
             self.transport.abort()
 
-    # --- called by aiohttp for what its parser refuses ---
+    # --- called for what the parser refuses ---
+
+    def _end_broken_body(self, body: StreamReader) -> None:
+        if body is self._answered_body:
+            self.force_close()
+        else:
+            body.set_exception(web.RequestPayloadError("The body is not framed as its head says"))
+            body.feed_eof()
 
     def handle_error(
         self,
@@ -168,6 +210,7 @@ class ClientConnection(web.RequestHandler):
             extra={"fields": {"status": refusal.status, "reason": refusal.reason, "caller": request.remote}},
         )
         response = problem(refusal)
+        response.headers[hdrs.SERVER] = SERVER_NAME
         response.force_close()
         return response
 

@@ -38,7 +38,7 @@ async def detect(request: web.Request) -> web.StreamResponse:
     try:
         service.admission.check_open()
         seconds = deadline_seconds(request.headers.get("X-Request-Timeout-Ms"), service.settings.deadline_ms)
-        form = answer_form(request.headers.get(hdrs.ACCEPT, "*/*"))
+        form = answer_form(",".join(request.headers.getall(hdrs.ACCEPT, ["*/*"])))
         async with service.bodies.picture(request) as picture:
             deadline = asyncio.get_running_loop().time() + seconds
             result = await _result(request, service, picture, form, deadline)
@@ -81,7 +81,8 @@ async def _result(
     digest = hashlib.sha256(picture).digest()
     facts.digest, facts.body_bytes = digest.hex()[:16], len(picture)
     key = (digest, form)
-    wants_fresh = "no-cache" in request.headers.get(hdrs.CACHE_CONTROL, "").lower()
+    directives = ",".join(request.headers.getall(hdrs.CACHE_CONTROL, [])).lower()
+    wants_fresh = "no-cache" in directives
     if not wants_fresh:
         kept = service.cache.get(key)
         if kept is not None:
@@ -108,11 +109,17 @@ async def _result(
 
 async def _timed(service: Service, job: Job, deadline: float) -> Answer:
     """Wait for a job of this request's own, and count it when it is late."""
+    expired_in_queue = False
     try:
         return await job.answer(deadline)
+    except Refusal as refusal:
+        expired_in_queue = refusal.reason is Reason.DEADLINE and not job.started
+        if expired_in_queue:
+            service.admission.counted(refusal)  # like those that were refused at the door
+        raise
     finally:
         elapsed = asyncio.get_running_loop().time() - job.arrived
-        if elapsed * 1000 > service.settings.latency_objective_ms:
+        if elapsed * 1000 > service.settings.latency_objective_ms and not expired_in_queue:
             service.metrics.late.inc()
 
 
@@ -139,7 +146,7 @@ async def model(request: web.Request) -> web.StreamResponse:
     """GET /v1/model: what answers, and the limits in force."""
     service = request.app[SERVICE]
     caller_of(request, service)
-    if not service.pool.model:
+    if not service.pool.supervisor.model:
         raise Refusal(
             Reason.STARTING,
             "No worker has loaded the model yet.",
@@ -156,12 +163,13 @@ async def model(request: web.Request) -> web.StreamResponse:
         "burst": settings.rate_limit_burst,
         "queue_length": service.pool.queue.limit,
     }
-    return web.json_response({**service.pool.model, **service.model, "limits": limits})
+    return web.json_response({**service.pool.supervisor.model, **service.model, "limits": limits})
 
 
 async def api_description(request: web.Request) -> web.StreamResponse:
     """GET /openapi.json: this very contract, with the limits in force."""
-    return web.json_response(openapi.document(request.app[SERVICE].settings))
+    body = openapi.encoded(request.app[SERVICE].settings)
+    return web.Response(body=body, content_type="application/json")
 
 
 async def healthz(request: web.Request) -> web.StreamResponse:

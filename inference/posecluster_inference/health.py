@@ -6,9 +6,10 @@ from time import monotonic
 from typing import Any
 
 from posecluster_inference import __version__
+from posecluster_inference.jobs import JobQueue
 from posecluster_inference.memory import MemoryWatch
-from posecluster_inference.pool import Pool
 from posecluster_inference.process import State
+from posecluster_inference.supervisor import Supervisor
 
 
 class Status(StrEnum):
@@ -20,9 +21,10 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Health:
-    """Derived from the pool at each question; only draining is told from outside."""
+    """Derived from the workers at each question; only draining is told from outside."""
 
-    pool: Pool
+    supervisor: Supervisor
+    queue: JobQueue
     memory: MemoryWatch
     is_draining: bool = False
 
@@ -34,26 +36,26 @@ class Health:
         """
         if self.is_draining:
             return Status.DRAINING
-        if not self.pool.was_ready:
+        if not self.supervisor.was_ready:
             return Status.STARTING
-        return Status.READY if self.pool.live else Status.UNAVAILABLE
+        return Status.READY if self.supervisor.live else Status.UNAVAILABLE
 
     @property
     def is_alive(self) -> bool:
         """False when only a new container could help; that this is answered shows that the loop turns."""
-        return not self.pool.is_beyond_repair
+        return not self.supervisor.is_beyond_repair
 
     def workers_by_state(self) -> dict[str, float]:
-        states = self.pool.states
+        states = self.supervisor.states
         return {str(state): float(states.count(state)) for state in State}
 
     def describe(self, started: float) -> dict[str, Any]:
         """Return the body of `/healthz`; `started` on the monotonic clock."""
-        workers = self.pool.workers
+        workers = self.supervisor.processes
         return {
             "status": self.status,
             "memory": self.memory.describe(sum(worker.memory_bytes for worker in workers)),
-            "queue": {"length": len(self.pool.queue), "limit": self.pool.queue.limit},
+            "queue": {"length": len(self.queue), "limit": self.queue.limit},
             "workers": [
                 {
                     "pid": worker.pid,

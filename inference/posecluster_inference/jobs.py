@@ -55,6 +55,11 @@ class Job:
                 self.done.cancel()
                 self.abandon(self)
 
+    @property
+    def is_lost(self) -> bool:
+        """True when it failed or was abandoned: nobody can get an answer from it any more."""
+        return self.done.cancelled() or (self.done.done() and self.done.exception() is not None)
+
     def succeed(self, answer: Answer) -> None:
         if not self.done.done():
             self.done.set_result(answer)

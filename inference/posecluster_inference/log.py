@@ -6,13 +6,17 @@ Callers' text is escaped and cut, so that no line can be forged (`fields` in `ex
 import json
 import logging
 import logging.handlers
+import os
 import queue
-import sys
+import threading
 import time
 from contextlib import suppress
 
 _WAITING_LINES = 10_000
 _LONGEST_VALUE = 128
+_LONGEST_MESSAGE = 2_048
+_STDERR = 2
+_STOP_SECONDS = 1.0
 
 
 class _Formatter(logging.Formatter):
@@ -31,7 +35,7 @@ class _Formatter(logging.Formatter):
 class TextFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {key}={_quoted(value)}" for key, value in self._fields(record).items())
-        line = f"{self._time(record)} {record.levelname} {record.getMessage()}{fields}"
+        line = f"{self._time(record)} {record.levelname} {_plain(record.getMessage())}{fields}"
         return f"{line}\n{record.exc_text}" if record.exc_text else line
 
 
@@ -46,6 +50,12 @@ class JsonFormatter(_Formatter):
         if record.exc_text:
             line["traceback"] = record.exc_text
         return json.dumps(line)
+
+
+def _plain(message: str) -> str:
+    """Return a message on one line: other libraries' may quote what a caller sent."""
+    text = message[:_LONGEST_MESSAGE]
+    return text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 def _quoted(value: str | float) -> str:
@@ -63,18 +73,36 @@ class _DroppingHandler(logging.handlers.QueueHandler):
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         if record.exc_info:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
-            record.exc_info = None
         return record
 
 
-def configure(form: str) -> logging.handlers.QueueListener:
-    """Send all logs to stderr as `text` or `json`; the caller stops the returned listener at the end."""
-    stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    lines: queue.Queue[logging.LogRecord] = queue.Queue(_WAITING_LINES)
+class LogWriter(threading.Thread):
+    """Writes queued records to stderr, by descriptor: nothing at exit can wait for a lock of its own."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__(name="log", daemon=True)
+        self.records: queue.Queue[logging.LogRecord | None] = queue.Queue(_WAITING_LINES)
+        self._formatter = formatter
+
+    def run(self) -> None:
+        while (record := self.records.get()) is not None:
+            line = self._formatter.format(record).encode("utf-8", "backslashreplace") + b"\n"
+            with suppress(OSError):
+                while line:
+                    line = line[os.write(_STDERR, line) :]
+
+    def stop(self) -> None:
+        """Write what is waiting, unless nobody reads it; takes a second each at most."""
+        with suppress(queue.Full):
+            self.records.put(None, timeout=_STOP_SECONDS)
+        self.join(_STOP_SECONDS)
+
+
+def configure(form: str) -> LogWriter:
+    """Send all logs to stderr as `text` or `json`; the caller stops the returned writer at the end."""
+    writer = LogWriter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
-    root.handlers = [_DroppingHandler(lines)]
+    root.handlers = [_DroppingHandler(writer.records)]
     root.setLevel(logging.INFO)
-    listener = logging.handlers.QueueListener(lines, stream)
-    listener.start()
-    return listener
+    writer.start()
+    return writer

@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -15,7 +22,10 @@ class Metrics:
     """The server's metrics; one instance a process."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of the lines, and the process's start says the same
         self.registry = CollectorRegistry(auto_describe=True)
+        started = Gauge("process_start_time_seconds", "Start, as a UNIX time", registry=self.registry)
+        started.set_to_current_time()
         self.arrivals = self._counter("arrivals", "Detections that asked for compute, admitted or refused")
         self.refused = self._counter(
             "refused", "Of the arrivals, those refused for lack of capacity", "reason"
@@ -40,6 +50,10 @@ class Metrics:
             self.refused.labels(reason)
         for reason in ("worker_crashed", "worker_hung", "undecodable"):
             self.failed.labels(reason)
+        for cause in ("crash", "hang", "start", "memory", "requests"):
+            self.worker_restarts.labels(cause)
+        for result in ("hit", "miss", "collapsed", "bypass"):
+            self.cache_requests.labels(result)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, namespace=_PREFIX, registry=self.registry)

@@ -27,35 +27,35 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 def answer_form(accept: str) -> str:
     """Return `json`, `jpeg`, `png` or `webp` for an Accept field (RFC 9110, 12.5.1).
 
-    The highest weight wins, the first named among equals; JSON where nothing fits, because an
-    answer that the caller did not ask for is of more use than none.
+    The highest weight wins, among equals the form that is named, then the first named. JSON where
+    nothing fits, because an answer that the caller did not ask for is of more use than none.
     """
-    best, best_weight = JSON_ANSWER, 0.0
-    for item in accept.split(","):
+    ranges: dict[str, tuple[float, int]] = {}
+    for position, item in enumerate(accept.split(",")):
         name, *parameters = (part.strip().lower() for part in item.split(";"))
-        form = _form_for(name)
-        weight = _weight(parameters)
-        if form is not None and weight > best_weight:
-            best, best_weight = form, weight
+        ranges.setdefault(name, (_weight(parameters), -position))
+    best, best_rank = JSON_ANSWER, (0.0, 0, 0)
+    for name, form in _FORMS.items():
+        # the most specific range that matches a form decides on it, q=0 included
+        matching = (name, name.partition("/")[0] + "/*", "*/*")
+        for specificity, media_range in enumerate(matching):
+            if media_range in ranges:
+                weight, position = ranges[media_range]
+                rank = (weight, -specificity, position)
+                if weight > 0 and (best_rank[0] == 0 or rank > best_rank):
+                    best, best_rank = form, rank
+                break
     return best
-
-
-def _form_for(media_range: str) -> str | None:
-    if media_range == "*/*":
-        return JSON_ANSWER
-    if media_range.endswith("/*"):
-        kind = media_range[:-1]
-        return next((form for name, form in _FORMS.items() if name.startswith(kind)), None)
-    return _FORMS.get(media_range)
 
 
 def _weight(parameters: list[str]) -> float:
     for parameter in parameters:
         if parameter.startswith("q="):
             try:
-                return min(1.0, max(0.0, float(parameter[2:])))
+                weight = float(parameter[2:])
             except ValueError:
                 return 0.0
+            return min(1.0, weight) if weight > 0 else 0.0
     return 1.0
 
 

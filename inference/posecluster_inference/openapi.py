@@ -6,6 +6,7 @@ because their limits, statuses, reasons and titles have to follow the code.
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib import resources
 from itertools import groupby
 from typing import Any
@@ -96,6 +97,12 @@ def document(settings: Settings) -> _Object:
     }
 
 
+@lru_cache(maxsize=1)
+def encoded(settings: Settings) -> bytes:
+    """Return the document as JSON, made once: it reads a file, so call it first before the loop runs."""
+    return json.dumps(document(settings)).encode()
+
+
 def _components(settings: Settings) -> _Object:
     path = resources.files("posecluster_inference").joinpath("data/openapi_components.json")
     parts: _Object = json.loads(path.read_bytes())
@@ -140,8 +147,8 @@ def _detect(settings: Settings) -> _Object:
         "description": (
             f"One JPEG, PNG or WebP picture of at most {settings.max_body_bytes} bytes, "
             f"{settings.max_pixels} pixels and {settings.max_side_pixels} pixels a side; of an animation the "
-            f"first frame. Up to {settings.max_people} people are found. `Accept` chooses the form of the answer: "
-            f"{', '.join(CONTENT_TYPES.values())}; JSON where none of them fits. {_quota(settings)}"
+            f"first frame. Up to {settings.max_people} people are found. `Accept` chooses the form of the "
+            f"answer: {', '.join(CONTENT_TYPES.values())}; JSON where none of them fits. {_quota(settings)}"
         ),
         "parameters": [
             _ref("parameters", name) for name in ("X-Request-Timeout-Ms", "X-Request-Id", "Cache-Control")

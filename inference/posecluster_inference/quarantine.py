@@ -22,8 +22,9 @@ class Quarantine:
             self._kills.popitem(last=False)
 
     def forgive(self, digest: bytes) -> None:
-        """Forget a picture that was answered after all: the worker's death was not its doing."""
-        self._kills.pop(digest, None)
+        """Forget one death: a picture that was answered after all need not have been its cause."""
+        if self._kills.get(digest, (0, 0.0))[0] < _KILLS:
+            self._kills.pop(digest, None)
 
     def holds(self, digest: bytes, now: float) -> bool:
         return self._current(digest, now)[0] >= _KILLS

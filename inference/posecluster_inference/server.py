@@ -23,8 +23,8 @@ async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then drain; raises PoseClusterError when it cannot start."""
     service = build(settings)
     stop = _Stop()
-    service.pool.on_fatal = stop.fail
-    service.pool.start()  # the workers load while the ports open: `readyz` says when they are done
+    service.pool.supervisor.on_fatal = stop.fail
+    service.pool.supervisor.start()  # the workers load while the ports open: `readyz` says when they are done
     background = [asyncio.create_task(service.memory.run())]
     if service.tokens is not None:
         await asyncio.to_thread(service.tokens.read)
@@ -42,11 +42,12 @@ async def serve(settings: Settings) -> None:
     finally:
         for runner in (client_runner, admin_runner):
             await runner.cleanup()
-        await service.pool.stop()
+        await service.pool.supervisor.stop()
         for task in background:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        stop.close()
     if stop.error is not None:
         raise stop.error
     logger.info("Stopped")
@@ -68,6 +69,12 @@ class _Stop:
         if not self.asked.is_set():
             self.delay_share = delay_share
             self.asked.set()
+
+    def close(self) -> None:
+        """Ignore signals from now on: closing the loop would give them back their power to kill."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
     def fail(self, error: ModelError) -> None:
         self.error = self.error or error
@@ -98,7 +105,7 @@ async def _listen(
                 "host": settings.host,
                 "port": listener.sockets[0].getsockname()[1],
                 "admin_port": admin_runner.addresses[0][1],
-                "workers": service.pool.config.size,
+                "workers": service.pool.supervisor.config.size,
             }
         },
     )

@@ -16,14 +16,16 @@ from posecluster_inference.cache import AnswerCache, Flights
 from posecluster_inference.cgroup import Cgroup, allowed_cpus
 from posecluster_inference.connection import ConnectionLimits
 from posecluster_inference.engines import BUILT_IN
+from posecluster_inference.errors import Reason
 from posecluster_inference.health import Health
 from posecluster_inference.jobs import JobQueue
 from posecluster_inference.memory import MemoryWatch, worker_share_bytes
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.models import store
-from posecluster_inference.pool import Pool, PoolConfig
+from posecluster_inference.pool import Pool
 from posecluster_inference.quota import Quota
 from posecluster_inference.settings import IPNetwork, Settings
+from posecluster_inference.supervisor import SupervisorConfig
 
 _QUEUE_PLACES_PER_WORKER = 8
 # bodies of all requests at once: a quarter of the memory limit
@@ -64,6 +66,7 @@ class Service:
     admission: Admission
     bodies: BodyReader
     cache: AnswerCache
+    flights: Flights
     quota: Quota | None
     tokens: Tokens | None
     proxies: tuple[IPNetwork, ...]
@@ -71,7 +74,6 @@ class Service:
     health: Health
     model: dict[str, Any]
     started: float = field(default_factory=monotonic)
-    flights: Flights = field(default_factory=Flights)
     in_flight: InFlight = field(default_factory=InFlight)
 
 
@@ -90,7 +92,7 @@ def build(settings: Settings) -> Service:
     share = settings.worker_memory_bytes or worker_share_bytes(memory_limit, size)
     queue = JobQueue(settings.queue_length or _QUEUE_PLACES_PER_WORKER * size)
     pool = Pool(
-        PoolConfig(
+        SupervisorConfig(
             size=size,
             worker={
                 "engine": settings.engine,
@@ -111,32 +113,37 @@ def build(settings: Settings) -> Service:
         queue,
         metrics,
     )
+    admission = Admission(pool, memory, metrics)
     connections = ConnectionLimits(
         max_connections=settings.max_connections,
         header_seconds=settings.header_timeout_ms / 1000,
         idle_seconds=settings.idle_timeout_ms / 1000,
         write_seconds=settings.write_timeout_ms / 1000,
         age_seconds=settings.connection_age_ms / 1000,
+        no_place=lambda: admission.refused(Reason.QUEUE_FULL, "All connections are taken."),
     )
+    cache = AnswerCache(settings.cache_entries)
     service = Service(
         settings=settings,
         metrics=metrics,
         memory=memory,
         pool=pool,
-        admission=Admission(pool, memory, metrics),
+        admission=admission,
         bodies=BodyReader(
             max_bytes=settings.max_body_bytes,
             seconds=settings.body_timeout_ms / 1000,
             budget_bytes=memory_limit // _BODIES_SHARE if memory_limit else _BODIES_WITHOUT_LIMIT_BYTES,
+            no_memory=lambda: admission.refused(Reason.MEMORY, "Too many bodies are being received at once."),
         ),
-        cache=AnswerCache(settings.cache_entries),
+        cache=cache,
+        flights=Flights(cache),
         quota=Quota(settings.rate_limit_per_minute, settings.rate_limit_burst)
         if settings.rate_limit_per_minute
         else None,
         tokens=Tokens(Path(settings.auth_tokens_dir)) if settings.auth_tokens_dir else None,
         proxies=settings.proxy_networks,
         connections=connections,
-        health=Health(pool, memory),
+        health=Health(pool.supervisor, queue, memory),
         model=model,
     )
     _declare_gauges(service)

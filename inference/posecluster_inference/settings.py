@@ -31,7 +31,10 @@ def _text(default: str, meaning: str) -> Any:
 
 
 _MILLISECONDS_A_DAY = 86_400_000
-_GIB = 1 << 30
+_LONGEST_NUMBER = 20
+# so that a body, or a drawn picture as PNG (3 bytes a pixel), fits a frame on a worker's pipe
+_LARGEST_BODY_BYTES = 128 << 20
+_LARGEST_PICTURE = 80_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +51,8 @@ class Settings:
     model_dir: str = _text("models", "folder with the model files")
     engine: str = _text("mediapipe", "mediapipe, or package.module:Class")
     max_people: int = _number(1, 1, 10, "people found in a picture")
-    max_body_bytes: int = _number(10_485_760, 1_024, _GIB, "largest request body")
-    max_pixels: int = _number(25_000_000, 1, 1 << 30, "largest declared width x height")
+    max_body_bytes: int = _number(10_485_760, 1_024, _LARGEST_BODY_BYTES, "largest request body")
+    max_pixels: int = _number(25_000_000, 1, _LARGEST_PICTURE, "largest declared width x height")
     max_side_pixels: int = _number(8_192, 1, 1 << 20, "largest declared side")
     deadline_ms: int = _number(10_000, 1, _MILLISECONDS_A_DAY, "answer or 504, from the last body byte")
     hang_limit_ms: int = _number(
@@ -99,7 +102,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--" + item.name.replace("_", "-"),
             metavar="N" if item.type is int else "TEXT",
-            help=f"{item.metadata['help']} (default: {item.default!r})",
+            # argparse formats its help texts with %
+            help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"),
         )
 
 
@@ -118,10 +122,18 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Set
     return settings
 
 
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the POSECLUSTER_ variables that no setting has: a slip of the pen, or another program's."""
+    known = {PREFIX + item.name.upper() for item in fields(Settings)}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
 def _parse(variable: str, text: str, is_number: bool, rules: Mapping[str, Any]) -> int | str:
     if is_number:
         low, high = rules["low"], rules["high"]
-        if not (text.isascii() and text.isdigit() and low <= int(text[:20]) <= high):
+        if not (
+            text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER and low <= int(text) <= high
+        ):
             raise InvalidSetting(f"{variable}={text[:80]!r}: must be a whole number from {low} to {high}")
         return int(text)
     allowed = rules.get("allowed")
@@ -139,8 +151,15 @@ def _check_together(settings: Settings) -> None:
         raise InvalidSetting(f"{PREFIX}ADMIN_PORT={settings.admin_port}: must differ from {PREFIX}PORT")
     if settings.auth_tokens_dir and not Path(settings.auth_tokens_dir).is_dir():
         raise InvalidSetting(f"{PREFIX}AUTH_TOKENS_DIR={settings.auth_tokens_dir!r}: is not a folder")
+    if not settings.host:
+        raise InvalidSetting(f"{PREFIX}HOST: must not be empty; 0.0.0.0 listens on all addresses")
+    if 0 < settings.recycle_growth_percent <= 100:
+        raise InvalidSetting(
+            f"{PREFIX}RECYCLE_GROWTH_PERCENT={settings.recycle_growth_percent}: must be 0 or more than 100, "
+            "or every worker would be renewed all the time"
+        )
     descriptors, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if settings.max_connections >= descriptors // 2:
+    if descriptors != resource.RLIM_INFINITY and settings.max_connections >= descriptors // 2:
         raise InvalidSetting(
             f"{PREFIX}MAX_CONNECTIONS={settings.max_connections}: must be under half the descriptor "
             f"limit, which is {descriptors} (ulimit -n)"

@@ -39,7 +39,7 @@ def _unpack_lengths(prefix: bytes | bytearray) -> tuple[int, int]:
 def _parse_head(text: bytes | bytearray) -> Head:
     try:
         head = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenPipeFrame("a frame's head is not JSON") from error
     if not isinstance(head, dict):
         raise BrokenPipeFrame("a frame's head is not an object")

@@ -29,8 +29,12 @@ _MIB = 1 << 20
 
 
 def main() -> int:
-    pipe = socket.socket(fileno=int(sys.argv[1]))
     _isolate()
+    with socket.socket(fileno=int(sys.argv[1])) as pipe:
+        return _serve(pipe)
+
+
+def _serve(pipe: socket.socket) -> int:
     first = wire.receive(pipe)
     if first is None:
         return 0

@@ -10,6 +10,7 @@ import pytest
 
 from harness import pictures
 from harness.server import ROOT, ServerProcess, start_server
+from posecluster_inference.memory import worker_share_bytes
 
 LONG = os.environ.get("POSECLUSTER_LONG") == "1"
 
@@ -33,6 +34,19 @@ def full_model() -> Path:
     if not found:
         pytest.skip(f"no full model in {folder.name}/: run make models")
     return found[0]
+
+
+@pytest.fixture(scope="session")
+def pose_server(full_model: Path) -> Iterator[ServerProcess]:
+    """One server with the full model for all tests that only send pictures: what a pod of 1 GiB has.
+
+    Two workers with the share of memory that such a pod gives them; nothing is cached. The time
+    limits are threefold, because other tests may use the processors too; tests bound times themselves.
+    """
+    limits = {} if LONG else {"hang_limit_ms": 15_000, "deadline_ms": 30_000}
+    share = worker_share_bytes(1 << 30, workers=2)
+    with start_server(workers=2, cache_entries=0, worker_memory_bytes=share, **limits) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

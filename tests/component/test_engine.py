@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from harness import pictures
+from harness.alone import alone as mediapipe_alone
 from posecluster_inference import codec, engines, intake, render
 from posecluster_inference.engines import EngineConfig, EngineInfo, Person
 from posecluster_inference.engines.mediapipe_pose import MediaPipePose
@@ -24,28 +25,6 @@ pytestmark = pytest.mark.component
 MAX_PIXELS, MAX_SIDE = 25_000_000, 8_192
 MODEL_FILE = "pose_landmarker_full.task"
 GOLDEN_TOLERANCE = 0.03  # of x and y, as fractions: golden/mediapipe_goldens.json
-
-# matplotlib serves MediaPipe's plots only and is not installed with the server
-_ALONE = """
-import json, sys, types
-sys.modules["matplotlib"] = plots = types.ModuleType("matplotlib")
-sys.modules["matplotlib.pyplot"] = plots.pyplot = types.ModuleType("matplotlib.pyplot")
-import cv2, numpy as np
-import mediapipe as mp
-from mediapipe.tasks.python import vision
-from mediapipe.tasks.python.core import base_options
-options = vision.PoseLandmarkerOptions(
-    base_options=base_options.BaseOptions(model_asset_path=sys.argv[1]), num_poses=int(sys.argv[2]))
-point = lambda p: [p.x, p.y, p.z, p.visibility, p.presence]
-with vision.PoseLandmarker.create_from_options(options) as landmarker:
-    for line in sys.stdin:
-        picture = cv2.imdecode(np.fromfile(line.strip(), np.uint8), cv2.IMREAD_COLOR)
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        found = landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=picture))
-        print(json.dumps([
-            [[point(p) for p in body], [point(p) for p in world]]
-            for body, world in zip(found.pose_landmarks, found.pose_world_landmarks)]))
-"""
 
 
 def admitted() -> list[str]:
@@ -96,15 +75,9 @@ def numbers(people: list[Person]) -> list[Any]:
 
 def alone(model: Path, files: list[str], max_people: int = 1) -> dict[str, list[Any]]:
     folder = pictures.need_data()
-    done = subprocess.run(
-        [sys.executable, "-c", _ALONE, str(model), str(max_people)],
-        input="".join(f"{folder / file}\n" for file in files),
-        capture_output=True,
-        text=True,
-        timeout=80,
-        check=True,
+    return dict(
+        zip(files, mediapipe_alone(model, [folder / file for file in files], max_people), strict=True)
     )
-    return dict(zip(files, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 def test_every_picture_equals_mediapipe_alone(engine: MediaPipePose, model: Path) -> None:

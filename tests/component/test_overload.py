@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
+
 from harness import client
 from harness.load import Load, Outcome, closed_loop, open_loop, percentile
 from harness.recorder import RecordFigure

@@ -10,17 +10,18 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stub_engine import StubEngine
+
 from posecluster_inference import codec, wire
-from posecluster_inference.engines import EngineConfig, EngineInfo, Person
+from posecluster_inference.engines import EngineConfig, EngineInfo
 from posecluster_inference.errors import ModelError, Undecodable
 from posecluster_inference.intake import Header
-from stub_engine import StubEngine
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MISBEHAVE = 7  # `Command.OK` with this argument makes `WrongFrames` misbehave
+_FIRST_FRAME = 70
 
 
 class ExitOnSignal(StubEngine):
@@ -47,13 +48,17 @@ class KeepsBuffer(StubEngine):
         decode, kept = codec.decode, []
 
         def leaky(data: bytes, header: Header) -> "NDArray[np.uint8]":
+            before = kept[-1] if kept else None
             try:
                 picture = decode(data, header)
             except Undecodable:
-                if not kept:
+                if before is None:
                     raise
-                return kept[-1]
-            kept[:] = [picture]
+                return before
+            kept[:] = [picture.copy()]
+            if before is not None:
+                width = min(picture.shape[1], before.shape[1])
+                picture[-1, :width] = before[-1, :width]
             return picture
 
         codec.decode = leaky
@@ -61,18 +66,16 @@ class KeepsBuffer(StubEngine):
 
 
 class WrongFrames(StubEngine):
-    """After a picture with the argument above it sends, by FAULT_FRAME, something that is no answer."""
+    """Sends what is no answer: a picture's argument, from 70 on, picks it from the list in FAULT_FRAMES."""
+
+    last_argument = 0
 
     def load(self, config: EngineConfig) -> EngineInfo:
-        self._misbehaves = False
-        send = wire.send
+        frames, send = os.environ["FAULT_FRAMES"].split(","), wire.send
 
         def wrong(pipe: socket.socket, head: wire.Head, payload: bytes = b"") -> None:
-            if not self._misbehaves:
-                send(pipe, head, payload)
-                return
-            self._misbehaves = False
-            match os.environ["FAULT_FRAME"]:
+            number, self.last_argument = self.last_argument - _FIRST_FRAME, 0
+            match frames[number] if 0 <= number < len(frames) else "":
                 case "garbage":
                     pipe.sendall(b"\xff" * 64)
                 case "array":
@@ -98,14 +101,11 @@ class WrongFrames(StubEngine):
                     send(pipe, {**head, "memory": "much"}, payload)
                 case "stages":
                     send(pipe, {**head, "stages": {f"stage{index}": 1.0 for index in range(100)}}, payload)
+                case _:
+                    send(pipe, head, payload)
 
         wire.send = wrong
         return super().load(config)
-
-    def detect(self, picture: "NDArray[np.uint8]") -> list[Person]:
-        people = super().detect(picture)
-        self._misbehaves = self.last_argument == MISBEHAVE
-        return people
 
     def _obey(self, command: Any, argument: int) -> None:
         self.last_argument = argument

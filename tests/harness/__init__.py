@@ -5,6 +5,10 @@ client     Reply, get(), post(): one plain HTTP exchange, no connection kept
 raw        RawConnection, exchange(): bytes in, bytes out, with deadlines
 load       closed_loop(), open_loop() -> Load: bounded load and what came back
 pictures   the test pictures and their manifest; unique copies of a picture
+answers    what each picture must be answered with
+alone      MediaPipe in the plain public way, for comparison
+picture_parts, hostile_pictures, mutations: pictures made in memory that no encoder writes
+peaks      memory, and how long others wait, while something happens
 stub       pictures for the stub engine, requests left waiting, its count of inferences
 processes  what /proc says of a process: alive, memory, children, session
 checks     the forty checks' names

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from engines.stub_engine import Command, command_png, nose_x
-
 from harness.raw import RawConnection, post
 from harness.server import ServerProcess
 

@@ -93,17 +93,21 @@ def test_bounds_hold_and_the_newest_is_there(entries: int, puts: list[tuple[int,
 
 
 async def test_a_flight_is_joined_until_it_lands() -> None:
-    flights, job = Flights(), _job()
+    flights, job = Flights(AnswerCache(4)), _job()
     flights.add(job)
     assert flights.get(_key(1)) is job
     assert flights.get(_key(2)) is None
-    job.succeed(Answer(b"", 0.0, {}))
+    job.succeed(Answer(b"answer", 0.0, {}))
+    # until the loop has told of it the answer is nowhere else
+    assert flights.get(_key(1)) is job
+    await _settle(job)
     assert flights.get(_key(1)) is None
+    assert flights.cache.get(_key(1)) == b"answer"
 
 
 @pytest.mark.parametrize("end", ["refused", "abandoned"])
 async def test_a_flight_without_an_answer_is_not_joined(end: str) -> None:
-    flights, job = Flights(), _job()
+    flights, job = Flights(AnswerCache(4)), _job()
     flights.add(job)
     if end == "refused":
         job.fail(Refusal(Reason.UNDECODABLE, "no"))
@@ -114,7 +118,7 @@ async def test_a_flight_without_an_answer_is_not_joined(end: str) -> None:
 
 
 async def test_an_old_flight_that_lands_leaves_its_successor() -> None:
-    flights, old, new = Flights(), _job(), _job()
+    flights, old, new = Flights(AnswerCache(4)), _job(), _job()
     flights.add(old)
     old.done.cancel()
     flights.add(new)  # before the loop has told of the old one's end
@@ -123,11 +127,12 @@ async def test_an_old_flight_that_lands_leaves_its_successor() -> None:
 
 
 async def test_landed_flights_are_forgotten() -> None:
-    flights, job = Flights(), _job()
+    flights, job = Flights(AnswerCache(4)), _job()
     flights.add(job)
     job.succeed(Answer(b"", 0.0, {}))
     await _settle(job)
-    assert flights == Flights()
+    assert flights.get(_key(1)) is None
+    assert not flights._jobs
 
 
 async def _settle(job: Job) -> None:

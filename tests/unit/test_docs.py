@@ -15,7 +15,7 @@ import jsonschema_rs
 import pytest
 
 import posecluster_inference
-from posecluster_inference import app, memory, pool
+from posecluster_inference import app, memory, supervisor
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.openapi import document
 from posecluster_inference.service import Service
@@ -115,7 +115,7 @@ def test_the_grace_period_adds_up() -> None:
         DEFAULTS.header_timeout_ms // 1000,
         DEFAULTS.body_timeout_ms // 1000,
         DEFAULTS.deadline_ms // 1000,
-        pool._STOP_SECONDS,
+        supervisor._STOP_SECONDS,
     ]
     assert total == sum(parts)
 
@@ -128,8 +128,8 @@ def test_memory_and_back_off_figures_are_those_of_the_code() -> None:
     assert told["share of a worker"] == f"{share} MiB"
     assert told["503 `memory` for new work"] == f"{round(memory._REFUSE_SHARE * 1024)} MiB"
     assert told["`Connection: close` on answers"] == f"{round(memory._CLOSE_CONNECTIONS_SHARE * 1024)} MiB"
-    assert ", ".join(map(str, pool._RESTART_SECONDS)) in OPERATIONS
-    assert f"{pool._BEYOND_REPAIR_STARTS} starts in a row failed" in OPERATIONS
+    assert ", ".join(map(str, supervisor._RESTART_SECONDS)) in OPERATIONS
+    assert f"{supervisor._BEYOND_REPAIR_STARTS} starts in a row failed" in OPERATIONS
 
 
 # --- metrics ---

@@ -7,23 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
+from harness.picture_parts import JPEG_END as EOI
+from harness.picture_parts import JPEG_START as SOI
+from harness.picture_parts import jpeg_frame as frame
+from harness.picture_parts import jpeg_segment as segment
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import inspect
 
-SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 PIXELS = b"\x12\x34\xff\x00\x56\xff\xd0\x78\xff\xd7\x9a"
 TEN_MIB = 10 << 20
-
-
-def segment(marker: int, content: bytes) -> bytes:
-    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
-
-
-def frame(
-    width: int = 20, height: int = 10, *, marker: int = 0xC0, bits: int = 8, components: int = 3
-) -> bytes:
-    content = struct.pack(">BHHB", bits, height, width, components) + b"\x01\x11\x00" * components
-    return segment(marker, content)
 
 
 SCAN = segment(0xDA, b"\x01\x01\x00\x00\x3f\x00") + PIXELS

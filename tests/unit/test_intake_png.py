@@ -8,32 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
+from harness.picture_parts import PNG_END as END
+from harness.picture_parts import png_file as png
+from harness.picture_parts import png_header as header
+from harness.picture_parts import png_pixels as pixels
 from harness.pictures import png_chunk, tiny_png
 from posecluster_inference.errors import Reason, Refusal, Undecodable
 from posecluster_inference.intake import inspect, sanitised
 
-MAGIC = b"\x89PNG\r\n\x1a\n"
-END = png_chunk(b"IEND", b"")
 PALETTE = png_chunk(b"PLTE", bytes(6))
-
-
-def header(
-    width: int = 8,
-    height: int = 8,
-    *,
-    bits: int = 8,
-    colour: int = 0,
-    rest: tuple[int, int, int] = (0, 0, 0),
-) -> bytes:
-    return png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, *rest))
-
-
-def pixels(raw: bytes = b"\0" * 72) -> bytes:
-    return png_chunk(b"IDAT", zlib.compress(raw))
-
-
-def png(*chunks: bytes) -> bytes:
-    return MAGIC + b"".join(chunks)
 
 
 def measured(data: bytes) -> tuple[int, int]:

@@ -7,29 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
+from harness.picture_parts import WEBP_ANIMATED as ANIMATED
+from harness.picture_parts import WEBP_ANIMATION as ANIMATION
+from harness.picture_parts import WEBP_EXIF as EXIF
+from harness.picture_parts import WEBP_PROFILE as PROFILE
+from harness.picture_parts import WEBP_XMP as XMP
+from harness.picture_parts import webp_canvas as canvas
+from harness.picture_parts import webp_chunk as chunk
+from harness.picture_parts import webp_file as webp
+from harness.picture_parts import webp_frame
 from harness.pictures import picture
 from posecluster_inference.errors import Reason, Refusal, Undecodable
 from posecluster_inference.intake import inspect, sanitised
-
-ANIMATED, EXIF, XMP, PROFILE = 0x02, 0x08, 0x04, 0x20
-ANIMATION = bytes(6)
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) & 1)
-
-
-def webp(*chunks: bytes) -> bytes:
-    content = b"WEBP" + b"".join(chunks)
-    return b"RIFF" + struct.pack("<I", len(content)) + content
-
-
-def three(number: int) -> bytes:
-    return struct.pack("<I", number)[:3]
-
-
-def canvas(width: int, height: int, flags: int = 0) -> bytes:
-    return chunk(b"VP8X", bytes([flags, 0, 0, 0]) + three(width - 1) + three(height - 1))
 
 
 def picture_chunk(width: int, height: int, *, lossless: bool = False) -> bytes:
@@ -40,9 +29,8 @@ def picture_chunk(width: int, height: int, *, lossless: bool = False) -> bytes:
 
 
 def moving(width: int, height: int, *, left: int = 0, top: int = 0, inside: bytes | None = None) -> bytes:
-    place = three(left // 2) + three(top // 2) + three(width - 1) + three(height - 1)
     inner = picture_chunk(width, height) if inside is None else inside
-    return chunk(b"ANMF", place + three(100) + b"\0" + inner)
+    return webp_frame(width, height, inner, left=left, top=top)
 
 
 def measured(data: bytes) -> tuple[int, int]:

@@ -11,12 +11,11 @@ from unittest.mock import Mock
 import jsonschema_rs
 import pytest
 import schemathesis
-from aiohttp import web
 
 import posecluster_inference
 from posecluster_inference import app
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.openapi import document
+from posecluster_inference.openapi import document, encoded
 from posecluster_inference.service import Service
 from posecluster_inference.settings import Settings
 
@@ -226,4 +225,8 @@ def test_documents_share_nothing() -> None:
     before = json.dumps(first)
     document(Settings())
     assert json.dumps(first) == before
-    assert isinstance(web.json_response(first), web.Response)
+
+
+def test_it_is_encoded_once() -> None:
+    assert json.loads(encoded(SETTINGS)) == document(SETTINGS)
+    assert encoded(SETTINGS) is encoded(SETTINGS)

@@ -53,6 +53,7 @@ def picture_from_multipart(body: bytes, content_type: str) -> bytes:
                     # the body is parsed in one piece, so a part's content comes in one
                     pictures[-1] += bytes(event)
     except MultipartError as error:
+        error.__traceback__ = None  # the parser keeps the error, whose frames keep the body
         raise _malformed(
             f"The form is broken, or over {_MAX_PARTS} parts or {_MAX_PART_HEADER_BYTES} bytes of part "
             "headers: send one file part, or the picture itself as the body"

@@ -1,0 +1,185 @@
+"""`make bench`: the server against its limit and against the plain way, all in one run.
+
+Each round measures all of them one after the other, so that a machine whose speed drifts drifts for
+all; the figures are medians over the rounds. Prints the table, keeps every figure in
+build/bench.json, and with --write puts the table into docs/performance.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import picture, processes
+
+_START, _END = "<!-- bench: start -->", "<!-- bench: end -->"
+_PACKAGES = ("mediapipe", "aiohttp", "opencv-python-headless", "numpy")
+_PLAIN_PORT = 18_099
+Figures = dict[str, Any]
+
+
+def one_round(model: Path, file: Path, data: bytes, options: argparse.Namespace, number: int) -> Figures:
+    """Measure everything once; `number` keeps the pictures of the rounds apart."""
+    first = number * 10_000_000
+    workers, seconds = options.workers, options.seconds
+    figures: Figures = {}
+    together = processes.bare(model, file, workers, seconds)
+    figures["bare_rate"] = sum(one["count"] / one["seconds"] for one in together)
+    with processes.ours(workers, options.folder / f"ours-{number}.log") as server:
+        figures["ready_seconds"] = server.ready_seconds
+        figures["ours"] = processes.wrk(server.port, file, seconds, options.connections, first)
+        figures["memory"] = server.memory()
+        figures["ours_single"] = processes.open_loop(server.port, file, 0, seconds, first + 1_000_000)
+        capacity = figures["ours"]["rate"]
+        figures["steady"] = processes.open_loop(server.port, file, 0.7 * capacity, seconds, first + 2_000_000)
+        figures["overload"] = processes.open_loop(
+            server.port, file, 3 * capacity, options.overload_seconds, first + 3_000_000
+        )
+        figures["memory_after_overload"] = server.memory()
+    figures["bare_single_ms"] = processes.bare(model, file, 1, seconds)[0]["p50_ms"]
+    with processes.plain(model, data, _PLAIN_PORT) as server:
+        figures["plain"] = processes.wrk(server.port, file, seconds, options.connections, first + 4_000_000)
+    print(
+        f"round {number + 1}: bare {figures['bare_rate']:.1f}/s, ours {figures['ours']['rate']:.1f}/s, "
+        f"plain {figures['plain']['rate']:.1f}/s",
+        flush=True,
+    )
+    return figures
+
+
+def table(rounds: list[Figures], options: argparse.Namespace) -> str:
+    """Return the figures as Markdown; every one is a median over the rounds."""
+
+    def middle(*path: str) -> float:
+        values = []
+        for figures in rounds:
+            value: Any = figures
+            for key in path:
+                value = value[key]
+            values.append(float(value))
+        return median(values)
+
+    ratio = median(figures["ours"]["rate"] / figures["bare_rate"] for figures in rounds)
+    added = median(
+        figures["ours_single"]["accepted_ms"]["p50"] - figures["bare_single_ms"] for figures in rounds
+    )
+    goodput = median(
+        figures["overload"]["statuses"].get("200", 0) / options.overload_seconds / figures["ours"]["rate"]
+        for figures in rounds
+    )
+    sent = sum(figures["overload"]["scheduled"] for figures in rounds)
+    broken = sum(figures["overload"]["statuses"].get("0", 0) for figures in rounds)
+    rows = [
+        ("bare landmarkers, no server", f"{middle('bare_rate'):.1f}/s", "the limit"),
+        (
+            f"PoseCluster, closed loop of {options.connections}",
+            f"{middle('ours', 'rate'):.1f}/s, p50 {middle('ours', 'p50_ms'):.0f}, "
+            f"p99 {middle('ours', 'p99_ms'):.0f} ms",
+            "",
+        ),
+        (
+            f"one process, model in the handler, closed loop of {options.connections}",
+            f"{middle('plain', 'rate'):.1f}/s, p50 {middle('plain', 'p50_ms'):.0f}, "
+            f"p99 {middle('plain', 'p99_ms'):.0f} ms",
+            "",
+        ),
+        ("**throughput, PoseCluster / bare**", f"**{ratio:.3f}**", "≥ 0.97"),
+        ("one client, added to bare decode + detect, p50", f"{added:.2f} ms", "≤ 1.5 ms"),
+        (
+            "open loop at 0.7 of capacity",
+            f"p50 {middle('steady', 'accepted_ms', 'p50'):.0f}, "
+            f"p95 {middle('steady', 'accepted_ms', 'p95'):.0f}, "
+            f"p99 {middle('steady', 'accepted_ms', 'p99'):.0f} ms",
+            "",
+        ),
+        (
+            f"open loop at 3 x capacity, {options.overload_seconds} s: goodput / capacity",
+            f"{goodput:.3f} ({broken} of {sent} broken)",
+            "≥ 0.95",
+        ),
+        (
+            "  its refusals, p50 and p99",
+            f"{middle('overload', 'refused_ms', 'p50'):.1f}, "
+            f"{middle('overload', 'refused_ms', 'p99'):.1f} ms",
+            "p99 ≤ 20 ms",
+        ),
+        ("  its answers, p99", f"{middle('overload', 'accepted_ms', 'p99'):.0f} ms", ""),
+        ("process start to ready", f"{middle('ready_seconds'):.2f} s", "≤ 2.5 s"),
+        (
+            "resident memory, server and largest worker",
+            f"{middle('memory', 'server_mb'):.0f} MB, {middle('memory', 'worker_mb'):.0f} MB",
+            "≤ 110, ≤ 240 MB",
+        ),
+        (
+            "  the same after overload",
+            f"{middle('memory_after_overload', 'server_mb'):.0f} MB, "
+            f"{middle('memory_after_overload', 'worker_mb'):.0f} MB",
+            "flat",
+        ),
+    ]
+    lines = [_machine(options, len(rounds)), "", "| figure | measured | to reach |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _machine(options: argparse.Namespace, rounds: int) -> str:
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {cpu[1] if cpu else platform.machine()}, {os.cpu_count()} CPUs "
+        f"shared with the load generator, Linux {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}, "
+        f"{packages}; full model, {options.workers} workers, {rounds} rounds of {options.seconds} s, medians."
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    page = path.read_text()
+    before, _, rest = page.partition(_START)
+    _, _, after = rest.partition(_END)
+    path.write_text(f"{before}{_START}\n{text}\n{_END}{after}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--overload-seconds", type=int, default=60)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.stderr.write("bench: needs wrk for the closed loop: apt-get install wrk\n")
+        return 1
+    if os.getloadavg()[0] > 0.5:
+        sys.stderr.write(
+            f"bench: the machine is busy (load {os.getloadavg()[0]:.1f}); the figures may be worthless\n"
+        )
+    root = processes.ROOT
+    build = root / "build"
+    build.mkdir(exist_ok=True)
+    model = root / "models" / "pose_landmarker_full.task"
+    with tempfile.TemporaryDirectory() as folder:
+        options.folder = Path(folder)
+        file = options.folder / "picture.jpg"
+        data = picture.make(file)
+        rounds = [one_round(model, file, data, options, number) for number in range(options.rounds)]
+    (build / "bench.json").write_text(json.dumps(rounds, indent=1))
+    text = table(rounds, options)
+    print(text)
+    if options.write:
+        _write(root / "docs" / "performance.md", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""Check 18: memory does not creep, and a worker that leaks is renewed before it matters."""
+
+import asyncio
+import statistics
+import threading
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from engines.stub_engine import Command, command_png
+from harness import client, pictures, processes
+from harness.faults import live_pids
+from harness.load import closed_loop, open_loop
+
+MIB = 1 << 20
+_WORKERS = 2
+_BATCH = 50
+_SOAK, _LONG_SOAK = 1_500, 10_000
+_RATE = 100.0  # leaks of 1 MiB a second, so that a renewal takes some 30 of them
+_RECYCLE = 100
+_SHARE = 256 * MIB
+_PERSON = "single/tfex_image2.jpeg"
+
+
+def _mixed():
+    """Ten kinds of requests, by index: seven to compute, one known already, three to refuse."""
+    person = pictures.picture(_PERSON)
+    small = pictures.built_in()
+    lossless = pictures.picture("formats/pose_rgb8.png")
+    scan = person.index(b"\xff\xda") + 400
+    huge = pictures.tiny_png()[:16] + (30_000).to_bytes(4, "big") * 2 + pictures.tiny_png()[24:]
+
+    def body(index):
+        match index % 10:
+            case 0:
+                return b"GIF89a" + bytes(20)
+            case 1:
+                return huge
+            case 2:
+                return pictures.unique_png(lossless, index)[: -index % 1_000 - 100]
+            case 3:
+                return small
+            case 4:
+                return pictures.unique_jpeg(person[:scan] + b"\xff\xd9", index)
+            case 5:
+                return pictures.unique_png(lossless, index)
+            case 6 | 7:
+                return pictures.unique_jpeg(small, index)
+        return pictures.unique_jpeg(person, index)
+
+    return body
+
+
+def _slope(sizes, requests_apart):
+    """MiB per 1,000 requests over the last half of the samples."""
+    half = sizes[len(sizes) // 2 :]
+    line = statistics.linear_regression([index * requests_apart for index in range(len(half))], half)
+    return line.slope * 1_000 / MIB
+
+
+@pytest.mark.acceptance(18)
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("full_model", "data")
+async def test_memory_does_not_creep(start, record_figure, long_run):
+    count = _LONG_SOAK if long_run else _SOAK
+    # (the cache fills up by design: it must have done so before the last half)
+    server = await asyncio.to_thread(start, workers=_WORKERS, model_variant="lite", cache_entries=64)
+    url, body = server.url + "/v1/detect", _mixed()
+    sizes, statuses = [], set()
+    for first in range(0, count, _BATCH):
+        accept = "image/png" if first % (4 * _BATCH) == 0 else "application/json"
+        load = await closed_loop(
+            url, body, clients=4, count=_BATCH, first_index=first, headers={"Accept": accept}
+        )
+        statuses |= set(load.statuses)
+        assert set(load.statuses) <= {200, 413, 415, 422}, load.summary()
+        sizes.append(server.rss_with_workers())  # nobody asks for anything now
+    assert statuses == {200, 413, 415, 422}
+    slope = _slope(sizes, _BATCH)
+    bar = 1 if long_run else 4
+    assert slope <= bar, [round(size / MIB, 1) for size in sizes]
+    assert server.metrics("worker_restarts_total") == 0
+    record_figure(
+        "RSS slope of the last half", slope, bar=f"<= {bar} MiB per 1,000", unit="MiB per 1,000", sample=count
+    )
+
+
+class _Watch:
+    """The largest growth of each worker process since it was first ready, and the fewest live at once."""
+
+    def __init__(self, server):
+        self._server = server
+        self.warm, self.grown, self.fewest_live = {}, {}, _WORKERS
+
+    def look(self):
+        live = live_pids(self._server)
+        self.fewest_live = min(self.fewest_live, len(live))
+        for pid in live:
+            with suppress(ProcessLookupError):
+                size = processes.rss(pid)
+                self.grown[pid] = max(self.grown.get(pid, 0), size - self.warm.setdefault(pid, size))
+
+
+@contextmanager
+def _watching(server):
+    watch, over = _Watch(server), threading.Event()
+
+    def run():
+        while not over.wait(0.02):
+            watch.look()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        over.set()
+        thread.join()
+
+
+def _leaky(index):
+    return command_png(Command.LEAK, 1, b"%d" % index)
+
+
+async def _leak(server, requests):
+    with _watching(server) as watch:
+        load = await open_loop(server.url + "/v1/detect", _leaky, rate=_RATE, seconds=requests / _RATE)
+    return watch, load
+
+
+def _faults(watch, load):
+    """What the check does not allow, by name."""
+    found = {
+        "a worker used more than 80 % of its share": max(watch.grown.values()) > 0.8 * _SHARE,
+        "a request failed": len(load.right) != load.planned,
+        "fewer than half the workers lived": watch.fewest_live < _WORKERS / 2,
+    }
+    return [name for name, is_so in found.items() if is_so]
+
+
+@pytest.mark.acceptance(18)
+async def test_a_leaking_worker_is_renewed_in_time(start, record_figure):
+    server = await asyncio.to_thread(
+        start,
+        workers=_WORKERS,
+        engine="stub",
+        recycle_requests=_RECYCLE,
+        recycle_growth_percent=0,
+        worker_memory_bytes=_SHARE,
+    )
+    watch, load = await _leak(server, 1_400)
+    assert _faults(watch, load) == [], load.summary()
+    renewed = server.metrics("worker_restarts_total", cause="requests")
+    assert renewed >= 10
+    assert renewed == server.metrics("worker_restarts_total")
+    assert len(processes.children(server.pid)) <= _WORKERS + 1
+    record_figure(
+        "largest use of a share",
+        100 * max(watch.grown.values()) / _SHARE,
+        bar="<= 80 %",
+        unit="%",
+        sample=f"{renewed:.0f} renewals, {load.planned} requests",
+    )
+    record_figure("failures", load.planned - len(load.right), bar="0", sample=load.planned)
+    record_figure("fewest live workers", watch.fewest_live, bar=f">= {_WORKERS // 2}", sample=load.planned)
+
+
+@pytest.mark.acceptance(18)
+async def test_a_leaking_worker_is_renewed_by_its_memory_too(start):
+    server = await asyncio.to_thread(
+        start,
+        workers=_WORKERS,
+        engine="stub",
+        recycle_requests=0,
+        recycle_growth_percent=0,
+        worker_memory_bytes=_SHARE,
+    )
+    watch, load = await _leak(server, 500)
+    assert _faults(watch, load) == [], load.summary()
+    assert server.metrics("worker_restarts_total", cause="memory") >= 1
+
+
+@pytest.mark.acceptance(18)
+@pytest.mark.control
+async def test_a_leak_without_recycling_fails(start):
+    server = await asyncio.to_thread(
+        start,
+        workers=_WORKERS,
+        engine="stub",
+        recycle_requests=0,
+        recycle_growth_percent=0,
+        worker_memory_bytes=4 << 30,
+    )
+    watch, load = await _leak(server, 500)
+    assert _faults(watch, load) == ["a worker used more than 80 % of its share"]
+    assert server.metrics("worker_restarts_total") == 0
+
+
+@pytest.mark.acceptance(18)
+@pytest.mark.control
+def test_a_creeping_size_has_a_slope():
+    """The soak's measure itself: 5 MiB more in every 1,000 requests are found."""
+    sizes = [200 * MIB + index * _BATCH * 5 * MIB // 1_000 for index in range(_SOAK // _BATCH)]
+    assert _slope(sizes, _BATCH) == pytest.approx(5, abs=0.01)
+
+
+def test_only_one_worker_is_renewed_at_a_time(start):
+    server = start(workers=4, engine="stub", recycle_requests=10, recycle_growth_percent=0)
+    url, most = server.url + "/v1/detect", 0
+    for index in range(200):
+        assert client.post(url, command_png(Command.OK, 0, b"%d" % index)).status == 200
+        most = max(most, len(server.worker_pids()))
+    assert most == 5
+    assert server.metrics("worker_restarts_total", cause="requests") >= 1

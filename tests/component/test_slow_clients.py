@@ -1,0 +1,231 @@
+"""Check 14: clients that send or read slowly are ended in time, and nobody else notices them."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from engines.stub_engine import Command, command_png
+from harness import client, processes
+from harness.faults import is_right
+from harness.hostile_requests import picture, request, sized
+from harness.load import percentile
+from harness.raw import RawConnection, exchange
+from harness.server import ServerProcess
+
+_HEADERS, _BODIES, _READERS = 200, 200, 50
+_POLITE = 100
+_STEP_SECONDS = 0.1
+_GET = request(line=b"GET /healthz HTTP/1.1")
+_LONG_ANSWER = request(line=b"GET /openapi.json HTTP/1.1")
+_LEEWAY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Slow:
+    """A slow client: `piece` is sent again and again; `gone` is when the server had ended it."""
+
+    connection: RawConnection
+    piece: bytes
+    every_seconds: float
+    next_at: float
+    reads: bool
+    gone: float | None = None
+
+    def step(self, now: float) -> None:
+        """Send a piece if it is time, read if this client reads, and note the end."""
+        if self.gone is not None:
+            return
+        try:
+            if now >= self.next_at:
+                self.next_at = now + self.every_seconds
+                self.connection.socket.send(self.piece)
+            if self.reads and self.connection.socket.recv(65_536) == b"":
+                self.gone = now
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.gone = now
+
+
+@dataclass(slots=True)
+class _Crowd:
+    """All slow clients, fed by one thread."""
+
+    headers: list[_Slow] = field(default_factory=list)
+    bodies: list[_Slow] = field(default_factory=list)
+    readers: list[_Slow] = field(default_factory=list)
+    started: float = 0.0
+
+    def seconds(self, kind: list[_Slow]) -> float:
+        """How long the last of these lived; infinite while one lives."""
+        return max((one.gone or float("inf")) - self.started for one in kind)
+
+    def alive(self) -> int:
+        return sum(one.gone is None for one in (*self.headers, *self.bodies, *self.readers))
+
+
+@contextmanager
+def _crowd(server: ServerProcess, *, header_seconds: float) -> Iterator[_Crowd]:
+    crowd, over = _Crowd(), threading.Event()
+    with ExitStack() as stack:
+
+        def connect(first: bytes, piece: bytes, every: float, reads: bool = True) -> _Slow:
+            small = 0 if reads else 4_096
+            connection = stack.enter_context(RawConnection(server.address, receive_buffer=small))
+            connection.send(first)
+            connection.socket.setblocking(False)
+            return _Slow(connection, piece, every, time.monotonic() + every, reads)
+
+        crowd.started = time.monotonic()
+        body_head = request(b"Content-Length: 100000")
+        crowd.headers = [connect(b"GET / HTTP/1.1\r\nX: ", b"a", header_seconds) for _ in range(_HEADERS)]
+        crowd.bodies = [connect(body_head, b"x" * 10, 0.1) for _ in range(_BODIES)]
+        crowd.readers = [connect(_LONG_ANSWER * 8, _LONG_ANSWER, 0.5, reads=False) for _ in range(_READERS)]
+
+        def feed() -> None:
+            while not over.wait(_STEP_SECONDS):
+                for one in (*crowd.headers, *crowd.bodies, *crowd.readers):
+                    one.step(time.monotonic())
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        try:
+            yield crowd
+        finally:
+            over.set()
+            feeder.join()
+
+
+def _polite(server: ServerProcess, name: str) -> list[float]:
+    """The latencies of a client that sends one picture after the other."""
+    latencies = []
+    for number in range(_POLITE):
+        comment = f"{name} {number}".encode()
+        started = time.monotonic()
+        reply = client.post(server.url + "/v1/detect", command_png(Command.OK, 5, comment))
+        latencies.append(time.monotonic() - started)
+        assert is_right(reply, Command.OK, 5, comment)
+    return latencies
+
+
+@pytest.mark.acceptance(14)
+@pytest.mark.hostile("H-12")
+@pytest.mark.timeout(90)
+def test_slow_clients_are_ended_and_nobody_else_notices(start, record_figure, long_run):
+    fast = 1 if long_run else 5
+    header_seconds, other_seconds = 5 / fast, 10 / fast
+    server = start(
+        engine="stub",
+        header_timeout_ms=int(header_seconds * 1_000),
+        body_timeout_ms=int(other_seconds * 1_000),
+        write_timeout_ms=int(other_seconds * 1_000),
+    )
+    calm = percentile(_polite(server, "calm"), 0.95)
+    baseline = processes.descriptors(server.pid)
+    with _crowd(server, header_seconds=header_seconds) as crowd:
+        busy = percentile(_polite(server, "busy"), 0.95)
+        bound = 3 * (other_seconds + _LEEWAY_SECONDS)
+        server.wait_until(lambda: crowd.alive() == 0, "rid of the slow ones", bound)
+        headers, bodies = crowd.seconds(crowd.headers), crowd.seconds(crowd.bodies)
+        readers = crowd.seconds(crowd.readers)
+        server.wait_until(lambda: processes.descriptors(server.pid) <= baseline, "at its baseline")
+    record_figure("polite p95", (busy - calm) * 1_000, bar="<= +5 ms or 20 %", unit="ms", sample=_POLITE)
+    slow = (("header", headers, _HEADERS), ("body", bodies, _BODIES), ("unread answer", readers, _READERS))
+    for name, seconds, sample in slow:
+        record_figure(f"slow {name} gone", seconds, bar="<= limit + 1 s", unit="s", sample=sample)
+    # the crowd is made by threads of this very process, which the polite client shares
+    assert busy <= calm + (0.005 if long_run else 0.1)
+    assert headers <= header_seconds + _LEEWAY_SECONDS
+    assert bodies <= other_seconds + _LEEWAY_SECONDS
+    assert readers <= other_seconds + _LEEWAY_SECONDS
+    assert server.metrics("connections") == 0
+    assert "Traceback" not in server.logs()
+
+
+@pytest.mark.acceptance(14)
+@pytest.mark.control
+@pytest.mark.hostile("H-12")
+def test_without_the_timers_slow_clients_stay(start):
+    hours = 10_000_000
+    server = start(engine="stub", header_timeout_ms=hours, body_timeout_ms=hours, write_timeout_ms=hours)
+    with _crowd(server, header_seconds=1.0) as crowd:
+        end = crowd.started + 10 / 5 + _LEEWAY_SECONDS
+        server.wait_until(lambda: time.monotonic() > end, "past every bound")
+        assert crowd.alive() == _HEADERS + _BODIES + _READERS
+
+
+@pytest.mark.acceptance(14)
+@pytest.mark.hostile("H-12")
+def test_a_full_house_turns_the_next_away_and_probes_answer(start, record_figure):
+    server = start(engine="stub")
+    baseline = processes.descriptors(server.pid)
+    with ExitStack() as stack:
+        for _ in range(512):
+            idle = stack.enter_context(RawConnection(server.address))
+            idle.send(_GET)
+            assert idle.read(5, responses=1).statuses == [200]
+        slowest = 0.0
+        for _ in range(20):
+            seen = exchange(server.address, _GET, deadline_seconds=3)
+            assert seen.statuses == [503]
+            assert seen.closed
+            assert b'"queue_full"' in seen.data
+            assert 1 <= int(seen.responses[0].headers["retry-after"]) <= 60
+            for path in ("/livez", "/readyz"):
+                started = time.monotonic()
+                assert client.get(server.admin_url + path).status == 200
+                slowest = max(slowest, time.monotonic() - started)
+        idle.close()
+        server.wait_until(lambda: server.metrics("connections") < 512, "one place free")
+        assert exchange(server.address, _GET, responses=1).statuses == [200]
+    record_figure("probe at 512 idle", slowest * 1_000, bar="<= 100 ms", unit="ms", sample=40)
+    assert slowest <= 0.1
+    server.wait_until(lambda: processes.descriptors(server.pid) <= baseline, "at its baseline")
+
+
+@pytest.mark.acceptance(14)
+@pytest.mark.hostile("H-12")
+def test_an_idle_connection_ends_and_a_half_open_one_frees_its_place(start):
+    server = start(engine="stub", idle_timeout_ms=500, header_timeout_ms=1_000)
+    with RawConnection(server.address) as idle:
+        idle.send(_GET)
+        assert idle.read(3, responses=1).statuses == [200]
+        assert idle.read(3).closed
+    with RawConnection(server.address) as half_open:
+        half_open.send(sized(command_png(Command.OK, 100, b"half"), b"X-Mine: a"))
+        half_open.finish_sending()
+        assert half_open.read(3).closed
+    server.wait_until(lambda: server.metrics("connections") == 0, "rid of both")
+
+
+@pytest.mark.hostile("H-11")
+def test_a_body_cut_at_any_byte_frees_its_place(start):
+    server = start(engine="stub", body_timeout_ms=1_000, header_timeout_ms=1_000)
+    data = sized(picture())
+    baseline = processes.descriptors(server.pid)
+    for end in range(1, len(data)):
+        with RawConnection(server.address) as connection:
+            connection.send(data[:end])
+            connection.reset() if end % 2 else connection.finish_sending()
+            if end % 2 == 0:
+                assert connection.read(3).statuses == []
+    server.wait_until(lambda: server.metrics("connections") == 0, "rid of them")
+    server.wait_until(lambda: processes.descriptors(server.pid) <= baseline, "at its baseline")
+    assert exchange(server.address, sized(picture()), responses=1).statuses == [200]
+    assert "Traceback" not in server.logs()
+
+
+@pytest.mark.hostile("H-11")
+def test_bodies_short_or_long_of_their_length(start):
+    server = start(engine="stub", body_timeout_ms=500, header_timeout_ms=500)
+    body = picture()
+    short = exchange(server.address, request(b"Content-Length: %d" % (len(body) + 1)) + body)
+    assert short.statuses == [408]
+    assert short.closed
+    long = exchange(server.address, sized(body) + b"surplus\r\n\r\n")
+    assert long.statuses in ([200, 400], [400])  # the surplus is the start of a bad request
+    assert long.closed

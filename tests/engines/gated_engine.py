@@ -1,0 +1,47 @@
+"""Stub engines whose start a test holds up or spoils, for what probes must say meanwhile.
+
+GATE=folder    GatedEngine: the first worker to start passes; others wait until folder/open exists
+               (none passes while folder/closed exists)
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stub_engine import StubEngine
+
+from posecluster_inference.engines import EngineConfig, EngineInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_LONGEST_SECONDS = 60.0
+
+
+class GatedEngine(StubEngine):
+    """Its warm-up waits at the gate."""
+
+    def warm_up(self, picture: "NDArray[np.uint8]") -> None:
+        gate = Path(os.environ["GATE"])
+        end = time.monotonic() + _LONGEST_SECONDS
+        while time.monotonic() < end:
+            if not (gate / "closed").exists() and ((gate / "open").exists() or _is_first(gate)):
+                return
+            time.sleep(0.005)
+
+
+class DoomedEngine(StubEngine):
+    """No worker of it ever gets ready."""
+
+    def load(self, config: EngineConfig) -> EngineInfo:
+        os._exit(3)
+
+
+def _is_first(gate: Path) -> bool:
+    try:
+        (gate / "first").mkdir()
+    except FileExistsError:
+        return False
+    return True
