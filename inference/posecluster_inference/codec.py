@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posecluster_inference import native_log
-from posecluster_inference.errors import InvalidSetting, Undecodable
+from posecluster_inference.errors import InvalidSetting, TooLarge, Undecodable
 from posecluster_inference.intake import Header, PictureFormat, sanitised
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MINIMUM_OPENCV = (4, 12)  # older ones leave the previous picture in a truncated JPEG (opencv#26488)
 QUALITY = 90  # of JPEG and WebP answers: no visible loss, a third of the bytes of 100
+PNG_LEVEL = 1  # of zlib: a large answer must not take longer than the hang limit
+_WORKING_BYTES_A_PIXEL = 6  # what decoding takes at its peak, measured; 9 for progressive 4:4:4
 _LEAST_PIXELS = 1 << 20  # OpenCV's own limits never go below the built-in picture's size
 _LEAST_SIDE = 1 << 10
 
@@ -73,6 +75,7 @@ def decode(data: bytes, header: Header) -> "NDArray[np.uint8]":
     except cv2.error:  # its text quotes paths of the build, and limits that the caller cannot act on
         picture = None
     if picture is None:
+        _check_memory(header.width, header.height)
         raise Undecodable(f"The {header.format} data is broken or incomplete.")
     height, width = picture.shape[:2]
     if (width, height) not in ((header.width, header.height), (header.height, header.width)):
@@ -91,7 +94,7 @@ def encode(picture: "NDArray[np.uint8]", picture_format: PictureFormat) -> bytes
 
     suffix, options = {
         PictureFormat.JPEG: (".jpg", [cv2.IMWRITE_JPEG_QUALITY, QUALITY]),
-        PictureFormat.PNG: (".png", []),
+        PictureFormat.PNG: (".png", [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]),
         PictureFormat.WEBP: (".webp", [cv2.IMWRITE_WEBP_QUALITY, QUALITY]),
     }[picture_format]
     try:
@@ -100,5 +103,16 @@ def encode(picture: "NDArray[np.uint8]", picture_format: PictureFormat) -> bytes
         encoded = False
     if not encoded:
         height, width = picture.shape[:2]
+        _check_memory(width, height)
         raise Undecodable(f"A picture of {width} x {height} cannot be written as {picture_format}.")
     return data.tobytes()
+
+
+def _check_memory(width: int, height: int) -> None:
+    """Raise TooLarge if this process could not hold such a picture: OpenCV reports that like any failure."""
+    try:
+        np.empty(width * height * _WORKING_BYTES_A_PIXEL, np.uint8)  # reserved, never touched
+    except MemoryError:
+        raise TooLarge(
+            "The picture needs more memory than this server has for one: send a smaller one."
+        ) from None

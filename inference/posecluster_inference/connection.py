@@ -24,6 +24,7 @@ _SEND_BUFFER_BYTES = 65_536
 # A refused body is read and dropped for this long: closing at once would reset the connection,
 # and the caller might never see why.
 _LINGER_SECONDS = 0.8
+_SHORT_LINGER_SECONDS = 0.1  # for a body that took too long already
 _AGE_SPREAD = 0.2
 SERVER_NAME = "posecluster"  # no versions for strangers
 # Requests that wait behind the one being answered. No client library sends more ahead; with more, that
@@ -104,6 +105,10 @@ class ClientConnection(web.RequestHandler):
         """Its answer is about to be written."""
         self._in_request = False
         self._answered_body = body
+
+    def linger_less(self) -> None:
+        """What is left of this request's body is not worth waiting for."""
+        self._lingering_time = _SHORT_LINGER_SECONDS
 
     @property
     def is_old(self) -> bool:
@@ -211,6 +216,7 @@ class ClientConnection(web.RequestHandler):
         )
         response = problem(refusal)
         response.headers[hdrs.SERVER] = SERVER_NAME
+        response.headers[hdrs.CONNECTION] = "close"
         response.force_close()
         return response
 

@@ -4,6 +4,7 @@ PoseClusterError
 ├── InvalidSetting       a setting that stops the start, with the line that names it
 ├── ModelError           a model file that is missing or is not the pinned one
 ├── Undecodable          a picture that the worker's decoder refuses
+│   └── TooLarge         one that needs more memory than there is
 └── Refusal              an answer to the caller: RFC 9457 problem with a stable reason
 """
 
@@ -68,6 +69,10 @@ _PROBLEMS: dict[Reason, tuple[int, str]] = {
     Reason.NOT_FOUND: (404, "No such resource"),
     Reason.METHOD_NOT_ALLOWED: (405, "The method is not allowed here"),
 }
+
+
+class TooLarge(Undecodable):
+    """A picture that needs more memory than a worker of this server may add."""
 
 
 class Refusal(PoseClusterError):

@@ -77,6 +77,9 @@ async def _answer(
         response = _refuse(refusal, facts)
         if refusal.status in (400, 408, 413):
             response.force_close()
+        if refusal.status == 408:
+            assert isinstance(request.protocol, ClientConnection)
+            request.protocol.linger_less()
         # its frames hold the body, in cycles that only the garbage collector would find
         refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None
     return response

@@ -99,8 +99,10 @@ class Pool:
             self._metrics.completed.inc()
             job.succeed(Answer(body, job.started - job.arrived, head["stages"]))
         else:
-            self._metrics.failed.labels(Reason.UNDECODABLE).inc()
-            job.fail(Refusal(Reason.UNDECODABLE, str(head["detail"])))
+            too_large = head["status"] == "too_large"
+            reason = Reason.PICTURE_TOO_LARGE if too_large else Reason.UNDECODABLE
+            self._metrics.failed.labels(reason).inc()
+            job.fail(Refusal(reason, str(head["detail"])))
 
     def worker_lost(self, worker: WorkerProcess) -> None:
         job = self._jobs.pop(worker, None)

@@ -194,7 +194,12 @@ class WorkerProcess(asyncio.Protocol):
 def _check_answer(head: wire.Head) -> None:
     """Raise BrokenPipeFrame unless an answer's head has all that the pool reads of it."""
     match head:
-        case {"status": "ok" | "undecodable", "detail": str(), "busy": busy, "stages": dict(stages)}:
+        case {
+            "status": "ok" | "undecodable" | "too_large",
+            "detail": str(),
+            "busy": busy,
+            "stages": dict(stages),
+        }:
             seconds = [busy, *stages.values()]
             if stages.keys() <= _STAGES and all(
                 isinstance(value, int | float) and math.isfinite(value) and value >= 0 for value in seconds

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from posecluster_inference import codec, engines, render, wire
-from posecluster_inference.errors import PoseClusterError, Undecodable
+from posecluster_inference.errors import PoseClusterError, TooLarge, Undecodable
 from posecluster_inference.intake import Header, PictureFormat, inspect
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -133,7 +133,8 @@ class Worker:
         try:
             body = self._body(head, data, stages)
         except Undecodable as error:
-            return self._head("undecodable", started, {}, detail=str(error)), b""
+            status = "too_large" if isinstance(error, TooLarge) else "undecodable"
+            return self._head(status, started, {}, detail=str(error)), b""
         return self._head("ok", started, stages), body
 
     def _body(self, head: wire.Head, data: bytes, stages: dict[str, float]) -> bytes:

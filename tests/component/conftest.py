@@ -41,9 +41,9 @@ def pose_server(full_model: Path) -> Iterator[ServerProcess]:
     """One server with the full model for all tests that only send pictures: what a pod of 1 GiB has.
 
     Two workers with the share of memory that such a pod gives them; nothing is cached. The time
-    limits are threefold, because other tests may use the processors too; tests bound times themselves.
+    limits are wide, because other tests may use the processors too; tests bound times themselves.
     """
-    limits = {} if LONG else {"hang_limit_ms": 15_000, "deadline_ms": 30_000}
+    limits = {} if LONG else {"hang_limit_ms": 30_000, "deadline_ms": 40_000}
     share = worker_share_bytes(1 << 30, workers=2)
     with start_server(workers=2, cache_entries=0, worker_memory_bytes=share, **limits) as server:
         yield server

@@ -27,6 +27,7 @@ AT_ONCE = 8
 MIB = 1 << 20
 GROWTH = 64 * MIB
 HEADER_SECONDS = 0.100
+BUSY_SECONDS = 0.500  # the same where clients, sampling and other tests use the processors too
 _WARM_REQUESTS = 32
 
 
@@ -154,9 +155,8 @@ async def test_bombs_die(
     assert given == (0 if bomb.by_header else times)
     slowest = max(one.latency for one in load.outcomes)
     if bomb.by_header:
-        # eight clients in Python share the machine with the server: one of ten may wait for them
-        assert load.latency(0.5) <= HEADER_SECONDS
-        assert slowest <= (HEADER_SECONDS if long_run else 5 * HEADER_SECONDS)
+        assert slowest <= (HEADER_SECONDS if long_run else BUSY_SECONDS)
+        assert load.latency(0.5) <= (HEADER_SECONDS if long_run else BUSY_SECONDS / 2)
     else:
         assert slowest <= 5
     assert await asyncio.to_thread(server.metrics, "worker_restarts_total") == 0

@@ -52,9 +52,10 @@ def _with_lengths(*lengths: bytes) -> Callable[[], bytes]:
 
 
 def _with_codings(*codings: bytes, version: bytes = b"HTTP/1.1") -> Callable[[], bytes]:
-    return lambda: request(
-        *(b"Transfer-Encoding: " + coding for coding in codings), line=b"POST /v1/detect " + version
-    ) + chunks(picture())
+    return lambda: (
+        request(*(b"Transfer-Encoding: " + coding for coding in codings), line=b"POST /v1/detect " + version)
+        + chunks(picture())
+    )
 
 
 def _framed(framed: Callable[[bytes], bytes]) -> Callable[[], bytes]:

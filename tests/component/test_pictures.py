@@ -356,7 +356,7 @@ def test_the_largest_pictures_at_once_in_every_worker(
             pose_server.url + DETECT,
             largest[kind] + b"%d" % number,
             headers={"Accept": form},
-            timeout_seconds=30,
+            timeout_seconds=40,
         )
 
     begin = time.monotonic()
@@ -372,7 +372,7 @@ def test_the_largest_pictures_at_once_in_every_worker(
             assert reply.body[16:24] == struct.pack(">II", 5_000, 5_000)
     assert _restarts(pose_server) == before
     assert others.failed == 0
-    assert seconds < (10 if long_run else 20)
+    assert seconds < (10 if long_run else 30)
     assert max(others.seconds) < (0.25 if long_run else 1.0)
     assert memory.growth_all < 2 * worker_share_bytes(1 << 30, workers=2)
     name = f"25 megapixels, {kind} to {form}, two at once"
@@ -387,7 +387,8 @@ def test_the_largest_pictures_at_once_in_every_worker(
 def test_a_smaller_share_would_not_do(
     start: Any, full_model: Path, largest: dict[str, bytes], kind: str
 ) -> None:
-    """Control of the memory: with a third of the share such a picture is not answered."""
+    """Control of the memory: with a third of the share such a picture is not answered, and it says why."""
     server = start(workers=1, worker_memory_bytes=100 * MIB)
     reply = client.post(server.url + DETECT, largest[kind], timeout_seconds=40)
-    assert reply.status in (422, 503)
+    # 503: the decoder got its memory, and then the model, which cannot live without it, ended
+    assert (reply.status, reply.reason) in ((413, "picture_too_large"), (503, "worker_crashed"))

@@ -125,15 +125,19 @@ async def test_different_poison_is_tried_twice_each_and_good_requests_go_on(
 
 
 @pytest.mark.acceptance(4)
-async def test_after_poison_without_a_pause_a_worker_is_back_within_one_start(start, tmp_path, record_figure):
+@pytest.mark.timeout(240)
+async def test_after_poison_without_a_pause_a_worker_is_back_within_one_start(
+    start, tmp_path, record_figure, long_run
+):
     """Each comes as soon as there is a worker to kill, so that the pool is down again and again."""
     log = tmp_path / "work"
     server = start(workers=_WORKERS, engine="stub", env={"STUB_LOG": str(log)})
-    crashes, good = await _different_poison(server, log, _TIMES, at_least_live=1)
-    assert crashes >= _TIMES
+    times = _TIMES if long_run else _TIMES // 2
+    crashes, good = await _different_poison(server, log, times, at_least_live=1)
+    assert crashes >= 2 * times - 2
     assert set(good) <= {"right", "starting", "worker_crashed"}
     outages = _outages(server.logs())
-    assert len(outages) >= 5
+    assert len(outages) >= 3
     assert max(outages) <= 5.0
     url = server.url + "/v1/detect"
     server.wait_until(lambda: bool(live_pids(server)), "a worker lives")

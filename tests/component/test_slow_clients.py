@@ -33,6 +33,7 @@ class _Slow:
     every_seconds: float
     next_at: float
     reads: bool
+    since: float
     gone: float | None = None
 
     def step(self, now: float) -> None:
@@ -62,7 +63,7 @@ class _Crowd:
 
     def seconds(self, kind: list[_Slow]) -> float:
         """How long the last of these lived; infinite while one lives."""
-        return max((one.gone or float("inf")) - self.started for one in kind)
+        return max((one.gone or float("inf")) - one.since for one in kind)
 
     def alive(self) -> int:
         return sum(one.gone is None for one in (*self.headers, *self.bodies, *self.readers))
@@ -78,7 +79,8 @@ def _crowd(server: ServerProcess, *, header_seconds: float) -> Iterator[_Crowd]:
             connection = stack.enter_context(RawConnection(server.address, receive_buffer=small))
             connection.send(first)
             connection.socket.setblocking(False)
-            return _Slow(connection, piece, every, time.monotonic() + every, reads)
+            now = time.monotonic()
+            return _Slow(connection, piece, every, now + every, reads, since=now)
 
         crowd.started = time.monotonic()
         body_head = request(b"Content-Length: 100000")

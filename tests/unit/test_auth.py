@@ -77,6 +77,18 @@ def test_only_plain_files_of_a_sane_size_are_tokens(tmp_path: Path) -> None:
     assert not any(_accepts(tokens, token) for token in ("y" * 4_097, "y" * 4_096, "hidden", "deep"))
 
 
+def test_a_file_that_cannot_be_read_costs_its_own_token_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken").symlink_to("no such file")
+    tokens = _tokens(tmp_path, alice=b"s3cret", zoe=b"hunter2")
+    assert _accepts(tokens, "s3cret")
+    assert _accepts(tokens, "hunter2")
+    (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warning.getMessage() == "Cannot read a token"
+    assert vars(warning)["fields"]["file"] == "broken"
+
+
 def test_a_folder_that_is_gone_accepts_nobody(tmp_path: Path) -> None:
     folder = tmp_path / "tokens"
     folder.mkdir()

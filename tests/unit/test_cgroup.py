@@ -13,6 +13,19 @@ from posecluster_inference.cgroup import Cgroup, MemoryUse, allowed_cpus
 
 ALLOWED = 8
 PERIOD_US = 100_000
+CGROUP_FILES = (
+    "cpu.max",
+    "cpu/cpu.cfs_quota_us",
+    "cpu/cpu.cfs_period_us",
+    "memory.max",
+    "memory.current",
+    "memory.stat",
+    "memory/memory.limit_in_bytes",
+    "memory/memory.usage_in_bytes",
+)
+number_like = st.sampled_from(
+    [b"", b"5", b"max", b"-1", b"inactive_file 3", b"50000 100000", b"9" * 5_000, b"\xb2"]
+)
 
 
 @pytest.fixture
@@ -69,6 +82,31 @@ def test_a_quota_beyond_the_allowed_processors_gives_no_more_workers(tmp_path: P
 def test_a_quota_that_says_nothing_is_none(tmp_path: Path, text: str) -> None:
     _write(tmp_path, cpu__max=text)
     assert (Cgroup(tmp_path).cpus(), Cgroup(tmp_path).workers()) == (None, ALLOWED)
+
+
+@given(files=st.fixed_dictionaries(dict.fromkeys(CGROUP_FILES, st.binary(max_size=40) | number_like)))
+def test_any_bytes_in_the_files_give_a_limit_or_none(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "any-bytes"
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    found = Cgroup(root)
+    assert 1 <= found.workers() <= allowed_cpus()
+    use = found.memory()
+    assert use is None or (use.used_bytes >= 0 and (use.limit_bytes or 0) > 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["\N{ARABIC-INDIC DIGIT THREE}", "\N{SUPERSCRIPT TWO}", "9" * 5_000, "+5", "1_0"]
+)
+def test_only_plain_short_numbers_are_a_limit(tmp_path: Path, text: str) -> None:
+    _write(tmp_path, memory__max=text, memory__current="5", cpu__max=f"{text} 100000")
+    assert (Cgroup(tmp_path).memory(), Cgroup(tmp_path).cpus()) == (None, None)
+    _write(tmp_path, memory__max="1000", memory__stat=f"inactive_file {text}\n")
+    assert Cgroup(tmp_path).memory() == MemoryUse(5, 1_000)
 
 
 def test_without_files_there_is_no_limit(tmp_path: Path) -> None:

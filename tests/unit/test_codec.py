@@ -1,10 +1,12 @@
 """Decoder and encoder: right pixels for every kind of picture, nothing of the previous one."""
 
+import os
 import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -222,7 +224,12 @@ def test_our_limits_reach_opencv() -> None:
         "print(cv2.getNumThreads())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(Path(codec.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert done.stdout.split() == ["True", "refused", "refused", "refused", "1"]
 

@@ -1,6 +1,7 @@
 """The harness itself: what every component test believes must be able to be wrong."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -68,9 +69,16 @@ def test_a_dead_process_is_not_alive() -> None:
         process = processes.read(child.pid)
         assert process is not None
         assert processes.alive(process)
-        assert process in processes.children(process.parent)
+        assert child.pid in {found.pid for found in processes.children(process.parent)}
+        assert processes.wait_gone([process], 0) == [process]
         child.kill()
-        assert processes.wait_gone([process], 5) == []
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the table
+        assert processes.read(child.pid) is not None
+        assert not processes.alive(process)
+        assert child.pid not in {found.pid for found in processes.children(process.parent)}
+        assert processes.wait_gone([process], 0) == []
+    assert processes.read(child.pid) is None
+    assert not processes.alive(process)
 
 
 def test_the_record_keeps_what_did_not_run(tmp_path: Path) -> None:

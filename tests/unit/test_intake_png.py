@@ -116,9 +116,9 @@ def test_a_plain_picture_is_not_copied() -> None:
 @pytest.mark.hostile("I-4")
 def test_thousands_of_text_chunks_are_bounded() -> None:
     text = png_chunk(b"tEXt", b"k\0v")
-    some = png(header(), text * 9_000, pixels(), END)
+    some = png(header(), text * 4_000, pixels(), END)
     assert cleaned(some) == png(header(), pixels(), END)
-    assert "10000 chunks" in refusal_of(png(header(), text * 10_000, pixels(), END)).detail
+    assert "4096 chunks" in refusal_of(png(header(), text * 5_000, pixels(), END)).detail
     flood = png(header(), png_chunk(b"tEXt", b"") * ((10 << 20) // 12), pixels(), END)
     started = time.process_time()
     assert refusal_of(flood).status == 422

@@ -1,21 +1,23 @@
 """One record is one line that nobody can forge, and a stuck reader of the log stops nobody."""
 
-import io
+import fcntl
 import json
 import logging
-import queue
+import os
 import re
+import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_inference.log import JsonFormatter, TextFormatter, configure
+from posecluster_inference import log
+from posecluster_inference.log import JsonFormatter, LogWriter, TextFormatter, configure
 
 WAITING = 10_000
 
@@ -82,18 +84,39 @@ def test_no_value_can_forge_a_line_or_a_field(values: dict[str, str]) -> None:
     assert set(values) < set(json.loads(json_line))
 
 
+HOSTILE_MESSAGES = [
+    ("Error handling\nFAKE line", "Error handling\\nFAKE line"),
+    ("\x1b[2J", "\\u001b[2J"),
+    ("\N{RIGHT-TO-LEFT OVERRIDE}", "\\u202e"),
+    ("\udcff", "\\udcff"),
+    ("x" * 3_000, "x" * 2_048),
+    ("two words", "two words"),
+]
+
+
+@pytest.mark.parametrize(("message", "written"), HOSTILE_MESSAGES)
+def test_a_message_of_another_library_cannot_forge_a_line(message: str, written: str) -> None:
+    assert TextFormatter().format(_record(message)) == f"2023-11-14T22:13:20.250Z INFO {written}"
+
+
+@given(message=st.text(max_size=300))
+def test_any_message_is_one_printable_line(message: str) -> None:
+    assert TextFormatter().format(_record(message)).isprintable()
+    line = JsonFormatter().format(_record(message))
+    assert line.isprintable()
+    assert json.loads(line)["message"] == message
+
+
 @pytest.mark.usefixtures("_own_root_logger")
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_traceback_is_written_once(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    listener = configure(form)
+def test_a_traceback_is_written_once(form: str, capfd: pytest.CaptureFixture[str]) -> None:
+    writer = configure(form)
     try:
         raise ValueError("the cause")
     except ValueError:
         logging.getLogger("posecluster").exception("Failed")
-    listener.stop()
-    written = stream.getvalue()
+    writer.stop()
+    written = capfd.readouterr().err
     assert written.count("Traceback") == 1
     assert written.count("ValueError: the cause") == 1
     if form == "json":
@@ -101,41 +124,79 @@ def test_a_traceback_is_written_once(form: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("_own_root_logger")
-def test_lines_come_in_order_and_details_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    listener = configure("json")
-    log = logging.getLogger("posecluster")
+def test_lines_come_in_order_and_details_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    writer = configure("json")
+    logger = logging.getLogger("posecluster")
     for number in range(100):
-        log.debug("Detail")
-        log.info("Line", extra={"fields": {"number": number}})
-    listener.stop()
-    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == list(range(100))
-
-
-class _StuckReader(io.StringIO):
-    """A log stream whose reader has stopped reading, until `goes_on`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.goes_on = threading.Event()
-
-    def write(self, text: str) -> int:
-        assert self.goes_on.wait(30)
-        return super().write(text)
+        logger.debug("Detail")
+        logger.info("Line", extra={"fields": {"number": number}})
+    writer.stop()
+    assert not writer.is_alive()
+    lines = capfd.readouterr().err.splitlines()
+    assert [json.loads(line)["number"] for line in lines] == list(range(100))
 
 
 @pytest.mark.usefixtures("_own_root_logger")
-def test_a_stuck_reader_stops_nobody_and_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = _StuckReader()
-    monkeypatch.setattr(sys, "stderr", stream)
-    listener = configure("text")
-    log = logging.getLogger("posecluster")
-    for _ in range(WAITING + 500):
-        log.info("Refused")
-    stream.goes_on.set()
-    assert isinstance(listener.queue, queue.Queue)
-    while listener.queue.full():  # `stop` needs a free place
-        time.sleep(0.001)
-    listener.stop()
-    assert WAITING <= len(stream.getvalue().splitlines()) <= WAITING + 1
+def test_a_text_that_is_no_unicode_is_written_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+    writer = configure("text")
+    logging.getLogger("posecluster").error("Failed", exc_info=(ValueError, ValueError("\udcff"), None))
+    writer.stop()
+    assert "ValueError: \\udcff" in capfd.readouterr().err
+
+
+@pytest.fixture
+def stuck_reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A pipe in place of stderr; gives the end that nobody reads. A second of patience is shortened."""
+    read_end, write_end = os.pipe()
+    monkeypatch.setattr(log, "_STDERR", write_end)
+    monkeypatch.setattr(log, "_STOP_SECONDS", 0.05)
+    yield read_end
+    os.close(read_end)
+    os.close(write_end)
+
+
+def _read_lines(descriptor: int, writer: LogWriter) -> list[bytes]:
+    """Read until the writer has ended and the pipe is empty."""
+    os.set_blocking(descriptor, False)
+    data = b""
+    while True:
+        ended = not writer.is_alive()
+        try:
+            data += os.read(descriptor, 1 << 16)
+        except BlockingIOError:
+            if ended:
+                return data.splitlines()
+            writer.join(0.01)
+
+
+@pytest.mark.usefixtures("_own_root_logger")
+def test_a_stuck_reader_stops_nobody_and_fills_no_memory(stuck_reader: int) -> None:
+    writer = configure("text")
+    most_in_a_pipe = fcntl.fcntl(stuck_reader, fcntl.F_GETPIPE_SZ) // len(
+        "2026-11-22T20:23:08.463Z INFO Refused\n"
+    )
+    lines = most_in_a_pipe + WAITING + 500
+    for _ in range(lines):
+        logging.getLogger("posecluster").info("Refused")
+    assert writer.records.qsize() <= WAITING
+    writer.stop()
+    assert writer.is_alive(), "the pipe was never full"
+    ending = threading.Thread(target=writer.records.put, args=(None,))
+    ending.start()
+    assert WAITING <= len(_read_lines(stuck_reader, writer)) < lines
+    ending.join()
+
+
+def test_a_process_ends_although_nobody_reads_its_log() -> None:
+    script = (
+        "import logging; from posecluster_inference import log\n"
+        "writer = log.configure('text')\n"
+        "for _ in range(20_000): logging.info('Refused')\n"
+        "writer.stop()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(log.__file__).parents[1])}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()

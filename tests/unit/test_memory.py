@@ -74,6 +74,12 @@ def test_all_workers_fit_the_limit_once_it_allows_each_a_picture(limit_mib: int,
     assert whole <= limit_mib * MIB or share == 128 * MIB
 
 
+def test_one_gib_leaves_two_workers_317_mib_each() -> None:
+    """1 GiB less 110 MiB for the server, halved, less 140 MiB that a warm worker has already."""
+    assert worker_share_bytes(1 << 30, 2) == 317 * MIB
+    assert worker_share_bytes(256 * MIB, 2) == 128 * MIB
+
+
 def test_more_limit_never_means_a_smaller_share() -> None:
     shares = [worker_share_bytes(mib * MIB, 2) for mib in (256, 512, 1_024, 2_048, 4_096)]
     assert shares == sorted(shares)

@@ -1,11 +1,15 @@
 """The metrics' names are a contract, and those that alerts need are there before anything happens."""
 
+import time
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from posecluster_inference.metrics import Metrics
+from posecluster_inference.process import Ended
 
 FAMILIES = {
+    "process_start_time_seconds": "gauge",
     "posecluster_arrivals": "counter",
     "posecluster_refused": "counter",
     "posecluster_completed": "counter",
@@ -31,20 +35,36 @@ def _samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float
 
 def test_every_name_of_the_contract_is_exposed() -> None:
     families = text_string_to_metric_families(Metrics().text([]).decode())
-    found = {family.name: family.type for family in families if not family.name.endswith("_created")}
-    assert found == FAMILIES
+    assert {family.name: family.type for family in families} == FAMILIES
+
+
+def test_the_start_is_told_once_and_not_by_every_series() -> None:
+    before = time.time()
+    metrics = Metrics()
+    metrics.arrivals.inc()
+    metrics.stage_seconds.labels("decode").observe(0.1)
+    assert before <= _samples(metrics.text([]))["process_start_time_seconds", ()] <= time.time()
+    assert not [name for name, _labels in _samples(metrics.text([])) if name.endswith("_created")]
 
 
 @pytest.mark.parametrize(
-    ("name", "reasons"),
+    ("name", "label", "values"),
     [
-        ("refused", {"queue_full", "deadline", "draining", "starting", "memory"}),
-        ("failed", {"worker_crashed", "worker_hung", "undecodable"}),
+        ("refused", "reason", {"queue_full", "deadline", "draining", "starting", "memory"}),
+        ("failed", "reason", {"worker_crashed", "worker_hung", "undecodable", "picture_too_large"}),
+        ("worker_restarts", "cause", {"crash", "hang", "start", "memory", "requests"}),
+        ("cache_requests", "result", {"hit", "miss", "collapsed", "bypass"}),
     ],
 )
-def test_reasons_are_zero_before_the_first(name: str, reasons: set[str]) -> None:
+def test_labels_that_alerts_need_are_zero_before_the_first(name: str, label: str, values: set[str]) -> None:
     samples = _samples(Metrics().text([f"posecluster_{name}_total"]))
-    assert samples == {(f"posecluster_{name}_total", (("reason", reason),)): 0 for reason in reasons}
+    assert samples == {(f"posecluster_{name}_total", ((label, value),)): 0 for value in values}
+
+
+def test_every_cause_that_a_worker_can_end_by_is_there_before_the_first() -> None:
+    samples = _samples(Metrics().text(["posecluster_worker_restarts_total"]))
+    causes = {labels[0][1] for _name, labels in samples}
+    assert causes == set(Ended) - {Ended.STOPPED}
 
 
 def test_a_scrape_can_ask_for_few_names() -> None:

@@ -17,6 +17,7 @@ from posecluster_inference.negotiation import (
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LONGEST_MS = 10_000
+tenths = st.integers(0, 10)
 accept_like = st.lists(
     st.sampled_from(
         ["image/", "*/*", "png", "jpeg", "application/json", ";q=", "0.5", "1e999", "nan", ",", " "]
@@ -49,10 +50,35 @@ accept_like = st.lists(
         ("image/png;q=nan", "json"),
         ("image/png;q=-1, image/webp;q=0.1", "webp"),
         ("image/png;q=7, image/webp", "png"),
+        ("*/*, image/png", "png"),
+        ("image/*, application/json", "json"),
+        ("*/*;q=0.5, image/*;q=0.5", "jpeg"),
+        ("*/*;q=0.9, image/*;q=0.1", "json"),
+        ("image/*, image/jpeg;q=0.1", "png"),
+        ("image/jpeg;q=0, image/*", "png"),
+        ("image/*, image/jpeg;q=0, image/png;q=0", "webp"),
+        ("application/json;q=0, */*", "jpeg"),
+        ("application/*;q=0, */*;q=0.1", "jpeg"),
+        ("image/*;q=0, */*", "json"),
+        ("*/*;q=0, image/webp;q=0.1", "webp"),
+        ("application/json;q=0", "json"),
+        ("*/*;q=0", "json"),
     ],
 )
 def test_the_form_of_the_answer_follows_accept(accept: str, form: str) -> None:
     assert answer_form(accept) == form
+
+
+@given(weights=st.dictionaries(st.sampled_from([*CONTENT_TYPES.values(), "image/*", "*/*"]), tenths))
+def test_no_form_beats_one_that_the_caller_likes_more(weights: dict[str, int]) -> None:
+    accept = ", ".join(f"{name};q={weight / 10}" for name, weight in weights.items())
+    liked = {
+        form: weights.get(name, weights.get(name.partition("/")[0] + "/*", weights.get("*/*", 0)))
+        for form, name in CONTENT_TYPES.items()
+    }
+    best = max(liked.values())
+    form = answer_form(accept)
+    assert liked[form] == best if best else form == "json"
 
 
 @given(accept=st.text(max_size=200) | accept_like)

@@ -45,6 +45,15 @@ def test_a_picture_that_was_answered_is_forgiven() -> None:
     assert not quarantine.holds(b"a", 1.0)
 
 
+def test_a_picture_in_quarantine_is_not_forgiven() -> None:
+    """An answer may come late: from a worker that had the picture before two others died of it."""
+    quarantine = Quarantine()
+    _kill(quarantine, b"a", 0.0, 1.0)
+    quarantine.forgive(b"a")
+    assert quarantine.holds(b"a", 2.0)
+    assert not quarantine.holds(b"a", 1.0 + MINUTES_10)
+
+
 def test_the_list_keeps_the_thousand_that_killed_last() -> None:
     quarantine = Quarantine()
     names = [str(number).encode() for number in range(ENTRIES)]

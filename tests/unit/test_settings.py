@@ -1,7 +1,10 @@
 """Settings come from flags, else the environment, else the table; a wrong one is named in one line."""
 
 import argparse
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import Field, fields
 from pathlib import Path
@@ -11,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import posecluster_inference
 from posecluster_inference.errors import InvalidSetting
-from posecluster_inference.settings import PREFIX, Settings, add_flags, load
+from posecluster_inference.settings import PREFIX, Settings, add_flags, load, unknown_variables
 
 NUMBERS = [item for item in fields(Settings) if item.type is int]
 DESCRIPTORS = 1_024
+FRAME_BYTES = 1 << 28  # of a payload on a worker's pipe, see wire.py
 
 
 @pytest.fixture
@@ -90,6 +95,13 @@ def test_a_number_is_plain_digits(text: str) -> None:
         _load(deadline_ms=text)
 
 
+@pytest.mark.parametrize("text", ["0" * 5_000 + "5", "9" * 5_000, "0" * 20 + "5"])
+def test_a_number_too_long_to_be_meant_is_wrong(text: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_DEADLINE_MS="):
+        _load(deadline_ms=text)
+    assert _load(deadline_ms="0" * 19 + "5").deadline_ms == 5
+
+
 @given(text=st.text(max_size=20) | st.from_regex(r"-?[0-9]{1,20}", fullmatch=True))
 def test_any_text_gives_a_number_within_bounds_or_one_line(text: str) -> None:
     said, value = "POSECLUSTER_DEADLINE_MS=", 1
@@ -148,3 +160,54 @@ def test_connections_stay_under_half_the_descriptor_limit() -> None:
     assert _load(max_connections=str(most)).max_connections == most
     with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_MAX_CONNECTIONS=512: .* 1024 \(ulimit -n\)$"):
         _load(max_connections=str(most + 1))
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_host_would_mean_all_addresses_and_is_wrong(text: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_HOST: must not be empty; 0\.0\.0\.0 "):
+        _load(host=text)
+    assert _load(host="0.0.0.0").host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("percent", [1, 50, 100])
+def test_a_worker_may_not_be_worn_from_the_start(percent: int) -> None:
+    with pytest.raises(InvalidSetting, match=rf"^POSECLUSTER_RECYCLE_GROWTH_PERCENT={percent}: "):
+        _load(recycle_growth_percent=str(percent))
+    assert [_load(recycle_growth_percent=text).recycle_growth_percent for text in ("0", "101")] == [0, 101]
+
+
+def test_the_largest_body_and_the_largest_drawn_picture_fit_a_frame() -> None:
+    highest = {item.name: item.metadata["high"] for item in NUMBERS}
+    assert highest["max_body_bytes"] <= FRAME_BYTES
+    # PNG that does not compress: 3 bytes a pixel, one a row, and zlib's and the chunks' own
+    rows, pixel_bytes = highest["max_side_pixels"], 3 * highest["max_pixels"]
+    assert rows + pixel_bytes * 1.001 + 1_024 <= FRAME_BYTES
+
+
+def test_variables_that_no_setting_has_are_found() -> None:
+    environment = {PREFIX + item.name.upper(): "" for item in fields(Settings)}
+    assert unknown_variables(environment) == []
+    environment |= {"POSECLUSTER_WORKER": "2", "POSECLUSTER_": "", "PORT": "1", "posecluster_port": "1"}
+    assert unknown_variables(environment) == ["POSECLUSTER_", "POSECLUSTER_WORKER"]
+
+
+def test_the_server_warns_of_a_variable_that_no_setting_has(tmp_path: Path) -> None:
+    """It does not start here for want of a model; the warning comes first, by name and without the value."""
+    done = subprocess.run(
+        [sys.executable, "-m", "posecluster_inference", "serve"],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(posecluster_inference.__file__).parents[1]),
+            "POSECLUSTER_MODEL_DIR": str(tmp_path),
+            "POSECLUSTER_WORKER": "s3cret",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    warning, *rest = done.stderr.splitlines()
+    assert warning.endswith(" WARNING Ignored an unknown setting name=POSECLUSTER_WORKER")
+    assert [line.partition(":")[0] for line in rest] == ["posecluster-inference"]
+    assert "s3cret" not in done.stderr

@@ -14,6 +14,7 @@ from posecluster_inference.wire import BrokenPipeFrame, Frame, FrameReader, pack
 
 json_values = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.floats(allow_nan=False)
 heads = st.dictionaries(st.text(max_size=8), json_values | st.lists(json_values, max_size=3), max_size=4)
+DEEP = b'{"a": ' + b"[" * 60_000  # as deep as a head may be long; Python's parser gives up
 frames_strategy = st.lists(st.tuples(heads, st.binary(max_size=300)), max_size=4)
 
 
@@ -71,9 +72,22 @@ def test_a_frame_is_given_only_when_its_last_byte_is_there() -> None:
         _raw(b'"text"'),
         _raw(b"\xff\xfe\xfd"),
         _raw(b'{"a": ' + b"9" * 5_000 + b"}"),
+        _raw(DEEP),
         b"HTTP/1.1 200 OK\r\n",
     ],
-    ids=["head", "huge head", "payload", "text", "empty", "list", "string", "no utf-8", "digits", "http"],
+    ids=[
+        "head",
+        "huge head",
+        "payload",
+        "text",
+        "empty",
+        "list",
+        "string",
+        "no utf-8",
+        "digits",
+        "too deep",
+        "http",
+    ],
 )
 def test_what_is_no_frame_breaks_the_pipe(stream: bytes) -> None:
     with pytest.raises(BrokenPipeFrame):
@@ -124,8 +138,9 @@ def test_a_pipe_that_closes_is_the_end(pipe: tuple[socket.socket, socket.socket]
     assert receive(theirs) is None
 
 
-def test_a_worker_refuses_what_is_no_frame(pipe: tuple[socket.socket, socket.socket]) -> None:
+@pytest.mark.parametrize("broken", [_raw(b"", head_length=1 << 20), _raw(DEEP)], ids=["head", "too deep"])
+def test_a_worker_refuses_what_is_no_frame(pipe: tuple[socket.socket, socket.socket], broken: bytes) -> None:
     ours, theirs = pipe
-    ours.sendall(_raw(b"", head_length=1 << 20))
+    ours.sendall(broken)
     with pytest.raises(BrokenPipeFrame):
         receive(theirs)

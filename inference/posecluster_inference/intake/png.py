@@ -13,7 +13,7 @@ from posecluster_inference.intake.limits import SizeLimit, undecodable
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
 # libpng writes 8 KiB a chunk: 10 MiB are 1,280
-_MAX_CHUNKS = 10_000
+_MAX_CHUNKS = 4_096
 _MAX_CHUNK_BYTES = (1 << 31) - 1
 _IHDR_END = 33
 

@@ -1,24 +1,17 @@
-"""docs/api.md and docs/operations.md say what the code does: names, defaults, figures, examples, links."""
+"""docs/operations.md says what the code does: settings, figures, metrics, log lines."""
 
 import ast
-import json
 import re
-import shlex
-from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any
-from unittest.mock import Mock
 
-import jsonschema_rs
 import pytest
 
 import posecluster_inference
-from posecluster_inference import app, memory, supervisor
+from harness.markdown import blocks, plain, rows
+from posecluster_inference import memory, supervisor
 from posecluster_inference.metrics import Metrics
-from posecluster_inference.openapi import document
-from posecluster_inference.service import Service
 from posecluster_inference.settings import PREFIX, Settings
 
 pytestmark = pytest.mark.unit
@@ -31,29 +24,6 @@ DEFAULTS = Settings()
 # read by `posecluster-inference models`, not by the server
 MODEL_COMMAND_VARIABLES = {f"{PREFIX}MODEL_SOURCE"}
 SAMPLES = {"_bucket", "_sum", "_count"}
-
-
-def rows(text: str, *columns: str) -> list[list[str]]:
-    """The cells of every table with just these columns."""
-    found: list[list[str]] = []
-    inside = False
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
-        if cells == list(columns):
-            inside = True
-        elif not cells:
-            inside = False
-        elif inside and set(line) - set("|-: "):
-            found.append(cells)
-    return found
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def plain(cell: str) -> str:
-    return cell.strip("`")
 
 
 # --- settings ---
@@ -93,18 +63,6 @@ def test_every_variable_that_is_named_exists(text: str) -> None:
     named = set(re.findall(rf"{PREFIX}[A-Z][A-Z_]*[A-Z]", text))
     assert named
     assert named - settings_expected().keys() - MODEL_COMMAND_VARIABLES == set()
-
-
-def test_limits_are_the_defaults() -> None:
-    accepted = " ".join(
-        limit for _what, limit, _beyond in rows(API, "", "limit, unless set otherwise", "beyond it")
-    )
-    for number in (DEFAULTS.max_body_bytes, DEFAULTS.max_pixels, DEFAULTS.max_side_pixels):
-        assert f"{number:,}" in accepted
-    assert (
-        f"head {DEFAULTS.header_timeout_ms // 1000} s, body {DEFAULTS.body_timeout_ms // 1000} s" in accepted
-    )
-    assert f"the server's deadline ({DEFAULTS.deadline_ms:,})" in API
 
 
 def test_the_grace_period_adds_up() -> None:
@@ -169,7 +127,7 @@ def unknown_metrics(text: str) -> set[str]:
 
 
 def test_every_metric_is_told_with_kind_and_labels() -> None:
-    assert len(metrics_expected()) == 18
+    assert len(metrics_expected()) == 19
     assert metrics_told(OPERATIONS) == metrics_expected()
 
 
@@ -204,113 +162,3 @@ def test_every_log_line_is_told_with_its_level() -> None:
                 assert isinstance(call.args[0], ast.Constant), f"{path.name}: not a constant text"
                 logged[call.args[0].value] = call.func.attr
     assert told == logged
-
-
-# --- the API ---
-
-
-@cache
-def described() -> dict[str, Any]:
-    return document(DEFAULTS)
-
-
-def shown_problems(node: object) -> Iterator[tuple[int, str]]:
-    if isinstance(node, dict):
-        if "reason" in node and isinstance(node.get("status"), int):
-            yield node["status"], node["reason"]
-        for child in node.values():
-            yield from shown_problems(child)
-
-
-def problems_told(text: str) -> set[tuple[int, str]]:
-    table = rows(text, "status", "reason", "when", "what a client does")
-    return {(int(status), plain(reason)) for status, reason, _when, _act in table}
-
-
-def test_every_status_and_reason_is_told() -> None:
-    assert problems_told(API) == set(shown_problems(described()))
-
-
-@pytest.mark.control
-def test_control_a_dropped_reason_is_seen() -> None:
-    dropped = API.replace("| 504 | `worker_hung` |", "| 503 | `worker_hung` |")
-    assert problems_told(dropped) != set(shown_problems(described()))
-
-
-def test_routes_are_those_of_the_applications() -> None:
-    told = {plain(route) for route, _does in rows(API, "route", "does")}
-    assert told == {f"{method.upper()} {path}" for path, on in described()["paths"].items() for method in on}
-    admin = {
-        route.resource.canonical
-        for route in app.admin_app(Mock(spec=Service)).router.routes()
-        if route.resource
-    }
-    ports = rows(OPERATIONS, "port", "for", "reach")
-    assert set(re.findall(r"/[a-z]+", ports[1][1])) == admin
-
-
-def test_headers_are_those_of_the_contract() -> None:
-    shown = " ".join(name for name, _on, _meaning in rows(API, "header", "on", "meaning"))
-    asked = " ".join(name for name, _meaning in rows(API, "header", "meaning"))
-    components = described()["components"]
-    assert {name for name in components["headers"] if name not in shown} == set()
-    assert {name for name in components["parameters"] if name not in asked} == set()
-    assert components["headers"]
-    assert components["parameters"]
-
-
-# --- examples and links ---
-
-
-def schema_for(value: dict[str, Any]) -> str:
-    for member, schema in (
-        ("people", "Detection"),
-        ("limits", "Model"),
-        ("workers", "Health"),
-        ("reason", "Problem"),
-    ):
-        if member in value:
-            return schema
-    raise AssertionError(f"an example of nothing known: {value.keys()}")
-
-
-def test_json_examples_fit_their_schemas() -> None:
-    schemas = set()
-    for block in blocks(API, "json"):
-        value = json.loads(block)
-        schemas.add(schema_for(value))
-        root = {"$ref": f"#/components/schemas/{schema_for(value)}", "components": described()["components"]}
-        jsonschema_rs.validator_for(root).validate(value)
-    assert schemas == {"Detection", "Model", "Health", "Problem"}
-    for block in blocks(OPERATIONS, "json"):
-        assert "Refused" in json.loads(block)["message"]
-
-
-def test_commands_ask_for_routes_and_files_that_exist() -> None:
-    commands = [shlex.split(block.replace("\\\n", "")) for block in blocks(API, "sh")]
-    assert len(commands) >= 8
-    for words in commands:
-        assert words[0] == "curl"
-        path = words[-1].removeprefix("http://127.0.0.1:8080")
-        assert path in described()["paths"], words
-        sends_a_body = any(word in ("--data-binary", "-F") for word in words)
-        assert sends_a_body == (path == "/v1/detect")
-        for word in words:
-            if "@" in word:
-                assert (ROOT / word.partition("@")[2]).is_file(), word
-
-
-@pytest.mark.parametrize("name", ["api.md", "operations.md"])
-def test_links_lead_somewhere(name: str) -> None:
-    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    anchors = {
-        re.sub(r"[^a-z -]", "", title.lower()).replace(" ", "-")
-        for title in re.findall(r"^#+ (.+)$", text, re.M)
-    }
-    links = re.findall(r"\]\(([^)]+)\)", text)
-    assert links
-    for link in links:
-        if link.startswith("#"):
-            assert link[1:] in anchors, link
-        else:
-            assert (ROOT / "docs" / link).is_file(), link
