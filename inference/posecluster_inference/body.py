@@ -70,4 +70,4 @@ class BodyReader:
         if size > self.max_bytes:
             raise Refusal(Reason.BODY_TOO_LARGE, f"A request body may have {self.max_bytes} bytes.")
         if self.held_bytes > self.budget_bytes:
-            raise Refusal(Reason.MEMORY, "Too many bodies are being received at once.", retry_after_seconds=1)
+            raise self.no_memory()

@@ -71,7 +71,7 @@ def allowed_cpus() -> int:
 
 def _own_paths(controller: str) -> list[str]:
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = Path("/proc/self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return []
     entries = [line.split(":", 2) for line in lines]

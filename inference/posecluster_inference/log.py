@@ -44,7 +44,7 @@ class JsonFormatter(_Formatter):
         line = {
             "time": self._time(record),
             "level": record.levelname,
-            "message": record.getMessage(),
+            "message": record.getMessage()[:_LONGEST_MESSAGE],
             **self._fields(record),
         }
         if record.exc_text:
@@ -86,10 +86,17 @@ class LogWriter(threading.Thread):
 
     def run(self) -> None:
         while (record := self.records.get()) is not None:
-            line = self._formatter.format(record).encode("utf-8", "backslashreplace") + b"\n"
+            line = self._line(record)
             with suppress(OSError):
                 while line:
                     line = line[os.write(_STDERR, line) :]
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        try:
+            text = self._formatter.format(record)
+        except (TypeError, ValueError):  # a library's message and its arguments do not fit
+            text = f"{record.levelname} A log line that cannot be formatted logger={record.name}"
+        return text.encode("utf-8", "backslashreplace") + b"\n"
 
     def stop(self) -> None:
         """Write what is waiting, unless nobody reads it; takes a second each at most."""

@@ -15,6 +15,7 @@ from typing import Any
 from posecluster_inference.errors import InvalidSetting
 
 PREFIX = "POSECLUSTER_"
+_OF_OTHER_COMMANDS = {PREFIX + "MODEL_SOURCE"}
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -124,7 +125,7 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Set
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Return the POSECLUSTER_ variables that no setting has: a slip of the pen, or another program's."""
-    known = {PREFIX + item.name.upper() for item in fields(Settings)}
+    known = {PREFIX + item.name.upper() for item in fields(Settings)} | _OF_OTHER_COMMANDS
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 
