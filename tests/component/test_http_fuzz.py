@@ -33,7 +33,8 @@ _CLOSE = b"Connection: close"
 _FORM_TYPE = b"Content-Type: multipart/form-data; boundary=b"
 _SENDERS = 8  # what is cut short is waited for until the server's time is over
 _ACCEPTED_SHARE = 0.2
-_CHECKS = "status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
+_CHECKED = ("status_code", "content_type", "response_headers", "response_schema")
+_CHECKS = ",".join(f"{name}_conformance" for name in _CHECKED)
 _SHORT = {"header_timeout_ms": 300, "body_timeout_ms": 300, "idle_timeout_ms": 300}
 
 
