@@ -7,7 +7,7 @@ out as they are, because an HTTP client library would use more CPU than the serv
 
     python -m bench.open_loop PORT PICTURE RATE SECONDS FIRST_NUMBER
 
-Prints one JSON line; latencies in milliseconds. A RATE of 0 asks one by one, without a pause.
+Prints one JSON line; latencies in milliseconds.
 """
 
 import asyncio
@@ -91,17 +91,12 @@ async def run(port: int, picture: bytes, rate: float, seconds: float, first: int
         outcome.note(status, due, retry_after)
 
     started = time.perf_counter()
-    if rate == 0:
-        while time.perf_counter() - started < seconds:
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(int(rate * seconds)):
+            due = started + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            tasks.create_task(one(first + number, due))
             outcome.scheduled += 1
-            await one(first + outcome.scheduled, time.perf_counter())
-    else:
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(int(rate * seconds)):
-                due = started + number / rate
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                tasks.create_task(one(first + number, due))
-                outcome.scheduled += 1
     connections.close()
     return outcome
 

@@ -114,8 +114,17 @@ def wrk(port: int, picture: Path, seconds: int, connections: int, first: int) ->
     return {"rate": float(rate[1])} | {f"p{share}_ms": _milliseconds(value) for share, value in found.items()}
 
 
+def one_client(port: int, model: Path, picture: Path, seconds: float, first: int) -> dict[str, float]:
+    """Run the single client, which compares with a bare landmarker of its own."""
+    arguments = [str(port), str(model), str(picture), str(seconds), str(first)]
+    command = [sys.executable, "-m", "bench.one_client", *arguments]
+    text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    result: dict[str, float] = json.loads(text)
+    return result
+
+
 def open_loop(port: int, picture: Path, rate: float, seconds: float, first: int) -> dict[str, Any]:
-    """Run the open loop (a rate of 0: one by one)."""
+    """Run the open loop."""
     arguments = [str(port), str(picture), str(rate), str(seconds), str(first)]
     command = [sys.executable, "-m", "bench.open_loop", *arguments]
     text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

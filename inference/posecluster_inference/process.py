@@ -14,6 +14,9 @@ from typing import Any, Protocol
 from posecluster_inference import wire
 
 _STOP_SECONDS = 2.0  # a worker that was told to end and has not is killed
+# An ordinary photograph should go out in one call, or the two processes take turns filling and
+# emptying the pipe; the kernel caps this by net.core.wmem_max.
+_PIPE_BYTES = 1 << 20
 _STAGES = frozenset({"decode", "inference", "draw", "encode"})
 
 
@@ -95,6 +98,7 @@ class WorkerProcess(asyncio.Protocol):
     def _exec(self) -> socket.socket:
         """Spawn the process and return our end of its pipe; raises OSError."""
         ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIPE_BYTES)
         with theirs:
             try:
                 self._popen = subprocess.Popen(  # noqa: S603  (exec of ourselves; 1 ms)
@@ -120,8 +124,8 @@ class WorkerProcess(asyncio.Protocol):
         assert self._transport is not None
         self.state = State.BUSY
         self.busy_since = self._loop.time()
-        self._transport.write(wire.pack_head({**head, "request": self.requests}, len(picture)))
-        self._transport.write(picture)
+        packed = wire.pack_head({**head, "request": self.requests}, len(picture))
+        self._transport.writelines((packed, picture))  # one call: the worker wakes up once
         self._arm(self._limits.hang_seconds, Ended.HANG)
 
     def data_received(self, data: bytes) -> None:
