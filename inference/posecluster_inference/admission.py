@@ -48,7 +48,8 @@ class Admission:
     def refused(self, reason: Reason, detail: str) -> Refusal:
         """Return the refusal, counted, of a request that came no further for lack of capacity."""
         self.metrics.arrivals.inc()
-        return self.counted(self._no_capacity(reason, detail, 0.0))
+        wait = self.pool.wait_seconds(asyncio.get_running_loop().time())
+        return self.counted(self._no_capacity(reason, detail, wait))
 
     def counted(self, refusal: Refusal) -> Refusal:
         """Count the refusal of an arrival and return it."""

@@ -16,9 +16,9 @@ def client_app(service: Service) -> web.Application:
     app = web.Application(middlewares=[every_request])
     app[SERVICE] = service
     app.router.add_post("/v1/detect", handlers.detect, expect_handler=_leave_expectation)
-    app.router.add_get("/v1/model", handlers.model)
-    app.router.add_get("/healthz", handlers.healthz)
-    app.router.add_get("/openapi.json", handlers.api_description)
+    app.router.add_get("/v1/model", handlers.model, expect_handler=_leave_expectation)
+    app.router.add_get("/healthz", handlers.healthz, expect_handler=_leave_expectation)
+    app.router.add_get("/openapi.json", handlers.api_description, expect_handler=_leave_expectation)
     return app
 
 

@@ -13,6 +13,13 @@ from posecluster_inference.intake.multipart import picture_from_multipart
 
 
 @dataclass(slots=True)
+class _Receipt:
+    """How much of a body has come, also when it does not come whole."""
+
+    size: int = 0
+
+
+@dataclass(slots=True)
 class BodyReader:
     """Holds at most `budget_bytes` for all requests at once; one body has `max_bytes` and `seconds`.
 
@@ -32,16 +39,14 @@ class BodyReader:
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
             # only now: a body that is refused by its head is never asked for
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        chunks: list[bytes] = []
+        receipt = _Receipt()
         try:
-            await self._receive(request, chunks)
-            body = b"".join(chunks)
+            body = await self._receive(request, receipt)
             if request.content_type.startswith("multipart/"):
-                yield picture_from_multipart(body, request.headers[hdrs.CONTENT_TYPE])
-            else:
-                yield body
+                body = picture_from_multipart(body, request.headers[hdrs.CONTENT_TYPE])
+            yield body
         finally:
-            self.held_bytes -= sum(map(len, chunks))
+            self.held_bytes -= receipt.size
 
     def _check_head(self, request: web.Request) -> None:
         encodings = request.headers.getall(hdrs.CONTENT_ENCODING, [])
@@ -52,19 +57,20 @@ class BodyReader:
         if request.content_length is not None:
             self._check_size(request.content_length)
 
-    async def _receive(self, request: web.Request, chunks: list[bytes]) -> None:
-        size = 0
+    async def _receive(self, request: web.Request, receipt: _Receipt) -> bytes:
+        chunks: list[bytes] = []
         try:
             async with asyncio.timeout(self.seconds):
                 while chunk := await request.content.readany():
-                    size += len(chunk)
+                    receipt.size += len(chunk)
                     self.held_bytes += len(chunk)
                     chunks.append(chunk)
-                    self._check_size(size)
+                    self._check_size(receipt.size)
         except TimeoutError:
             raise Refusal(Reason.DEADLINE, "The body did not arrive in time.", status=408) from None
         except (web.RequestPayloadError, HttpProcessingError):
             raise Refusal(Reason.MALFORMED, "The body is not framed as its head says.") from None
+        return b"".join(chunks)
 
     def _check_size(self, size: int) -> None:
         if size > self.max_bytes:

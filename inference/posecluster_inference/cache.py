@@ -24,6 +24,9 @@ class AnswerCache:
             self._answers.move_to_end(key)
         return body
 
+    def __contains__(self, key: AnswerKey) -> bool:
+        return key in self._answers
+
     def put(self, key: AnswerKey, body: bytes) -> bool:
         """Keep an answer; False when it is not worth its place."""
         if not self.entries or len(body) > _BYTES // _LARGEST_SHARE:
@@ -53,8 +56,10 @@ class Flights:
         job = self._jobs.get(key)
         return None if job is None or job.is_lost else job
 
-    def add(self, job: Job) -> None:
-        self._jobs[job.key] = job
+    def add(self, job: Job, *, joinable: bool) -> None:
+        """Follow a job to its end; a joinable one is there for others meanwhile."""
+        if joinable:
+            self._jobs[job.key] = job
         job.done.add_done_callback(lambda _done: self._land(job))
 
     def _land(self, job: Job) -> None:

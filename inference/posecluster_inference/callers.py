@@ -1,6 +1,7 @@
 """Who is calling: a token's name, else the socket's address, else what a trusted proxy says."""
 
 import ipaddress
+from functools import lru_cache
 
 from aiohttp import hdrs, web
 
@@ -16,6 +17,7 @@ def caller_of(request: web.Request, service: Service) -> str:
     return quota_key(client_address(request.remote or "", forwarded, service.proxies))
 
 
+@lru_cache(maxsize=1_024)
 def quota_key(address: str) -> str:
     """Return what one caller can be told by: an address, or the /64 that an IPv6 host owns whole."""
     if not _is_address(address):
@@ -33,6 +35,8 @@ def client_address(peer: str, forwarded: list[str], proxies: tuple[IPNetwork, ..
     stranger was written by that stranger and is not believed.
     """
     address = _plain(peer)
+    if not proxies:
+        return address
     hops = [hop.strip() for line in forwarded for hop in line.split(",")]
     while hops and _is_in(address, proxies):
         hop = hops.pop()
@@ -42,6 +46,7 @@ def client_address(peer: str, forwarded: list[str], proxies: tuple[IPNetwork, ..
     return address
 
 
+@lru_cache(maxsize=1_024)
 def _plain(address: str) -> str:
     """Return an IPv4 address that a dual-stack socket wrote as IPv6 (::ffff:…) in its own form."""
     mapped = ipaddress.IPv6Address(address).ipv4_mapped if ":" in address and _is_address(address) else None

@@ -5,7 +5,7 @@ import logging
 import random
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -16,8 +16,10 @@ from posecluster_inference.problems import problem, raw_problem
 
 logger = logging.getLogger(__name__)
 
-# Read at once: it bounds how long one connection holds the loop, 200,000 chunks of a byte included.
-_READ_BYTES = 65_536
+# Read at once: an ordinary photograph whole. Of a chunked body less, because it costs by the chunk and
+# one connection must not hold the loop, 200,000 chunks of a byte included.
+_READ_BYTES = 163_840
+_READ_CHUNKED_BYTES = 65_536
 # Answers that nobody reads stay in the kernel, where they count as the pod's memory; Linux would take
 # 4 MiB a connection, and only then would the timer of an unread answer start. Linux doubles this.
 _SEND_BUFFER_BYTES = 65_536
@@ -25,6 +27,7 @@ _SEND_BUFFER_BYTES = 65_536
 # and the caller might never see why.
 _LINGER_SECONDS = 0.8
 _SHORT_LINGER_SECONDS = 0.1  # for a body that took too long already
+_LEAST_READ_BYTES = 65_536  # of an answer, each time that the limit on an unread one passes
 _AGE_SPREAD = 0.2
 SERVER_NAME = "posecluster"  # no versions for strangers
 # Requests that wait behind the one being answered. No client library sends more ahead; with more, that
@@ -33,10 +36,33 @@ _PIPELINED = 8
 _TURNED_AWAY = 64  # connections over the cap that are told so; any more are just closed
 
 
+class Count:
+    """A number of things, and a way to wait until there are none."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def enter(self) -> None:
+        self.value += 1
+        self._none.clear()
+
+    def leave(self) -> None:
+        self.value -= 1
+        if self.value == 0:
+            self._none.set()
+
+    async def none(self) -> None:
+        """Wait until there are none."""
+        await self._none.wait()
+
+
 @dataclass(slots=True, kw_only=True)
 class ConnectionLimits:
     """What all client connections share; times in seconds, an age of 0 is off.
 
+    `in_flight` counts requests from their whole head to their written answer.
     `no_place` makes the refusal of a connection over the cap.
     """
 
@@ -46,7 +72,8 @@ class ConnectionLimits:
     write_seconds: float
     age_seconds: float
     no_place: Callable[[], Refusal]
-    open: int = 0
+    open: Count = field(default_factory=Count)
+    in_flight: Count = field(default_factory=Count)
     turned_away: int = 0
 
 
@@ -61,9 +88,12 @@ class ClientConnection(web.RequestHandler):
         "_age_limit",
         "_answered_body",
         "_head_timer",
+        "_in_flight",
         "_in_request",
         "_limits",
+        "_strict",
         "_turned_away",
+        "_unwritten_bytes",
         "_write_timer",
     )
 
@@ -80,15 +110,17 @@ class ClientConnection(web.RequestHandler):
             max_headers=framing.FIELDS,
             lingering_time=_LINGER_SECONDS,
             auto_decompress=False,
+            read_bufsize=_READ_BYTES,
         )
         assert self._parser is not None
-        self._parser = framing.StrictParser(  # type: ignore[assignment]  # has what is called of it
-            self._parser, self._end_broken_body
-        )
+        self._strict = framing.StrictParser(self._parser, self._end_broken_body)
+        self._parser = self._strict  # type: ignore[assignment]  # has what is called of it
         self._limits = limits
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._unwritten_bytes = 0
         self._in_request = False
+        self._in_flight = False
         self._answered_body: StreamReader | None = None
         self._turned_away = False
         self._age_limit = 0.0
@@ -97,7 +129,8 @@ class ClientConnection(web.RequestHandler):
 
     def request_started(self) -> None:
         """The whole head is here."""
-        self._in_request = True
+        self._in_request = self._in_flight = True
+        self._limits.in_flight.enter()
         _cancel(self._head_timer)
         self._head_timer = None
 
@@ -105,6 +138,22 @@ class ClientConnection(web.RequestHandler):
         """Its answer is about to be written."""
         self._in_request = False
         self._answered_body = body
+        if self._strict.has_partial_head:
+            self._await_head()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write the answer (aiohttp's step after the handler)."""
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self._leave_flight()
+
+    def _leave_flight(self) -> None:
+        if self._in_flight:
+            self._in_flight = False
+            self._limits.in_flight.leave()
 
     def linger_less(self) -> None:
         """What is left of this request's body is not worth waiting for."""
@@ -125,14 +174,14 @@ class ClientConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         limits = self._limits
-        if limits.open >= limits.max_connections:
+        if limits.open.value >= limits.max_connections:
             self._turn_away(transport)
             return
-        limits.open += 1
+        limits.open.enter()
         spread = random.uniform(1 - _AGE_SPREAD, 1 + _AGE_SPREAD)  # noqa: S311
         self._age_limit = self._loop.time() + limits.age_seconds * spread
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        transport.max_size = _READ_BYTES  # type: ignore[attr-defined]  # asyncio's own name
+        transport.max_size = _READ_CHUNKED_BYTES  # type: ignore[attr-defined]  # asyncio's own name
         super().connection_made(transport)
         self._await_head()
 
@@ -153,6 +202,9 @@ class ClientConnection(web.RequestHandler):
         if not self._in_request and self._head_timer is None:
             self._await_head()
         super().data_received(data)
+        if self.transport is not None:
+            size = _READ_CHUNKED_BYTES if self._strict.is_in_chunks else _READ_BYTES
+            self.transport.max_size = size  # type: ignore[attr-defined]  # asyncio's own name
 
     def connection_lost(self, exc: BaseException | None) -> None:
         _cancel(self._head_timer)
@@ -162,18 +214,33 @@ class ClientConnection(web.RequestHandler):
         if self._turned_away:
             self._limits.turned_away -= 1
             return
-        self._limits.open -= 1
+        self._limits.open.leave()
+        self._leave_flight()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._write_timer is None:
-            self._write_timer = self._loop.call_later(self._limits.write_seconds, self._abort)
+            self._await_reader()
 
     def resume_writing(self) -> None:
         _cancel(self._write_timer)
         self._write_timer = None
         super().resume_writing()
+
+    def _await_reader(self) -> None:
+        assert isinstance(self.transport, asyncio.Transport)
+        self._unwritten_bytes = self.transport.get_write_buffer_size()
+        self._write_timer = self._loop.call_later(self._limits.write_seconds, self._check_reader)
+
+    def _check_reader(self) -> None:
+        if not isinstance(self.transport, asyncio.Transport):
+            return
+        read_bytes = self._unwritten_bytes - self.transport.get_write_buffer_size()
+        if read_bytes >= _LEAST_READ_BYTES:
+            self._await_reader()  # a large answer, and a slow reader
+        else:
+            self._abort()
 
     def _await_head(self) -> None:
         self._head_timer = self._loop.call_later(self._limits.header_seconds, self._abort)

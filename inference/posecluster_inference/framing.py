@@ -70,6 +70,17 @@ class StrictParser:
     def set_upgraded(self, is_upgraded: bool) -> None:
         self._parser.set_upgraded(is_upgraded)
 
+    # --- what the connection asks ---
+
+    @property
+    def has_partial_head(self) -> bool:
+        """True when the first bytes of a further request are here, and not the whole of its head."""
+        return not self._is_in_body and self._overhead_bytes > 0
+
+    @property
+    def is_in_chunks(self) -> bool:
+        return self._is_chunked and self._is_in_body
+
     # --- the rules ---
 
     @property
@@ -145,6 +156,9 @@ def check_head(message: RawRequestMessage) -> RawRequestMessage:
         raise BadHttpMessage("Not a length")
     if not all(_HOST.fullmatch(host) for host in headers.getall(hdrs.HOST, [])):
         raise BadHttpMessage("Not a host")
+    expectations = headers.getall(hdrs.EXPECT, [])
+    if any(expectation.strip().lower() != "100-continue" for expectation in expectations):
+        raise BadHttpMessage("Not an expectation that is met")
     if any(len(name) + len(value) > FIELD_BYTES for name, value in message.raw_headers):
         raise LineTooLong(b"", FIELD_BYTES)
     return message._replace(should_close=True) if message.upgrade else message

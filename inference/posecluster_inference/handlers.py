@@ -12,11 +12,12 @@ from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
 from posecluster_inference.jobs import JSON_ANSWER, Answer, Job
 from posecluster_inference.middleware import FACTS
-from posecluster_inference.negotiation import CONTENT_TYPES, answer_form, deadline_seconds, new_id
+from posecluster_inference.negotiation import CONTENT_TYPES, answer_form, deadline_seconds
 from posecluster_inference.problems import problem
 from posecluster_inference.quota import Allowance
 from posecluster_inference.service import SERVICE, Service
 
+_ACCEPT_CHARACTERS = 1_024  # more is not read: each form of it is kept parsed
 _CACHE_NAME = "posecluster"  # in Cache-Status, RFC 9211
 
 
@@ -38,7 +39,7 @@ async def detect(request: web.Request) -> web.StreamResponse:
     try:
         service.admission.check_open()
         seconds = deadline_seconds(request.headers.get("X-Request-Timeout-Ms"), service.settings.deadline_ms)
-        form = answer_form(",".join(request.headers.getall(hdrs.ACCEPT, ["*/*"])))
+        form = answer_form(",".join(request.headers.getall(hdrs.ACCEPT, ["*/*"]))[:_ACCEPT_CHARACTERS])
         async with service.bodies.picture(request) as picture:
             deadline = asyncio.get_running_loop().time() + seconds
             result = await _result(request, service, picture, form, deadline)
@@ -46,7 +47,7 @@ async def detect(request: web.Request) -> web.StreamResponse:
         if allowance is None:
             raise
         raise refusal.with_headers(_quota_headers(service, allowance)) from None
-    response = _response(result, form)
+    response = _response(result, form, facts.answer_id)
     if allowance is not None:
         response.headers.update(_quota_headers(service, allowance))
     return response
@@ -99,10 +100,9 @@ async def _result(
     )
     facts.format = header.format
     job = service.admission.admit(picture, header, key, deadline)
-    if not wants_fresh:
-        service.flights.add(job)
+    service.flights.add(job, joinable=not wants_fresh)
     answer = await _timed(service, job, deadline)
-    stored = "; stored" if service.cache.put(key, answer.body) else ""
+    stored = "; stored" if key in service.cache else ""
     forwarded = "request" if wants_fresh else "miss"
     return _Result(answer.body, f"{_CACHE_NAME}; fwd={forwarded}{stored}", answer)
 
@@ -123,7 +123,7 @@ async def _timed(service: Service, job: Job, deadline: float) -> Answer:
             service.metrics.late.inc()
 
 
-def _response(result: _Result, form: str) -> web.Response:
+def _response(result: _Result, form: str, answer_id: str) -> web.Response:
     headers = {
         hdrs.CONTENT_TYPE: CONTENT_TYPES[form],
         hdrs.CACHE_CONTROL: "no-store",
@@ -138,7 +138,7 @@ def _response(result: _Result, form: str) -> web.Response:
     body = result.body
     if form == JSON_ANSWER:
         cached = b"true" if result.answer is None else b"false"
-        body = b"".join((b'{"id":"', new_id().encode(), b'",', body, b',"cached":', cached, b"}"))
+        body = b"".join((b'{"id":"', answer_id.encode(), b'",', body, b',"cached":', cached, b"}"))
     return web.Response(body=body, headers=headers)
 
 

@@ -65,7 +65,11 @@ def own_bytes() -> int:
 
 
 def worker_share_bytes(limit_bytes: int | None, workers: int) -> int:
-    """Return what each worker may add to its size after warm-up, so that all of them fit the limit."""
+    """Return what each worker may add to its size after warm-up: an equal part of what the limit leaves.
+
+    Bodies, kept answers and a successor that is warming up share this memory, as not all workers
+    are at their largest at once; where they are, new work is refused at 95 % of the limit.
+    """
     if limit_bytes is None:
         return _SHARE_WITHOUT_LIMIT_BYTES
     free = (limit_bytes - _SERVER_BYTES) // workers - _WARM_WORKER_BYTES

@@ -22,6 +22,7 @@ _METHODS = frozenset(hdrs.METH_ALL)
 class Facts:
     """What is known of a request so far; a refusal's log line is made of it."""
 
+    answer_id: str
     request_id: str
     caller: str
     digest: str = ""
@@ -43,13 +44,12 @@ async def every_request(
     assert isinstance(connection, ClientConnection)
     started = loop.time()
     connection.request_started()
-    service.in_flight.enter()
     given_id = clean_request_id(request.headers.get("X-Request-Id", ""))
-    facts = request[FACTS] = Facts(given_id or new_id(), request.remote or "")
+    answer_id = new_id()
+    facts = request[FACTS] = Facts(answer_id, given_id or answer_id, request.remote or "")
     try:
-        response = await _answer(request, handler, facts)
+        response = await _answer(request, handler, service, facts)
     finally:
-        service.in_flight.leave()
         connection.request_finished(request.content)
     response.headers["X-Request-Id"] = facts.request_id
     response.headers[hdrs.SERVER] = SERVER_NAME
@@ -63,6 +63,7 @@ async def every_request(
 async def _answer(
     request: web.Request,
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    service: Service,
     facts: Facts,
 ) -> web.StreamResponse:
     try:
@@ -74,6 +75,9 @@ async def _answer(
     except web.HTTPNotFound:
         response = _refuse(Refusal(Reason.NOT_FOUND, "There is nothing at this path."), facts)
     except Refusal as refusal:
+        if refusal.status == 503 and refusal.retry_after_seconds is None:
+            wait = service.pool.wait_seconds(asyncio.get_running_loop().time())
+            refusal.retry_after_seconds = service.admission.retry_after(wait)
         response = _refuse(refusal, facts)
         if refusal.status in (400, 408, 413):
             response.force_close()

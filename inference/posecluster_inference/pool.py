@@ -90,12 +90,13 @@ class Pool:
         job = self._jobs.pop(worker)
         self.workers_changed()  # before the answer is written: the worker should not wait for that
         busy = float(head["busy"])
-        self.service_seconds += _SERVICE_TIME_WEIGHT * (busy - self.service_seconds)
         self._metrics.busy_seconds.inc(busy)
         for stage, seconds in head["stages"].items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         self.quarantine.forgive(job.key[0])
         if head["status"] == "ok":
+            # not of refused pictures, which take next to no time and would promise too much
+            self.service_seconds += _SERVICE_TIME_WEIGHT * (busy - self.service_seconds)
             self._metrics.completed.inc()
             job.succeed(Answer(body, job.started - job.arrived, head["stages"]))
         else:
@@ -126,7 +127,6 @@ class Pool:
             Refusal(
                 Reason.WORKER_CRASHED,
                 "Two workers ended while they held this picture; it was not tried again.",
-                retry_after_seconds=1,
             )
         )
 

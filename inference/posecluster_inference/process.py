@@ -86,14 +86,16 @@ class WorkerProcess(asyncio.Protocol):
     async def start(self) -> None:
         """Spawn the process and send its configuration; `worker_ready` or `worker_ended` follows."""
         try:
-            ours = self._exec()
+            await self._loop.create_connection(lambda: self, sock=self._exec())
         except OSError as error:  # no process, descriptor or memory left to spawn with
+            if self._popen is not None:
+                self._popen.kill()
             self.fatal = f"Cannot start a worker process: {error.strerror}"
             self.state = State.FAILED
             self._listener.worker_ended(self)
             return
-        self._arm(self._limits.start_seconds, Ended.START)
-        await self._loop.create_connection(lambda: self, sock=ours)
+        if self.state is State.STARTING:
+            self._arm(self._limits.start_seconds, Ended.START)
 
     def _exec(self) -> socket.socket:
         """Spawn the process and return our end of its pipe; raises OSError."""
@@ -165,9 +167,9 @@ class WorkerProcess(asyncio.Protocol):
         self.state = State.FAILED
         assert self._popen is not None
         self._popen.kill()
+        self._listener.worker_ended(self)
         # the kernel may need a moment to tear down some hundred MiB
         self._loop.run_in_executor(None, self._popen.wait)
-        self._listener.worker_ended(self)
 
     def _arm(self, seconds: float, cause: Ended) -> None:
         self._disarm()
@@ -212,5 +214,5 @@ def _check_answer(head: wire.Head) -> None:
     raise wire.BrokenPipeFrame("an answer that is none")
 
 
-# The engine gets its thread count by EngineConfig; nothing else may size itself by the node's processors.
+# Nothing may size itself by the node's processors: there is a worker for each CPU of the quota.
 _ONE_THREAD_LIBRARIES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 from aiohttp import web
 
 from posecluster_inference.app import admin_app, client_app
 from posecluster_inference.connection import ClientConnection
-from posecluster_inference.errors import ModelError
+from posecluster_inference.errors import PoseClusterError
 from posecluster_inference.service import Service, build
 from posecluster_inference.settings import Settings
 
@@ -25,10 +27,10 @@ async def serve(settings: Settings) -> None:
     stop = _Stop()
     service.pool.supervisor.on_fatal = stop.fail
     service.pool.supervisor.start()  # the workers load while the ports open: `readyz` says when they are done
-    background = [asyncio.create_task(service.memory.run())]
+    background = [stop.background(service.memory.run())]
     if service.tokens is not None:
         await asyncio.to_thread(service.tokens.read)
-        background.append(asyncio.create_task(service.tokens.run()))
+        background.append(stop.background(service.tokens.run()))
     client_runner = web.AppRunner(
         client_app(service), handler_cancellation=True, shutdown_timeout=_LEEWAY_SECONDS, access_log=None
     )
@@ -37,16 +39,19 @@ async def serve(settings: Settings) -> None:
         listener = await _listen(service, client_runner, admin_runner)
         await stop.asked.wait()
         if stop.error is None:
-            await _drain(service, listener, delay_seconds=stop.delay_share * settings.drain_delay_ms / 1000)
+            delay_ms = settings.drain_delay_ms if stop.waits_for_endpoints else 0
+            await _drain(service, listener, delay_seconds=delay_ms / 1000)
         listener.close()
     finally:
-        for runner in (client_runner, admin_runner):
-            await runner.cleanup()
+        await client_runner.cleanup()
+        with suppress(TimeoutError):  # closed connections still write what their clients have not read
+            async with asyncio.timeout(settings.write_timeout_ms / 1000):
+                await service.connections.open.none()
+        await admin_runner.cleanup()
         await service.pool.supervisor.stop()
         for task in background:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
         stop.close()
     if stop.error is not None:
         raise stop.error
@@ -58,17 +63,28 @@ class _Stop:
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
-        self.error: ModelError | None = None
-        self.delay_share = 1
+        self.error: PoseClusterError | None = None
+        self.waits_for_endpoints = True
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._ask, 1)
+        loop.add_signal_handler(signal.SIGTERM, self._ask, True)
         # someone at a terminal has no endpoints to wait for
-        loop.add_signal_handler(signal.SIGINT, self._ask, 0)
+        loop.add_signal_handler(signal.SIGINT, self._ask, False)
 
-    def _ask(self, delay_share: int) -> None:
+    def _ask(self, waits_for_endpoints: bool) -> None:
         if not self.asked.is_set():
-            self.delay_share = delay_share
+            self.waits_for_endpoints = waits_for_endpoints
             self.asked.set()
+
+    def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the server's whole life: without it, the server must not go on."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._end_with)
+        return task
+
+    def _end_with(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A background task ended", exc_info=error)
+            self.fail(PoseClusterError(f"a background task ended: {error!r}"))
 
     def close(self) -> None:
         """Ignore signals from now on: closing the loop would give them back their power to kill."""
@@ -76,7 +92,7 @@ class _Stop:
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
-    def fail(self, error: ModelError) -> None:
+    def fail(self, error: PoseClusterError) -> None:
         self.error = self.error or error
         self.asked.set()
 
@@ -123,4 +139,4 @@ async def _drain(service: Service, listener: asyncio.Server, *, delay_seconds: f
     longest = (settings.body_timeout_ms + settings.deadline_ms) / 1000 + _LEEWAY_SECONDS
     with suppress(TimeoutError):
         async with asyncio.timeout(longest):
-            await service.in_flight.none()
+            await service.connections.in_flight.none()

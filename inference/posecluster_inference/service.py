@@ -1,6 +1,5 @@
 """Everything that a request meets, built once from the settings; no globals."""
 
-import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -13,7 +12,7 @@ from posecluster_inference.admission import Admission
 from posecluster_inference.auth import Tokens
 from posecluster_inference.body import BodyReader
 from posecluster_inference.cache import AnswerCache, Flights
-from posecluster_inference.cgroup import Cgroup, allowed_cpus
+from posecluster_inference.cgroup import Cgroup
 from posecluster_inference.connection import ConnectionLimits
 from posecluster_inference.engines import BUILT_IN
 from posecluster_inference.errors import Reason
@@ -31,28 +30,6 @@ _QUEUE_PLACES_PER_WORKER = 8
 # bodies of all requests at once: a quarter of the memory limit
 _BODIES_SHARE = 4
 _BODIES_WITHOUT_LIMIT_BYTES = 1 << 30
-
-
-class InFlight:
-    """Counts the requests that are being answered."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._none = asyncio.Event()
-        self._none.set()
-
-    def enter(self) -> None:
-        self._count += 1
-        self._none.clear()
-
-    def leave(self) -> None:
-        self._count -= 1
-        if self._count == 0:
-            self._none.set()
-
-    async def none(self) -> None:
-        """Wait until there are none."""
-        await self._none.wait()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +51,6 @@ class Service:
     health: Health
     model: dict[str, Any]
     started: float = field(default_factory=monotonic)
-    in_flight: InFlight = field(default_factory=InFlight)
 
 
 SERVICE = web.AppKey("service", Service)
@@ -102,7 +78,6 @@ def build(settings: Settings) -> Service:
                 "max_people": settings.max_people,
                 "max_pixels": settings.max_pixels,
                 "max_side_pixels": settings.max_side_pixels,
-                "threads": max(1, int(cgroup.cpus() or allowed_cpus()) // size),
                 "memory_share_bytes": share,
             },
             hang_seconds=settings.hang_limit_ms / 1000,
@@ -163,7 +138,7 @@ def _declare_gauges(service: Service) -> None:
     metrics.gauge("queue_depth", "Detections waiting for a worker now", lambda: len(pool.queue))
     metrics.gauge("queue_limit", "Waiting places", lambda: pool.queue.limit)
     metrics.gauge("running", "Detections in compute now", lambda: pool.running)
-    metrics.gauge("connections", "Open client connections", lambda: service.connections.open)
+    metrics.gauge("connections", "Open client connections", lambda: service.connections.open.value)
     metrics.gauge_by("workers", "state", "Workers by state", service.health.workers_by_state)
     metrics.build_info(
         version=__version__,

@@ -2,7 +2,7 @@
 
 Rules, each in one place:
 - a dead worker's slot is filled again after a back-off, at once while no worker lives (`_refill`);
-- a worn worker is renewed, one at a time, its successor warm first (`renew_if_worn`).
+- a worn worker is renewed, one at a time, its successor warm first (`_renew_if_worn`).
 """
 
 import asyncio

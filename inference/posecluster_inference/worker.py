@@ -59,7 +59,7 @@ def _isolate() -> None:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # Batch threads do not interrupt each other on wake-up: MediaPipe hands a picture through
-    # several threads, and two workers on two cores were 5 % faster (docs/performance.md).
+    # several threads, and two workers on two cores were 9 % faster (docs/performance.md).
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     # If memory runs out all the same, the kernel should take a worker and not the server.
@@ -106,7 +106,6 @@ class Worker:
                 variant=config["variant"],
                 model_path=Path(config["model_path"]),
                 max_people=config["max_people"],
-                threads=config["threads"],
             )
         )
         self._model["engine"] = self._info.engine

@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 START = "<!-- acceptance table: made by tests/harness/reliability_table.py -->"
 END = "<!-- end of acceptance table -->"
 _HEAD = (
-    "| check | tier | state | figure measured last | bar | sample | control | seed | commit | date |\n"
-    "|---|---|---|---|---|---|---|---|---|---|\n"
+    "| check | tier | state | figure measured last | bar | sample | control | tests | seed | commit | date |"
+    "\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -34,7 +35,7 @@ def table(record: dict[str, Any]) -> str:
 def _line(number: int, tier: str, entry: dict[str, Any] | None) -> str:
     title = f"{number} {CHECKS[number][0]}"
     if entry is None:
-        return _row(title, tier, "open", "", "", "", "", "", "", "")
+        return _row(title, tier, "open", *[""] * 8)
     figures = entry["figures"]
     return _row(
         title,
@@ -44,10 +45,16 @@ def _line(number: int, tier: str, entry: dict[str, Any] | None) -> str:
         "<br>".join(figure["bar"] for figure in figures),
         "<br>".join(str(figure["sample"]) for figure in figures),
         "<br>".join([entry["control"], *(figure["control"] for figure in figures if figure["control"])]),
+        "<br>".join(_files(entry["tests"])),
         entry["seed"],
         entry["commit"],
         entry["date"],
     )
+
+
+def _files(tests: list[str]) -> list[str]:
+    """The names of the files that these tests ("tests/unit/test_x.py::test_y") are in."""
+    return sorted({test.split("::")[0].rpartition("/")[2] for test in tests})
 
 
 def _row(*cells: object) -> str:

@@ -94,7 +94,7 @@ def test_bounds_hold_and_the_newest_is_there(entries: int, puts: list[tuple[int,
 
 async def test_a_flight_is_joined_until_it_lands() -> None:
     flights, job = Flights(AnswerCache(4)), _job()
-    flights.add(job)
+    flights.add(job, joinable=True)
     assert flights.get(_key(1)) is job
     assert flights.get(_key(2)) is None
     job.succeed(Answer(b"answer", 0.0, {}))
@@ -108,7 +108,7 @@ async def test_a_flight_is_joined_until_it_lands() -> None:
 @pytest.mark.parametrize("end", ["refused", "abandoned"])
 async def test_a_flight_without_an_answer_is_not_joined(end: str) -> None:
     flights, job = Flights(AnswerCache(4)), _job()
-    flights.add(job)
+    flights.add(job, joinable=True)
     if end == "refused":
         job.fail(Refusal(Reason.UNDECODABLE, "no"))
         assert isinstance(job.done.exception(), Refusal)
@@ -119,16 +119,16 @@ async def test_a_flight_without_an_answer_is_not_joined(end: str) -> None:
 
 async def test_an_old_flight_that_lands_leaves_its_successor() -> None:
     flights, old, new = Flights(AnswerCache(4)), _job(), _job()
-    flights.add(old)
+    flights.add(old, joinable=True)
     old.done.cancel()
-    flights.add(new)  # before the loop has told of the old one's end
+    flights.add(new, joinable=True)  # before the loop has told of the old one's end
     await _settle(old)
     assert flights.get(_key(1)) is new
 
 
 async def test_landed_flights_are_forgotten() -> None:
     flights, job = Flights(AnswerCache(4)), _job()
-    flights.add(job)
+    flights.add(job, joinable=True)
     job.succeed(Answer(b"", 0.0, {}))
     await _settle(job)
     assert flights.get(_key(1)) is None

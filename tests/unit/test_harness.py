@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import load, pictures, processes, raw
+from harness.bars import bar_text
 from harness.recorder import Entry, write
 from harness.reliability_table import END, START, replaced, table
 
@@ -102,3 +103,19 @@ def test_the_table_names_every_check_and_keeps_the_text_around() -> None:
     assert replaced(f"before\n{START}\nold\n{END}\nafter", "new\n") == f"before\n{START}\nnew\n{END}\nafter"
     with pytest.raises(ValueError, match="marker lines"):
         replaced("no markers", "new")
+
+
+def test_the_table_names_the_files_of_each_checks_tests(tmp_path: Path) -> None:
+    path = tmp_path / "acceptance.json"
+    tests = {
+        f"tests/unit/test_{name}": "passed" for name in ("b.py::test_1", "b.py::test_2[x]", "a.py::test_3")
+    }
+    write(path, {(3, "component"): Entry(states=tests)}, seed=1)
+    made = table(json.loads(path.read_text(encoding="utf-8")))
+    assert "| test_a.py<br>test_b.py | 1 |" in made
+    assert len({line.count("|") for line in made.splitlines()}) == 1
+
+
+def test_the_bar_of_a_run_says_why_it_is_wider() -> None:
+    assert bar_text("<= 50 ms", "<= 50 ms") == "<= 50 ms"
+    assert bar_text("<= 250 ms", "<= 50 ms", "why") == "<= 250 ms (why; <= 50 ms with POSECLUSTER_LONG=1)"

@@ -3,22 +3,33 @@
 import ast
 import importlib
 import operator
+import re
 import sys
 import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from harness.checks import CHECKS
+from harness.reliability_table import END, START
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"posecluster_operator": "operator", "posecluster_inference": "inference"}
 MAX_LINES = 300
 
+# Test modules that were longer when the limit came to hold for them; split one, and take it off.
+LONGER: dict[str, int] = {
+    "tests/component/test_framing.py": 452,
+    "tests/component/test_pictures.py": 394,
+    "tests/component/test_worker_races.py": 314,
+}
+
 # Checks that must have a test; an issue that covers more adds its numbers here.
-IN_FORCE: frozenset[int] = frozenset()
+IN_FORCE = frozenset({3, 4, 5, 6, 8, 10, 13, 14, 15, 18, 19, 24, 25, 32, 34, 36, 37, 38, 39})
 # Rows of hostile inputs that must have a test, such as "I-5".
-ROWS_IN_FORCE: frozenset[str] = frozenset()
+ROWS_IN_FORCE = frozenset({f"I-{row}" for row in range(1, 19)} | {f"H-{row}" for row in range(1, 23)})
 
 
 def test_the_folder_operator_does_not_hide_the_standard_module() -> None:
@@ -37,10 +48,15 @@ def test_packages_come_from_their_folders(package: str, folder: str) -> None:
 
 
 def test_modules_stay_small() -> None:
-    sources = [path for folder in PACKAGES.values() for path in (ROOT / folder).rglob("*.py")]
-    assert sources
-    long = {str(path.relative_to(ROOT)) for path in sources if len(path.read_text().splitlines()) > MAX_LINES}
-    assert not long
+    folders = [ROOT / folder for folder in (*PACKAGES.values(), "bench", "tests")]
+    lines = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in folders
+        for path in folder.rglob("*.py")
+    }
+    long = {path: count for path, count in lines.items() if count > MAX_LINES}
+    assert {path: count for path, count in long.items() if count > LONGER.get(path, MAX_LINES)} == {}
+    assert LONGER.keys() <= long.keys(), "take it off the list"
 
 
 def test_lock_files_have_hashes_and_no_addresses() -> None:
@@ -55,20 +71,109 @@ def test_lock_files_have_hashes_and_no_addresses() -> None:
 
 
 def test_every_check_in_force_has_a_test() -> None:
-    marked = _marked("acceptance")
-    assert {number for number in marked if number not in CHECKS} == set()
-    assert IN_FORCE - marked == set()
+    assert marked_in(_tests(), "acceptance") - set(CHECKS) == set()
+    assert IN_FORCE - marked_in(_proofs(), "acceptance") == set()
 
 
 def test_every_row_in_force_has_a_test() -> None:
-    assert ROWS_IN_FORCE - _marked("hostile") == set()
+    assert ROWS_IN_FORCE - marked_in(_proofs(), "hostile") == set()
 
 
-def _marked(name: str) -> set[object]:
-    """Arguments of all `pytest.mark.<name>(...)` under tests/."""
-    found: set[object] = set()
-    for path in (ROOT / "tests").rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
-                found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+def test_a_check_or_row_is_missed_when_its_test_is_gone() -> None:
+    source = """
+LINES = {"H-1": {"two lengths": 1}, "H-2": {"bare LF": 2}}
+CASES = [pytest.param(row, marks=pytest.mark.hostile(row)) for row in LINES]
+@pytest.mark.parametrize("row", CASES)
+def test_one(row): ...
+@pytest.mark.acceptance(5)
+@pytest.mark.hostile("I-1", *others("I-2"))
+def test_two(): ...
+"""
+    first, second = collect(source)
+    assert marked_in([first], "hostile") == {"H-1", "H-2"}
+    assert marked_in([second], "hostile") == {"I-1"}
+    assert marked_in([second], "acceptance") == {5}
+    assert marked_in([first], "acceptance") == set()
+    assert marked_in([first, second], "control") == set()
+
+
+def test_generated_parts_of_the_documents_are_filled() -> None:
+    for name, start, end in (
+        ("performance.md", "<!-- bench: start -->", "<!-- bench: end -->"),
+        ("reliability.md", START, END),
+    ):
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        block = text.partition(start)[2].partition(end)[0]
+        assert "|---" in block, f"docs/{name}: nothing between its marker lines"
+
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A test function: the arguments of its markers, by marker name; parametrized ones included."""
+
+    name: str
+    marks: dict[str, set[object]]
+
+
+def marked_in(tests: Iterable[Marked], marker: str) -> set[object]:
+    """What these tests are marked with."""
+    return set().union(*(test.marks.get(marker, set()) for test in tests))
+
+
+def _tests() -> list[Marked]:
+    paths = (ROOT / "tests").rglob("test_*.py")
+    return [test for path in paths for test in collect(path.read_text(encoding="utf-8"))]
+
+
+def _proofs() -> list[Marked]:
+    """A control shows only that the check can fail."""
+    return [test for test in _tests() if "control" not in test.marks]
+
+
+def collect(source: str) -> list[Marked]:
+    """The tests of a module's source."""
+    module = ast.parse(source)
+    named = {
+        target.id: node
+        for node in module.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    functions = (node for node in ast.walk(module) if isinstance(node, Function))
+    return [Marked(one.name, _marks(one, named)) for one in functions if one.name.startswith("test_")]
+
+
+def _marks(function: Function, named: Mapping[str, ast.AST]) -> dict[str, set[object]]:
+    """Markers in the decorators and in the module's values that these name."""
+    nodes = _reachable(function.decorator_list, named)
+    rows = {node.value for node in nodes if isinstance(node, ast.Constant) and _is_row(node.value)}
+    found: dict[str, set[object]] = {}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pytest.mark":
+            found.setdefault(node.attr, set())
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            marks = found.setdefault(node.func.attr, set())
+            marks |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+            if any(isinstance(argument, ast.Name) for argument in node.args):
+                # a row that a loop over a table hands on: the table's keys (`*rows(file)` proves nothing)
+                marks |= rows if node.func.attr == "hostile" else set()
     return found
+
+
+def _reachable(start: Iterable[ast.AST], named: Mapping[str, ast.AST]) -> list[ast.AST]:
+    nodes, waiting, seen = [], list(start), set()
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            nodes.append(node)
+            if isinstance(node, ast.Name) and node.id in named and node.id not in seen:
+                seen.add(node.id)
+                waiting.append(named[node.id])
+    return nodes
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[IH]-\d+", value) is not None

@@ -24,16 +24,15 @@ Point = tuple[float, float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """What an engine is told before it loads.
+    """What an engine is told before it loads; `model_path` is verified already.
 
-    `threads` is the number of CPU threads its kernels may use; `model_path` is verified already.
+    An engine computes in one thread: there is a worker for each CPU of the quota.
     """
 
     task: str
     variant: str
     model_path: Path
     max_people: int
-    threads: int
 
 
 @dataclass(frozen=True, slots=True)

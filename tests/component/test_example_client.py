@@ -1,0 +1,186 @@
+"""examples/client.py: it waits as it is told, no longer than it may, and retries within its budget."""
+
+import importlib.util
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType
+
+import httpx
+import pytest
+
+from harness.server import ROOT, ServerProcess
+from harness.stub import Slow, nose
+
+PICTURE = b"\xff\xd8\xff\xd9"
+LEEWAY_SECONDS = 0.5
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("example_client", ROOT / "examples" / "client.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+example = _load()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the made-up server says; status 0 cuts the connection."""
+
+    status: int
+    body: bytes = b"{}"
+    headers: tuple[tuple[str, str], ...] = ()
+    seconds_a_byte: float = 0.0
+
+
+def refusal(status: int, retry_after: str) -> Answer:
+    body = json.dumps({"reason": "queue_full", "detail": "told to wait"}).encode()
+    return Answer(status, body, (("Retry-After", retry_after),))
+
+
+RIGHT = Answer(200, b'{"people": []}')
+
+
+@dataclass(slots=True)
+class Stub:
+    """Gives its answers in order, the last one for ever; `limits` are the X-Request-Timeout-Ms it got."""
+
+    answers: list[Answer]
+    url: str = ""
+    limits: list[int] = field(default_factory=list)
+
+    def next(self) -> Answer:
+        return self.answers[min(len(self.limits), len(self.answers)) - 1]
+
+
+@contextmanager
+def serving(*answers: Answer) -> Iterator[Stub]:
+    stub, over = Stub(list(answers)), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            stub.limits.append(int(self.headers["X-Request-Timeout-Ms"]))
+            answer = stub.next()
+            self.close_connection = True
+            if answer.status == 0:
+                return
+            self.send_response(answer.status)
+            own = (("Content-Length", str(len(answer.body))), ("Connection", "close"))
+            for name, value in (*answer.headers, *own):
+                self.send_header(name, value)
+            self.end_headers()
+            step = 1 if answer.seconds_a_byte else max(1, len(answer.body))
+            with suppress(OSError):
+                for start in range(0, len(answer.body), step):
+                    if over.wait(answer.seconds_a_byte):
+                        return
+                    self.wfile.write(answer.body[start : start + step])
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield stub
+    finally:
+        over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def ask(url: str, picture: bytes = PICTURE, deadline_seconds: float = 5.0) -> dict[str, object]:
+    client = example.PoseClient(url)
+    try:
+        found: dict[str, object] = await client.detect(picture, deadline_seconds)
+        return found
+    finally:
+        await client.close()
+
+
+async def test_it_waits_as_long_as_it_is_told_and_tries_again() -> None:
+    with serving(refusal(503, "1"), RIGHT) as stub:
+        begin = time.monotonic()
+        assert await ask(stub.url) == {"people": []}
+    assert time.monotonic() - begin >= 1.0
+    first, second = stub.limits
+    assert 4_000 <= first <= 4_900, "the server must give up before the client does"
+    assert second <= first - 1_000
+
+
+async def test_a_broken_connection_is_tried_again() -> None:
+    with serving(Answer(0), RIGHT) as stub:
+        assert await ask(stub.url) == {"people": []}
+    assert len(stub.limits) == 2
+
+
+async def test_the_budget_of_retries_is_used_up() -> None:
+    with serving(refusal(503, "0")) as stub:
+        client = example.PoseClient(stub.url)
+        for asked in (4, 5):  # three retries were saved up; then a tenth of one a request
+            with pytest.raises(httpx.HTTPStatusError, match="told to wait"):
+                await client.detect(PICTURE)
+            assert len(stub.limits) == asked
+        await client.close()
+
+
+@pytest.mark.parametrize("retry_after", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", ""])
+async def test_a_page_of_a_proxy_is_a_refusal_like_others(retry_after: str) -> None:
+    page = Answer(503, b"<html>no upstream</html>", (("Retry-After", retry_after),) if retry_after else ())
+    with serving(page) as stub:
+        with pytest.raises(httpx.HTTPStatusError, match="no upstream"):
+            await ask(stub.url, deadline_seconds=0.9)
+        assert len(stub.limits) == 1
+    with serving(page, RIGHT) as stub:
+        begin = time.monotonic()
+        assert await ask(stub.url) == {"people": []}
+        assert time.monotonic() - begin >= example.USUAL_PAUSE_SECONDS
+
+
+async def test_a_quota_that_lasts_longer_than_the_deadline_is_told_at_once() -> None:
+    with serving(refusal(429, "60")) as stub:
+        begin = time.monotonic()
+        with pytest.raises(httpx.HTTPStatusError) as caught:
+            await ask(stub.url)
+    assert caught.value.response.status_code == 429
+    assert time.monotonic() - begin <= LEEWAY_SECONDS
+    assert len(stub.limits) == 1
+
+
+async def test_other_refusals_are_not_tried_again() -> None:
+    with serving(refusal(422, "1")) as stub, pytest.raises(httpx.HTTPStatusError, match="422: told to wait"):
+        await ask(stub.url)
+    assert len(stub.limits) == 1
+
+
+async def test_the_deadline_bounds_an_answer_that_dribbles() -> None:
+    with serving(Answer(200, b" " * 200 + b"{}", seconds_a_byte=0.05)) as stub:
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await ask(stub.url, deadline_seconds=0.6)
+        assert time.monotonic() - begin <= 0.6 + LEEWAY_SECONDS
+
+
+async def test_with_a_real_server(start: Callable[..., ServerProcess]) -> None:
+    """An answer, and the server's own 504 before the client gives up by itself."""
+    server, slow = start(engine="stub"), Slow(10, "example")
+    answer = await ask(server.url, slow.picture(1))
+    assert abs(nose(answer) - slow.nose(1)) < 1e-6
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        await ask(server.url, Slow(3_000).picture(2), deadline_seconds=0.8)
+    assert caught.value.response.status_code == 504
+    assert caught.value.response.json()["reason"] == "deadline"

@@ -1,0 +1,175 @@
+"""Check 39, the server's part: tokens, asked for, rotated, malformed."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import client
+from harness.caller import Caller
+from harness.raw import exchange, post
+from harness.recorder import RecordFigure
+from harness.server import ServerProcess, start_server
+from harness.stub import DETECT, Slow
+
+MIB = 1 << 20
+Start = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A mounted Secret as kubelet lays it out: files are links through `..data`."""
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    rotate(folder, {"mobile": "first-token\n", "batch": "other-token"})
+    for name in ("mobile", "batch"):
+        (folder / name).symlink_to(f"..data/{name}")
+    return folder
+
+
+def rotate(folder: Path, tokens: dict[str, str]) -> None:
+    """Swap the Secret's content at once, and drop the old one, as kubelet does."""
+    fresh = folder / f"..{time.monotonic_ns()}"
+    fresh.mkdir()
+    for name, token in tokens.items():
+        (fresh / name).write_text(token)
+    link = folder / "..data_tmp"
+    link.symlink_to(fresh.name)
+    old = (folder / "..data").resolve() if (folder / "..data").exists() else None
+    link.rename(folder / "..data")
+    if old is not None:
+        for path in old.iterdir():
+            path.unlink()
+        old.rmdir()
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.acceptance(39)
+def test_tokens_are_asked_for_and_rotate_without_restart(start: Start, secret: Path) -> None:
+    server = start(engine="stub", auth_tokens_dir=str(secret))
+    caller, picture = Caller(server), Slow(0).picture(0)
+
+    def status(token: str) -> int:
+        return caller.detect(picture, bearer(token)).status
+
+    assert [status("first-token"), status("other-token")] == [200, 200]
+    for headers in (
+        {},
+        bearer("wrong"),
+        bearer("first-token2"),
+        bearer(""),
+        {"Authorization": "first-token"},
+    ):
+        reply = caller.detect(picture, headers)
+        assert (reply.status, reply.reason) == (401, "unauthorized")
+        assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+    assert caller.ask("GET", "/v1/model").status == 401
+    assert caller.ask("GET", "/v1/model", headers=bearer("first-token")).status == 200
+
+    rotate(secret, {"mobile": "second-token", "batch": "other-token"})
+    took = server.wait_until(lambda: status("second-token") == 200, "rotated", 10)
+    assert took <= 3
+    assert [status("first-token"), status("other-token")] == [401, 200]
+    caller.close()
+    server.terminate()
+    assert server.wait(10) == 0
+    log = server.logs()
+    assert not [token for token in ("first-token", "second-token", "other-token", "wrong") if token in log]
+
+
+@pytest.mark.acceptance(39)
+def test_who_keeps_a_token_keeps_access_through_rotations(
+    start: Start, secret: Path, record_figure: RecordFigure
+) -> None:
+    """Kubelet swaps the files while the server reads them: nobody whose token stays may get a 401."""
+    server = start(engine="stub", auth_tokens_dir=str(secret))
+    caller, picture = Caller(server), Slow(0).picture(0)
+    statuses: Counter[int] = Counter()
+    end, rotations = time.monotonic() + 4, 0
+    while time.monotonic() < end:
+        rotate(secret, {"mobile": f"token {rotations}", "batch": "other-token"})
+        rotations += 1
+        if rotations % 5 == 0:
+            statuses[caller.detect(picture, bearer("other-token")).status] += 1
+    caller.close()
+    record_figure("401s of a kept token in rotations", statuses[401], bar="= 0", sample=rotations)
+    assert statuses.keys() == {200}
+    assert statuses[200] >= 20
+
+
+@pytest.mark.acceptance(39)
+def test_a_folder_that_is_emptied_or_gone_accepts_nobody(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    (folder / "only").write_text("token")
+    server = start(engine="stub", auth_tokens_dir=str(folder))
+    picture = Slow(0).picture(0)
+
+    def status() -> int:
+        return client.post(server.url + DETECT, picture, headers=bearer("token")).status
+
+    assert status() == 200
+    (folder / "only").write_text(" \n")
+    server.wait_until(lambda: status() == 401, "an empty file is no token", 5)
+    assert client.post(server.url + DETECT, picture, headers=bearer("")).status == 401
+    (folder / "only").write_text("token")
+    server.wait_until(lambda: status() == 200, "back", 5)
+    (folder / "only").unlink()
+    folder.rmdir()
+    server.wait_until(lambda: status() == 401, "a folder that is gone accepts nobody", 5)
+
+
+@pytest.mark.acceptance(39)
+@pytest.mark.hostile("H-21")
+@pytest.mark.parametrize(
+    ("lines", "statuses"),
+    [
+        (("Authorization: Bearer " + "a" * MIB,), {400, 431}),
+        (("Authorization: Bearer unknown",), {401}),
+        (("Authorization: Bearer",), {401}),
+        (("Authorization:",), {401}),
+        (("Authorization: Basic Zmlyc3QtdG9rZW46",), {401}),
+        (("Authorization: Bearer first-token", "Authorization: Bearer other-token"), {401}),
+        (("Authorization: Bearer first-token", "Authorization: Bearer first-token"), {401}),
+        (("Authorization: Bearer first-token, Bearer other-token",), {401}),
+        (("Authorization: Bearer \xff\xfe",), {400, 401}),
+    ],
+)
+def test_odd_tokens(token_server: ServerProcess, lines: tuple[str, ...], statuses: set[int]) -> None:
+    server, picture = token_server, Slow(0).picture(0)
+    request = post(DETECT, picture, *lines, "Connection: close")
+    seen = exchange(server.address, request, deadline_seconds=5)
+    assert len(seen.statuses) == 1
+    assert set(seen.statuses) <= statuses
+    good = post(DETECT, picture, "Authorization: Bearer first-token", "Connection: close")
+    assert exchange(server.address, good).statuses == [200]
+
+
+@pytest.mark.acceptance(39)
+def test_quotas_go_by_token_where_there_are_tokens(start: Start, secret: Path) -> None:
+    server = start(engine="stub", auth_tokens_dir=str(secret), rate_limit_per_minute=60, rate_limit_burst=2)
+
+    def status(address: str, token: str) -> int:
+        with Caller(server, address) as caller:
+            return caller.detect(Slow(0).picture(0), bearer(token)).status
+
+    by_first = [status(f"127.0.0.{number}", "first-token") for number in (2, 3, 4)]
+    by_other = [status("127.0.0.2", "other-token") for _ in range(3)]
+    assert by_first == by_other == [200, 200, 429]
+    assert [status("127.0.0.8", "wrong") for _ in range(4)] == [401] * 4
+
+
+@pytest.fixture(scope="module")
+def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    folder = tmp_path_factory.mktemp("token")
+    (folder / "mobile").write_text("first-token")
+    (folder / "batch").write_text("other-token")
+    with start_server(
+        folder=tmp_path_factory.mktemp("logs"), engine="stub", auth_tokens_dir=str(folder)
+    ) as server:
+        yield server
