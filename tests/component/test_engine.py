@@ -47,7 +47,7 @@ def model() -> Path:
 
 
 def config(model: Path, max_people: int = 1) -> EngineConfig:
-    return EngineConfig(task="pose", variant="full", model_path=model, max_people=max_people, threads=1)
+    return EngineConfig(task="pose", variant="full", model_path=model, max_people=max_people)
 
 
 @pytest.fixture(scope="module")
