@@ -207,7 +207,7 @@ def test_missing_graphics_libraries_are_explained(tmp_path: Path, model: Path) -
         "from posecluster_inference.engines import EngineConfig\n"
         "from posecluster_inference.engines.mediapipe_pose import MediaPipePose\n"
         "from posecluster_inference.errors import ModelError\n"
-        f"config = EngineConfig('pose', 'full', Path({str(model)!r}), 1, 1)\n"
+        f"config = EngineConfig('pose', 'full', Path({str(model)!r}), 1)\n"
         "try: MediaPipePose().load(config)\n"
         "except ModelError as error: print(error)\n"
     )
@@ -226,7 +226,7 @@ def test_a_worker_imports_only_what_pose_needs_and_prints_nothing(model: Path) -
         "from posecluster_inference.engines.mediapipe_pose import MediaPipePose\n"
         "codec.configure(max_pixels=10**6, max_side=1024)\n"
         "engine = MediaPipePose()\n"
-        f"engine.load(EngineConfig('pose', 'full', Path({str(model)!r}), 1, 1))\n"
+        f"engine.load(EngineConfig('pose', 'full', Path({str(model)!r}), 1))\n"
         "data = resources.files('posecluster_inference').joinpath('data/astronaut.jpg').read_bytes()\n"
         "picture = codec.decode(data, intake.inspect(data, max_pixels=10**6, max_side=1024))\n"
         "engine.warm_up(picture)\n"

@@ -267,7 +267,7 @@ def test_request_ids_are_cleaned(server):
         [b"Content-Type: image/png; boundary=" + b"a" * 3_000],
         [b"Cache-Control: " + b"no-cache," * 400],
         [b"Range: bytes=0-x", b"If-Modified-Since: never", b'If-None-Match: "'],
-        [b"Expect: the-unexpected"],
+        [b"Accept: " + b"," * 4_000] * 50,
         [b"X-HTTP-Method-Override: DELETE"],
         [b'Connection: x, y, "z', b"TE: trailers, deflate;q=0.5"],
     ],
@@ -275,4 +275,13 @@ def test_request_ids_are_cleaned(server):
 def test_weird_values_of_ordinary_fields_change_nothing(server, fields):
     comment = repr(fields).encode()
     assert _send(server, sized(command_png(Command.OK, 0, comment), *fields)).statuses == [200]
+    assert_well(server)
+
+
+@pytest.mark.hostile("H-13")
+@pytest.mark.parametrize("path", ["/v1/detect", "/v1/model", "/healthz", "/no-such-path"])
+def test_an_expectation_that_nobody_meets_is_refused_on_every_path(server, path):
+    """Control: the one that is met, in test_body_limits."""
+    data = b"GET %s HTTP/1.1\r\nHost: x\r\nExpect: the-unexpected\r\n\r\n" % path.encode()
+    assert _send(server, data).statuses == [400]
     assert_well(server)
