@@ -116,17 +116,18 @@ def wrk(port: int, picture: Path, seconds: int, connections: int, first: int) ->
 
 def one_client(port: int, model: Path, picture: Path, seconds: float, first: int) -> dict[str, float]:
     """Run the single client, which compares with a bare landmarker of its own."""
-    arguments = [str(port), str(model), str(picture), str(seconds), str(first)]
-    command = [sys.executable, "-m", "bench.one_client", *arguments]
-    text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    result: dict[str, float] = json.loads(text)
-    return result
+    figures: dict[str, float] = _run("bench.one_client", port, model, picture, seconds, first)
+    return figures
 
 
 def open_loop(port: int, picture: Path, rate: float, seconds: float, first: int) -> dict[str, Any]:
     """Run the open loop."""
-    arguments = [str(port), str(picture), str(rate), str(seconds), str(first)]
-    command = [sys.executable, "-m", "bench.open_loop", *arguments]
+    return _run("bench.open_loop", port, picture, rate, seconds, first)
+
+
+def _run(module: str, *arguments: object) -> dict[str, Any]:
+    """Run a module of ours to its end; returns the JSON object that it prints."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     result: dict[str, Any] = json.loads(text)
     return result
