@@ -30,6 +30,10 @@ test-unit: set-up-dev ## run the tests that need nothing but Python
 test-component: set-up-dev models ## run the tests against real server processes
 	@$(BIN)/python .ci/tiers.py component
 
+.PHONY: test-apiserver
+test-apiserver: set-up-dev ## run the operator against a real API server (KUBEBUILDER_ASSETS, or KUBECONFIG of a kind cluster)
+	@$(BIN)/python .ci/tiers.py apiserver
+
 .PHONY: lint
 lint: set-up-dev ## check style, types and import contracts
 	@failed=0; for tool in "ruff check --output-format concise ." "ruff format --check ." mypy "lint-imports --no-cache --no-logo"; do \
@@ -49,6 +53,14 @@ models: set-up ## fetch and verify the model files: lite, full, heavy
 	    || echo "No $$variant model: what needs it will be left out and named"; \
 	done
 
+.PHONY: reference
+reference: set-up-dev ## make docs/reference.md again from the CRD
+	@$(BIN)/python .ci/reference.py
+
+.PHONY: rbac
+rbac: set-up-dev ## write deploy/rbac*.yaml from the operator's table of rights
+	@PYTHONPATH=operator $(BIN)/python .ci/rbac.py
+
 .PHONY: lock
 lock: set-up-dev ## pin every package again from pyproject.toml (UPGRADE=1: newest)
 	@.ci/lock
@@ -61,6 +73,6 @@ clean: ## remove everything that was set up or built, model files too
 
 .PHONY: set-up set-up-dev
 set-up:
-	@.ci/setup inference
+	@.ci/setup run
 set-up-dev:
 	@.ci/setup dev
