@@ -1,0 +1,134 @@
+"""For each rule of the CRD, by its message, an object that it accepts and one that it refuses."""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def _constraint(**more: Any) -> Json:
+    base = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    return {"topologySpreadConstraints": [base | more]}
+
+
+def _expression(operator: str, *values: str) -> Json:
+    expression = {"key": "a", "operator": operator, "values": list(values)}
+    return _constraint(labelSelector={"matchExpressions": [expression]})
+
+
+def _resources(what: str, request: str | int, limit: str | int) -> Json:
+    return {"resources": {"requests": {what: request}, "limits": {what: limit}}}
+
+
+# start of the message -> (specs accepted, specs refused); "name" in place of a spec is the object's name
+CASES: dict[str, tuple[list[Json | str], list[Json | str]]] = {
+    "metadata.name must have at most 40 characters": (
+        ["a" * 40],
+        ["a" * 41, "a" * 253],
+    ),
+    "metadata.name must be a DNS label": (
+        ["a", "pose-2-x"],
+        ["2", "0123456789", "2-pose", "a.b"],
+    ),
+    "scaling.minReplicas must not exceed": (
+        [{"scaling": {"minReplicas": 10}}, {"scaling": {"minReplicas": 500, "maxReplicas": 500}}],
+        [{"scaling": {"minReplicas": 11}}, {"scaling": {"minReplicas": 3, "maxReplicas": 2}}],
+    ),
+    "scaling.scaleDown.holdSeconds must not exceed": (
+        [{"scaling": {"scaleDown": {"holdSeconds": 300}}}],
+        [
+            {"scaling": {"scaleDown": {"holdSeconds": 301}}},
+            {"scaling": {"scaleDown": {"maxHoldSeconds": 59}}},
+        ],
+    ),
+    "scaling.objective.latencyMilliseconds must not exceed": (
+        [{"scaling": {"objective": {"latencyMilliseconds": 10_000}}}],
+        [
+            {"scaling": {"objective": {"latencyMilliseconds": 10_001}}},
+            {"limits": {"deadlineMilliseconds": 249}},
+        ],
+    ),
+    "resources.requests.cpu must not exceed": (
+        [_resources("cpu", "2000m", 2), _resources("cpu", 0, "0.1")],
+        [_resources("cpu", "2001m", 2), {"resources": {"limits": {"cpu": "400m"}}}],
+    ),
+    "resources.requests.memory must not exceed": (
+        [_resources("memory", "1Gi", 1 << 30), _resources("memory", "999999k", "1G")],
+        [_resources("memory", "1Gi", "1G"), {"resources": {"limits": {"memory": "256Mi"}}}],
+    ),
+    "resources.limits.cpu must be from": (
+        [_resources("cpu", 0, "100m"), _resources("cpu", 1, "1024")],
+        [_resources("cpu", 0, "99m"), _resources("cpu", 0, 0), _resources("cpu", 1, "1025")],
+    ),
+    "resources.limits.memory must be from": (
+        [_resources("memory", 0, "256Mi"), _resources("memory", "1Gi", "16Ti")],
+        [
+            _resources("memory", 0, "255Mi"),
+            _resources("memory", 0, 0),
+            _resources("memory", 0, "100m"),
+            _resources("memory", "1Gi", "465458732Gi"),
+        ],
+    ),
+    "keys of service.annotations must not start with": (
+        [{"service": {"annotations": {"example.com/posecluster.io": "a"}}}],
+        [{"service": {"annotations": {"posecluster.io/paused": "true"}}}],
+    ),
+    "keys of service.annotations must be as": (
+        [{"service": {"annotations": {"service.beta.kubernetes.io/a_B.c": "x y"}}}],
+        [
+            {"service": {"annotations": {"two words": "a"}}},
+            {"service": {"annotations": {"a/b/c": "a"}}},
+            {"service": {"annotations": {"a" * 318: "a"}}},
+            {"service": {"annotations": {"": "a"}}},
+        ],
+    ),
+    "keys of nodeSelector must be as": (
+        [{"nodeSelector": {"kubernetes.io/arch": "amd64", "disk": ""}}],
+        [{"nodeSelector": {"-a": "b"}}, {"nodeSelector": {"a" * 64: "b"}}],
+    ),
+    "priorityClassName must not start with system-": (
+        [{"priorityClassName": "not-system-critical"}],
+        [{"priorityClassName": "system-node-critical"}],
+    ),
+    "a toleration without key": (
+        [{"tolerations": [{"operator": "Exists"}]}, {"tolerations": [{"key": "a"}]}],
+        [{"tolerations": [{"operator": "Equal", "value": "a"}]}, {"tolerations": [{"key": "a"}, {}]}],
+    ),
+    "a toleration with operator Exists must not": (
+        [
+            {
+                "tolerations": [
+                    {"key": "a", "operator": "Exists"},
+                    {"key": "a", "operator": "Equal", "value": "b"},
+                ]
+            }
+        ],
+        [{"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}],
+    ),
+    "a toleration with tolerationSeconds": (
+        [{"tolerations": [{"key": "a", "effect": "NoExecute", "tolerationSeconds": 0}]}],
+        [
+            {"tolerations": [{"key": "a", "effect": "NoSchedule", "tolerationSeconds": 0}]},
+            {"tolerations": [{"key": "a", "tolerationSeconds": 30}]},
+        ],
+    ),
+    "a topologySpreadConstraint with minDomains": (
+        [_constraint(minDomains=2, whenUnsatisfiable="DoNotSchedule")],
+        [_constraint(minDomains=2)],
+    ),
+    "matchExpressions must have values": (
+        [_expression("In", "a"), _expression("NotIn", "a", "b"), _expression("DoesNotExist")],
+        [_expression("In"), _expression("Exists", "a")],
+    ),
+}
+
+
+def body(case: Json | str, *, name: str = "pose", namespace: str = "default") -> Json:
+    """The object of a case."""
+    if isinstance(case, str):
+        name, case = case, {}
+    return {
+        "apiVersion": "posecluster.io/v1alpha1",
+        "kind": "PoseCluster",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": case,
+    }
