@@ -1,0 +1,35 @@
+"""From a PoseCluster to the objects that it wants, as dictionaries for server-side apply; pure."""
+
+from typing import Any
+
+from posecluster_operator.builders.deployment import check_image, deployment
+from posecluster_operator.builders.labels import child_name
+from posecluster_operator.builders.pdb import SMALLEST_SIZE, disruption_budget
+from posecluster_operator.builders.service import client_service, pods_service
+from posecluster_operator.models import ImageDefaults, PoseCluster
+
+__all__ = ["check_image", "desired_children", "unwanted_children"]
+
+
+def desired_children(
+    cluster: PoseCluster, *, replicas: int, images: ImageDefaults, version: str
+) -> tuple[dict[str, Any], ...]:
+    """Return all children in the order in which to apply them; raises InvalidSpec if no image is named.
+
+    Services come first: their names resolve and load balancers begin while the pods start.
+    """
+    children = (
+        client_service(cluster, version=version),
+        pods_service(cluster, version=version),
+        deployment(cluster, replicas=replicas, images=images, version=version),
+    )
+    if replicas < SMALLEST_SIZE:
+        return children
+    return (*children, disruption_budget(cluster, version=version))
+
+
+def unwanted_children(cluster: PoseCluster, *, replicas: int) -> tuple[tuple[str, str], ...]:
+    """Return kind and name of each child that must not exist at this size."""
+    if replicas < SMALLEST_SIZE:
+        return (("PodDisruptionBudget", child_name(cluster.name)),)
+    return ()

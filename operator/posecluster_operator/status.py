@@ -1,0 +1,233 @@
+"""The whole status from what was observed, and what is new in it; pure.
+
+The status that is there counts only as a source of `lastTransitionTime`s (and, while paused, of
+`observedGeneration`): whatever else somebody wrote into it is replaced.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from posecluster_operator.autoscaler import Decision
+from posecluster_operator.builders.labels import child_name, selector_text
+from posecluster_operator.failures import Failure, find_failure, judges_current_spec
+from posecluster_operator.models import Json, PoseCluster, ScalingMode
+from posecluster_operator.observed import child, condition, count, text
+from posecluster_operator.reasons import (
+    AvailableReason,
+    ConditionType,
+    ProgressingReason,
+    Reason,
+    ScalingReason,
+)
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
+_HTTP_PORT = 80
+_ON_THE_WAY = {ProgressingReason.ROLLOUT_COMPLETE, ProgressingReason.ROLLING_OUT}
+# False by the user's own wish: nothing to look at
+_WISHED = {
+    AvailableReason.SCALED_TO_ZERO,
+    ProgressingReason.PAUSED,
+    ScalingReason.FIXED_SIZE,
+    ScalingReason.PAUSED,
+}
+
+_Verdict = tuple[bool, Reason, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An Event about a transition."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    note: str
+
+
+def compute_status(
+    cluster: PoseCluster,
+    *,
+    deployment: Json | None,
+    pods: Sequence[Json],
+    decision: Decision | None,
+    problem: Failure | None,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return the whole status.
+
+    `deployment` and `pods` are this PoseCluster's own, or None and empty. `problem`, what kept the
+    pass from acting, goes before what the Deployment says. Without a decision (paused, invalid
+    spec) the size is the Deployment's. `now` (aware) dates only conditions that change.
+    """
+    observed = child(deployment, "status")
+    desired = decision.replicas if decision else count(child(deployment, "spec"), "replicas")
+    sizes = {
+        "replicas": count(observed, "replicas"),
+        "readyReplicas": count(observed, "readyReplicas"),
+        "desiredReplicas": desired,
+    }
+    verdicts = {
+        ConditionType.AVAILABLE: _available(sizes["readyReplicas"], desired),
+        ConditionType.PROGRESSING: _progressing(cluster, deployment, pods, desired, problem),
+        ConditionType.SCALING_ACTIVE: _scaling(cluster, decision),
+    }
+    return _status(cluster, sizes, verdicts, now)
+
+
+def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> dict[str, Any]:
+    """Return the status when the children could not be read: as it was, but for the problem."""
+    before = cluster.status
+    sizes = {name: count(before, name) for name in ("replicas", "readyReplicas", "desiredReplicas")}
+    available = _available(sizes["readyReplicas"], sizes["desiredReplicas"])
+    verdicts = {
+        ConditionType.AVAILABLE: available,
+        ConditionType.PROGRESSING: (problem.reason in _ON_THE_WAY, problem.reason, problem.message),
+        ConditionType.SCALING_ACTIVE: _scaling(cluster, None),
+    }
+    return _status(cluster, sizes, verdicts, now)
+
+
+def _status(
+    cluster: PoseCluster, sizes: Mapping[str, int], verdicts: Mapping[ConditionType, _Verdict], now: datetime
+) -> dict[str, Any]:
+    port = cluster.spec.service.port
+    suffix = "" if port == _HTTP_PORT else f":{port}"
+    generation = cluster.generation
+    if cluster.paused:  # nothing was done for a newer one
+        generation = min(generation, count(cluster.status, "observedGeneration"))
+    return {
+        "observedGeneration": generation,
+        **sizes,
+        "selector": selector_text(cluster.name),
+        "endpoint": f"http://{child_name(cluster.name)}.{cluster.namespace}.svc{suffix}",
+        "conditions": [
+            _condition(cluster.status, kind, verdict, generation, now) for kind, verdict in verdicts.items()
+        ],
+    }
+
+
+def _condition(
+    before: Json, kind: ConditionType, verdict: _Verdict, generation: int, now: datetime
+) -> dict[str, Any]:
+    holds, reason, message = verdict
+    status = "True" if holds else "False"
+    previous = condition(before, kind)
+    since = text(previous, "lastTransitionTime")
+    if text(previous, "status") != status or not _TIME.fullmatch(since):
+        since = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "type": kind.value,
+        "status": status,
+        "observedGeneration": generation,
+        "lastTransitionTime": since,
+        "reason": reason.value,
+        "message": message,
+    }
+
+
+def _available(ready: int, desired: int) -> _Verdict:
+    if ready:
+        return True, AvailableReason.PODS_READY, "At least one pod is ready."
+    if desired:
+        return False, AvailableReason.NO_READY_PODS, "No pod is ready."
+    return False, AvailableReason.SCALED_TO_ZERO, "spec.replicas is 0."
+
+
+def _progressing(
+    cluster: PoseCluster,
+    deployment: Json | None,
+    pods: Sequence[Json],
+    desired: int,
+    problem: Failure | None,
+) -> _Verdict:
+    if problem:
+        return problem.reason in _ON_THE_WAY, problem.reason, problem.message
+    if cluster.paused:
+        message = 'The annotation posecluster.io/paused is "true": nothing is changed.'
+        return False, ProgressingReason.PAUSED, message
+    if deployment is not None:
+        if _is_complete(deployment, desired):
+            message = "Every pod that is wanted is ready and of this spec."
+            return True, ProgressingReason.ROLLOUT_COMPLETE, message
+        secret = cluster.spec.auth.token_secret_name
+        if failure := find_failure(deployment, pods, token_secret=secret):
+            return False, failure.reason, failure.message
+    return True, ProgressingReason.ROLLING_OUT, "Pods are being started or replaced."
+
+
+def _is_complete(deployment: Json, desired: int) -> bool:
+    status = child(deployment, "status")
+    sizes = [
+        count(status, name) for name in ("updatedReplicas", "replicas", "readyReplicas", "availableReplicas")
+    ]
+    sizes.append(count(child(deployment, "spec"), "replicas"))
+    return judges_current_spec(deployment) and all(size == desired for size in sizes)
+
+
+def _scaling(cluster: PoseCluster, decision: Decision | None) -> _Verdict:
+    if decision:
+        return decision.active, decision.reason, decision.message
+    if cluster.paused:
+        message = 'The annotation posecluster.io/paused is "true": the size is held.'
+        return False, ScalingReason.PAUSED, message
+    if cluster.spec.scaling.mode is ScalingMode.FIXED:
+        return False, ScalingReason.FIXED_SIZE, "spec.scaling.mode is Fixed: the size is spec.replicas."
+    return False, ScalingReason.NO_METRICS, "Nothing is measured at the moment: the size is held."
+
+
+def status_patch(before: Json, after: Json) -> dict[str, Any] | None:
+    """Return the merge patch that makes `before` into `after`, or None if nothing differs.
+
+    Lists are replaced whole; keys that `after` does not have are removed.
+    """
+    old = child(before)
+    changed = {
+        key: value for key, value in after.items() if key not in old or _text(old[key]) != _text(value)
+    }
+    changed |= {key: None for key in old if key not in after}
+    return {"status": changed} if changed else None
+
+
+def _text(value: object) -> str:
+    """Comparable form; `1 == True` in Python, not in JSON."""
+    return json.dumps(value, sort_keys=True)
+
+
+def notices(before: Json, after: Json) -> tuple[Notice, ...]:
+    """Return what is worth an Event: transitions, at most one a condition, and a new size.
+
+    Of the very first status only failures are; that pods start, after nothing or for a new size
+    or spec, is none. Good news in several conditions at once is told once.
+    """
+    first = not condition(before, ConditionType.PROGRESSING)
+    found = []
+    for kind in ConditionType:
+        old, new = condition(before, kind), condition(after, kind)
+        if all(text(old, key) == text(new, key) for key in ("status", "reason")):
+            continue
+        bad = text(new, "status") == "False" and text(new, "reason") not in _WISHED
+        told = kind is ConditionType.PROGRESSING if first else not _goes_without_saying(kind, old, new, after)
+        if told and (bad or not first):
+            weight: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
+            found.append(Notice(weight, text(new, "reason"), text(new, "message")))
+    sizes = [child(status).get("desiredReplicas") for status in (before, after)]
+    if not first and sizes[0] != sizes[1] and all(type(size) is int for size in sizes) and _is_sized(after):
+        found.append(Notice("Normal", "Scaled", f"Scaled from {sizes[0]} to {sizes[1]}"))
+    return tuple(found)
+
+
+def _goes_without_saying(kind: ConditionType, old: Json, new: Json, after: Json) -> bool:
+    reason, progressing = text(new, "reason"), text(condition(after, ConditionType.PROGRESSING), "reason")
+    if kind is ConditionType.AVAILABLE:
+        return reason == AvailableReason.PODS_READY and progressing == ProgressingReason.ROLLOUT_COMPLETE
+    if kind is ConditionType.PROGRESSING:
+        return reason == ProgressingReason.ROLLING_OUT and text(old, "status") == "True"
+    return ScalingReason.PAUSED in (reason, text(old, "reason"))  # told as Progressing
+
+
+def _is_sized(status: Json) -> bool:
+    """Whether the size is ours: while paused it is the Deployment's, whoever set that."""
+    return text(condition(status, ConditionType.PROGRESSING), "reason") != ProgressingReason.PAUSED

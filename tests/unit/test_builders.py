@@ -1,0 +1,267 @@
+"""The children of a PoseCluster: golden files, what never changes, what follows from the spec."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from harness.golden import Golden
+from harness.poseclusters import UID, posecluster
+from posecluster_inference import settings as server
+from posecluster_operator.builders import check_image, desired_children, labels, unwanted_children
+from posecluster_operator.errors import InvalidSpec
+from posecluster_operator.models import ImageDefaults
+
+pytestmark = pytest.mark.unit
+
+IMAGES = ImageDefaults(image="posecluster-inference:0.1.0")
+EVERYTHING = {
+    "model": {"variant": "Heavy", "maxPeople": 4},
+    "image": "registry.example/pose@sha256:" + "ab" * 32,
+    "imagePullPolicy": "Always",
+    "imagePullSecrets": [{"name": "registry"}],
+    "replicas": 3,
+    "scaling": {
+        "mode": "Fixed",
+        "minReplicas": 2,
+        "maxReplicas": 8,
+        "objective": {"latencyMilliseconds": 400, "latePermille": 20},
+        "scaleDown": {"holdSeconds": 30, "maxHoldSeconds": 120},
+    },
+    "workersPerPod": 3,
+    "queueLength": 40,
+    "limits": {
+        "maxBodyBytes": 2_000_000,
+        "maxPixels": 12_000_000,
+        "maxSidePixels": 6_000,
+        "deadlineMilliseconds": 2_500,
+        "requestsPerMinutePerClient": 50,
+        "burst": 5,
+    },
+    "cache": {"entries": 0},
+    "auth": {"tokenSecretName": "demo-tokens"},
+    "drainSeconds": 20,
+    "service": {"type": "LoadBalancer", "port": 8443, "annotations": {"example.com/scheme": "internal"}},
+    "resources": {
+        "requests": {"cpu": "1", "memory": "768Mi"},
+        "limits": {"cpu": "2500m", "memory": "2Gi"},
+    },
+    "nodeSelector": {"disktype": "ssd"},
+    "tolerations": [{"key": "pose", "operator": "Exists", "effect": "NoSchedule"}],
+    "topologySpreadConstraints": [
+        {"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"},
+        {
+            "maxSkew": 1,
+            "topologyKey": "rack",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {"app": "other"}},
+        },
+    ],
+    "priorityClassName": "high",
+}
+CASES: dict[str, tuple[dict[str, Any], int, ImageDefaults]] = {
+    "default": ({}, 1, IMAGES),
+    "everything": (EVERYTHING, 3, IMAGES),
+    "tokens": ({"auth": {"tokenSecretName": "demo-tokens"}}, 2, IMAGES),
+    "big": (
+        {"resources": {"requests": {"cpu": "8"}, "limits": {"cpu": "16", "memory": "16Gi"}}},
+        500,
+        ImageDefaults(image="r.example/pose:1", pull_policy="Never", pull_secrets=("one", "two")),
+    ),
+    "fixed-zero": ({"replicas": 0, "scaling": {"mode": "Fixed"}}, 0, IMAGES),
+}
+# what else than numbers and enums the spec hands to the server
+NOT_OF_THE_SPEC = {"HOST", "PORT", "ADMIN_PORT"}
+# settings for whoever runs the server otherwise; in a pod the image's defaults are right
+NOT_SET = {
+    "MODEL_DIR", "ENGINE", "HANG_LIMIT_MS", "TRUSTED_PROXIES", "RECYCLE_REQUESTS", "RECYCLE_GROWTH_PERCENT",
+    "WORKER_MEMORY_BYTES", "MAX_CONNECTIONS", "HEADER_TIMEOUT_MS", "BODY_TIMEOUT_MS", "IDLE_TIMEOUT_MS",
+    "WRITE_TIMEOUT_MS", "CONNECTION_AGE_MS", "CGROUP_ROOT", "LOG_FORMAT",
+}  # fmt: skip
+
+
+def build(
+    spec: dict[str, Any], replicas: int = 1, images: ImageDefaults = IMAGES
+) -> dict[str, dict[str, Any]]:
+    children = desired_children(posecluster(spec), replicas=replicas, images=images, version="0.1.0")
+    return {f"{child['kind']}/{child['metadata']['name']}": child for child in children}
+
+
+def template(spec: dict[str, Any], images: ImageDefaults = IMAGES) -> dict[str, Any]:
+    found: dict[str, Any] = build(spec, images=images)["Deployment/demo-pose"]["spec"]["template"]
+    return found
+
+
+def environment(spec: dict[str, Any]) -> dict[str, str]:
+    return {item["name"]: item["value"] for item in template(spec)["spec"]["containers"][0]["env"]}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_children_are_those_of_the_golden_file(name: str, golden: Golden) -> None:
+    spec, replicas, images = CASES[name]
+    children = desired_children(posecluster(spec), replicas=replicas, images=images, version="0.1.0")
+    golden(name, children)
+
+
+# --- names, labels, owners ---
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_child_has_its_owner_labels_and_namespace(name: str) -> None:
+    spec, replicas, images = CASES[name]
+    for child in build(spec, replicas, images).values():
+        metadata = child["metadata"]
+        assert metadata["namespace"] == "default"
+        assert metadata["labels"] == labels.labels("demo", "0.1.0")
+        [owner] = metadata["ownerReferences"]
+        assert owner["uid"] == UID
+        assert owner["controller"] is True
+        assert "resourceVersion" not in metadata
+
+
+def test_services_budget_and_deployment_select_the_pods() -> None:
+    children = build({}, 2)
+    pods = template({})["metadata"]["labels"]
+    for name in ("Service/demo-pose", "Service/demo-pose-pods"):
+        assert children[name]["spec"]["selector"].items() <= pods.items()
+    for name in ("Deployment/demo-pose", "PodDisruptionBudget/demo-pose"):
+        assert children[name]["spec"]["selector"]["matchLabels"].items() <= pods.items()
+    assert labels.selector_text("demo") == (
+        "app.kubernetes.io/component=inference,app.kubernetes.io/instance=demo,app.kubernetes.io/name=posecluster"
+    )
+
+
+@pytest.mark.parametrize(("replicas", "has_budget"), [(0, False), (1, False), (2, True), (500, True)])
+def test_a_budget_exists_only_when_it_cannot_block_a_drain(replicas: int, has_budget: bool) -> None:
+    assert ("PodDisruptionBudget/demo-pose" in build({}, replicas)) is has_budget
+    unwanted = unwanted_children(posecluster(), replicas=replicas)
+    assert unwanted == (() if has_budget else (("PodDisruptionBudget", "demo-pose"),))
+
+
+# --- settings of the server ---
+
+
+def test_every_variable_is_a_setting_and_every_setting_is_set_or_left_to_the_image() -> None:
+    known = {server.PREFIX + item.name.upper() for item in fields(server.Settings)}
+    used = set(environment(EVERYTHING))
+    assert used <= known
+    assert known - used == {server.PREFIX + name for name in NOT_SET}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_server_takes_the_settings(name: str) -> None:
+    values = environment(CASES[name][0])
+    tokens = values.pop("POSECLUSTER_AUTH_TOKENS_DIR", None)  # asks for the folder
+    settings = server.load(values, {})
+    assert settings.queue_length > 0
+    assert settings.workers > 0
+    assert tokens in (None, "/etc/posecluster/tokens")
+
+
+def test_every_setting_of_the_spec_reaches_the_server() -> None:
+    plain, full = environment({}), environment(EVERYTHING)
+    same = {name for name, value in plain.items() if full[name] == value}
+    assert same == {server.PREFIX + name for name in (*NOT_OF_THE_SPEC, "MODEL_TASK")}
+    assert full["POSECLUSTER_WORKERS"] == "3"
+    assert full["POSECLUSTER_MODEL_VARIANT"] == "heavy"
+    assert full["POSECLUSTER_DRAIN_DELAY_MS"] == "20000"
+
+
+def test_tokens_are_mounted_where_the_server_reads_them() -> None:
+    pod = template({"auth": {"tokenSecretName": "mine"}})["spec"]
+    mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    folder = environment({"auth": {"tokenSecretName": "mine"}})["POSECLUSTER_AUTH_TOKENS_DIR"]
+    assert mounts["tokens"] == {"name": "tokens", "mountPath": folder, "readOnly": True}
+    assert {"name": "tokens", "secret": {"secretName": "mine", "defaultMode": 0o440}} in pod["volumes"]
+    assert "tokens" not in str(template({}))
+
+
+# --- images ---
+
+
+def test_the_spec_goes_before_the_operators_image_settings() -> None:
+    images = ImageDefaults(image="ours:1", pull_policy="Never", pull_secrets=("ours",))
+    mine = {"image": "mine:2", "imagePullPolicy": "Always", "imagePullSecrets": [{"name": "mine"}]}
+    for spec, image, policy, secret in (({}, "ours:1", "Never", "ours"), (mine, "mine:2", "Always", "mine")):
+        pod = template(spec, images)["spec"]
+        assert pod["containers"][0]["image"] == image
+        assert pod["containers"][0]["imagePullPolicy"] == policy
+        assert pod["imagePullSecrets"] == [{"name": secret}]
+
+
+def test_no_image_anywhere_is_an_invalid_spec_that_says_what_to_do() -> None:
+    with pytest.raises(InvalidSpec, match=r"Set spec\.image, or .*POSECLUSTER_OPERATOR_INFERENCE_IMAGE"):
+        check_image(posecluster().spec, ImageDefaults())
+    with pytest.raises(InvalidSpec):
+        build({}, images=ImageDefaults(image=""))
+
+
+# --- revisions ---
+
+
+def test_only_what_pods_are_made_of_changes_the_templates_hash() -> None:
+    def revision(spec: dict[str, Any], version: str = "0.1.0", replicas: int = 1) -> str:
+        children = desired_children(posecluster(spec), replicas=replicas, images=IMAGES, version=version)
+        return str(children[2]["spec"]["template"]["metadata"]["annotations"][labels.TEMPLATE_HASH])
+
+    first = revision({})
+    assert len(first) == 10
+    assert revision({}, version="9.9.9", replicas=7) == first
+    assert revision({"service": {"port": 81}, "replicas": 4, "scaling": {"maxReplicas": 20}}) == first
+    changed = {
+        revision(spec) for spec in ({"image": "x:2"}, {"drainSeconds": 1}, {"nodeSelector": {"a": "b"}})
+    }
+    assert len(changed | {first}) == 4
+
+
+def test_builders_leave_the_spec_alone() -> None:
+    constraint = {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "ScheduleAnyway"}
+    build({"topologySpreadConstraints": [constraint]})
+    assert "labelSelector" not in constraint
+
+
+# --- Pod Security `restricted` (the API server's own check is in tests/apiserver) ---
+
+
+def violations(pod: dict[str, Any]) -> Iterator[str]:
+    """What https://kubernetes.io/docs/concepts/security/pod-security-standards/ would refuse."""
+    yield from (name for name in ("hostNetwork", "hostPID", "hostIPC") if pod.get(name))
+    yield from (
+        str(volume) for volume in pod["volumes"] if not volume.keys() - {"name"} <= {"emptyDir", "secret"}
+    )
+    shared = pod.get("securityContext", {})
+    if shared.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+        yield "seccompProfile"
+    for container in pod["containers"] + pod.get("initContainers", []):
+        own = container.get("securityContext", {})
+        if own.get("privileged") or own.get("allowPrivilegeEscalation") is not False:
+            yield "privileges"
+        if own.get("capabilities", {}).get("drop") != ["ALL"] or "add" in own["capabilities"]:
+            yield "capabilities"
+        if {**shared, **own}.get("runAsNonRoot") is not True or not {**shared, **own}.get("runAsUser"):
+            yield "root"
+        if any("hostPort" in port for port in container["ports"]):
+            yield "hostPort"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pods_are_restricted_and_can_write_only_to_tmp(name: str) -> None:
+    pod = template(CASES[name][0])["spec"]
+    assert list(violations(pod)) == []
+    [container] = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")] == [
+        "/tmp"
+    ]
+    assert pod["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pod
+
+
+@pytest.mark.control
+def test_the_checker_finds_a_pod_that_is_not_restricted() -> None:
+    pod = template({})["spec"]
+    pod["containers"][0]["securityContext"] = {"capabilities": {"drop": []}}
+    pod["securityContext"] = {}
+    pod["volumes"].append({"name": "host", "hostPath": {"path": "/"}})
+    assert len(list(violations(pod))) == 5
