@@ -19,7 +19,8 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(posecluster_inference.__file__).parent
 API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
-OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+# the operator's part is compared in test_docs_operator.py
+OPERATIONS, _, _ = (ROOT / "docs/operations.md").read_text(encoding="utf-8").partition("\n## Operator\n")
 DEFAULTS = Settings()
 # read by `posecluster-inference models`, not by the server
 MODEL_COMMAND_VARIABLES = {f"{PREFIX}MODEL_SOURCE"}

@@ -1,0 +1,167 @@
+"""How the API server is reached: address, TLS, proxy and a token that stays fresh.
+
+The only importer of `kubernetes`, and only when a connection is opened.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from posecluster_operator import __version__
+from posecluster_operator.errors import InvalidSetting
+
+logger = logging.getLogger(__name__)
+
+USER_AGENT = f"posecluster-operator/{__version__}"
+CONNECTIONS = 64
+_READ_BYTES = 1 << 20
+_RELOAD_SECONDS = 60.0  # a service account's token is renewed when 80 % of its hour are over
+_SOONEST_RELOAD_SECONDS = 2.0
+# The kernel goes on sending what it took for as long as 15 minutes, even after the process closed the
+# connection: such a write could land when another holds the Lease. Less than 15 s - 10 s (lease.py).
+_UNACKNOWLEDGED_MILLISECONDS = 4_000
+
+
+class Access:
+    """Where the API server is and how to show who we are; usable from any thread and loop.
+
+    `ssl` is None for a plain http server; it may be given to sessions of other loops.
+    """
+
+    def __init__(self, client: Any, reload: Callable[[], None]) -> None:
+        configuration = client.configuration
+        self.server: str = configuration.host
+        self.ssl: ssl.SSLContext | None = None
+        if self.server.startswith("https:"):
+            # The client's own context is its own: a second one for others.
+            self.ssl = type(client.rest_client)(configuration).ssl_context
+        self.proxy: str | None = configuration.proxy
+        self.tls_server_name: str | None = configuration.tls_server_name
+        self._client, self._configuration, self._reload = client, configuration, reload
+        self._loaded = time.monotonic()
+        self._reload_at = self._loaded + _RELOAD_SECONDS
+        self._reloading = threading.Lock()
+        self._failed = False
+
+    async def authorization(self) -> dict[str, str]:
+        """Return the headers that show who we are: read again each minute, and after `expire`."""
+        if time.monotonic() >= self._reload_at and self._reloading.acquire(blocking=False):
+            try:
+                await asyncio.to_thread(self._read_again)
+            finally:
+                self._reloading.release()
+        token = self._configuration.api_key.get("BearerToken")
+        return {"Authorization": token} if token else {}
+
+    def expire(self) -> None:
+        """Read the credentials again before the next request, every 2 s at most: a 401 came."""
+        self._reload_at = min(self._reload_at, self._loaded + _SOONEST_RELOAD_SECONDS)
+
+    def _read_again(self) -> None:
+        self._loaded = time.monotonic()
+        self._reload_at = self._loaded + _RELOAD_SECONDS
+        try:
+            self._reload()
+        except InvalidSetting as error:
+            if not self._failed:
+                logger.warning("Credentials cannot be read again", extra={"fields": {"error": error}})
+            self._failed = True
+        else:
+            self._failed = False
+
+    def open(self, on_body: Callable[[], None]) -> Any:
+        """Return the client for the running loop; `on_body()` runs right before a request's body leaves."""
+
+        async def body_leaves(*_unused: object) -> None:
+            on_body()
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_chunk_sent.append(body_leaves)
+        rest = self._client.rest_client
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=rest.ssl_context, socket_factory=_open_socket)
+        # Ours instead of the one that it would make: without ~/.netrc and proxies meant for others.
+        rest.pool_manager = aiohttp.ClientSession(
+            connector=connector,
+            trace_configs=[trace],
+            read_bufsize=_READ_BYTES,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self._client
+
+
+def load_access() -> Access:
+    """Read KUBECONFIG (its current context), else the pod's service account; raises InvalidSetting.
+
+    Reads files and imports for half a second: for a thread.
+    """
+    from kubernetes.aio.client.api_client import ApiClient  # 61 MiB with it: only who connects pays
+    from kubernetes.aio.client.configuration import Configuration
+
+    configuration = Configuration()
+    reload = _loader(configuration)
+    reload()
+    configuration.proxy = configuration.proxy or _proxy(configuration.host)
+    try:
+        return Access(ApiClient(configuration), reload)
+    except (OSError, ValueError) as error:
+        raise InvalidSetting(f"The certificates for {configuration.host} cannot be used: {error}") from error
+
+
+def _loader(configuration: Any) -> Callable[[], None]:
+    from kubernetes.aio import config
+    from kubernetes.aio.config.config_exception import ConfigException
+    from yaml import YAMLError
+
+    from_file: Any = config.load_kube_config  # untyped
+    from_pod: Any = config.load_incluster_config
+    path = os.environ.get("KUBECONFIG", "")
+    where = (
+        f"KUBECONFIG={path}" if path else "KUBECONFIG is not set, and this is no pod with a service account"
+    )
+
+    def load() -> None:
+        try:
+            if path:
+                asyncio.run(from_file(path, client_configuration=configuration, persist_config=False))
+            else:
+                from_pod(configuration, try_refresh_token=False)
+        # what its reader raises for files of the wrong form, too
+        except (
+            ConfigException,
+            YAMLError,
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+        ) as error:
+            raise InvalidSetting(f"{where}: {error}") from error
+
+    return load
+
+
+def _proxy(server: str) -> str | None:
+    """Return the proxy that the environment names for this server, as client-go does."""
+    url = urlsplit(server)
+    host = url.hostname or ""
+    if host in {"localhost", "127.0.0.1", "::1"} or urllib.request.proxy_bypass(host):
+        return None
+    return urllib.request.getproxies().get(url.scheme)
+
+
+def _open_socket(address: Any) -> socket.socket:
+    family, kind, protocol, *_ = address
+    opened = socket.socket(family, kind, protocol)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS)
+    return opened

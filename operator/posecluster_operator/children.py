@@ -1,0 +1,194 @@
+"""The children of a PoseCluster as they are, whose they are, and bringing them to what they should be."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from posecluster_operator.builders import labels
+from posecluster_operator.errors import Forbidden, Rejected, Retryable
+from posecluster_operator.failures import Failure
+from posecluster_operator.kube import DEPLOYMENTS, PDBS, PODS, SERVICES, Kube, Resource
+from posecluster_operator.models import GROUP, KIND, Json, PoseCluster
+from posecluster_operator.reasons import ProgressingReason
+from posecluster_operator.words import stable
+
+_STALE_READS = 5  # then it is believed: the cluster was restored from a back-up
+_VOLATILE_ANNOTATIONS = "deployment.kubernetes.io/"  # the Deployment controller's own notes
+
+Ident = tuple[str, str]  # kind, name
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """What was read in this pass: each child or None, and the pods that carry its labels."""
+
+    live: Mapping[Ident, Json | None]
+    pods: Sequence[Json]
+
+    def deployment_of(self, cluster: PoseCluster) -> Json | None:
+        """Return this PoseCluster's own Deployment; a stranger's of that name says nothing about it."""
+        body = self.live[DEPLOYMENTS.kind, labels.child_name(cluster.name)]
+        return body if body is not None and _controller(body).get("uid") == cluster.uid else None
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is kept of a PoseCluster between passes: only what spares writes or unmasks old answers.
+
+    Losing it (a restart) costs one apply a child that changes nothing.
+    """
+
+    applied: dict[Ident, tuple[str, str]] = field(
+        default_factory=dict
+    )  # hash of intent, fingerprint of answer
+    newest: dict[Ident, int] = field(default_factory=dict)
+    stale_reads: dict[Ident, int] = field(default_factory=dict)
+
+    def check_fresh(self, body: Json) -> None:
+        """Raise Retryable if this object was already seen in a later version: a lagging server's answer."""
+        ident = (body.get("kind", KIND), body["metadata"]["name"])
+        version = body["metadata"]["resourceVersion"]
+        if (
+            not version.isdigit()
+        ):  # versions are opaque; where they are not numbers there is nothing to compare
+            return
+        stale = self.stale_reads.get(ident, 0)
+        if int(version) < self.newest.get(ident, 0) and stale < _STALE_READS:
+            self.stale_reads[ident] = stale + 1
+            raise Retryable(f"get {'/'.join(ident)}", "an older version was read than before")
+        self.stale_reads[ident] = 0
+        self.newest[ident] = int(version)
+
+
+def idents(cluster: PoseCluster) -> dict[Ident, Resource]:
+    """Kind and name of every child that a PoseCluster may have, in the order in which they are applied."""
+    child, pods = labels.child_name(cluster.name), labels.pods_service_name(cluster.name)
+    return {
+        (SERVICES.kind, child): SERVICES,
+        (SERVICES.kind, pods): SERVICES,
+        (DEPLOYMENTS.kind, child): DEPLOYMENTS,
+        (PDBS.kind, child): PDBS,
+    }
+
+
+async def read_children(kube: Kube, cluster: PoseCluster, memory: Memory) -> Children:
+    """Read all children and pods now; raises KubeError.
+
+    One after the other: a pass takes some milliseconds more, and a sick API server gets one call, not five.
+    """
+    live: dict[Ident, Json | None] = {}
+    for ident, resource in idents(cluster).items():
+        live[ident] = body = await kube.find(resource, cluster.namespace, ident[1])
+        if body is not None:
+            memory.check_fresh(body)
+    return Children(live, await kube.list(PODS, cluster.namespace, labels=labels.selector_text(cluster.name)))
+
+
+def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failure | None:
+    """Why nothing may be applied: a name held by a stranger, or by what a deleted namesake left. Pure."""
+    waiting = None
+    for (kind, name), body in live.items():
+        if body is None:
+            continue
+        owner = _controller(body)
+        if owner.get("uid") == cluster.uid and not body["metadata"].get("deletionTimestamp"):
+            continue
+        namesake = (
+            owner.get("kind") == KIND
+            and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/")
+            and owner.get("name") == cluster.name
+        )
+        if not namesake:
+            return Failure(
+                ProgressingReason.NAME_TAKEN,
+                f"{kind} {name} exists and is not this PoseCluster's, so it is not touched: "
+                "delete or rename it, or give the PoseCluster another name.",
+            )
+        waiting = Failure(
+            ProgressingReason.ROLLING_OUT, f"Waiting for the deletion of {kind} {name}, which is under way."
+        )
+    return waiting
+
+
+def _controller(body: Json) -> Json:
+    owners = body["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The children after the apply, and what the API server did not accept."""
+
+    live: Mapping[Ident, Json | None]
+    problem: Failure | None = None
+    error: Rejected | Forbidden | None = None
+
+
+async def apply_children(
+    kube: Kube, desired: Sequence[dict[str, Any]], live: Mapping[Ident, Json | None], memory: Memory
+) -> Applied:
+    """Apply each child that is not as it should be, one after the other; raises Retryable and Conflict.
+
+    A child that is refused does not keep the others from being applied.
+    """
+    after, problem, error = dict(live), None, None
+    for manifest in desired:
+        ident = (manifest["kind"], manifest["metadata"]["name"])
+        try:
+            after[ident] = await _apply(kube, ident, manifest, live[ident], memory)
+        except (Rejected, Forbidden) as refused:
+            problem, error = problem or _problem(ident, refused), error or refused
+    return Applied(after, problem, error)
+
+
+async def _apply(
+    kube: Kube, ident: Ident, manifest: dict[str, Any], body: Json | None, memory: Memory
+) -> Json:
+    intent = _digest(manifest)
+    if body is not None:
+        if memory.applied.get(ident) == (intent, fingerprint(body)):
+            return body
+        # replaced by somebody's in the meantime: a conflict, not a take-over
+        metadata = {**manifest["metadata"], "uid": body["metadata"]["uid"]}
+        manifest = {**manifest, "metadata": metadata}
+    answer = await kube.apply(manifest)
+    memory.applied[ident] = (intent, fingerprint(answer))
+    memory.check_fresh(answer)
+    return answer
+
+
+def _problem(ident: Ident, refused: Rejected | Forbidden) -> Failure:
+    if isinstance(refused, Forbidden):
+        return forbidden(refused)
+    kind, name = ident
+    message = stable(refused.message, keep=[name])
+    return Failure(ProgressingReason.APPLY_REJECTED, f"{kind} {name} was refused: {message}")
+
+
+def forbidden(error: Forbidden) -> Failure:
+    """What the status says when a right is missing. Pure."""
+    return Failure(
+        ProgressingReason.FORBIDDEN,
+        f"The operator may not {error.what}: grant its service account the rights in deploy/rbac.yaml.",
+    )
+
+
+def fingerprint(body: Json) -> str:
+    """Hash of all of a live object that an apply could have to mend; its status is left out. Pure."""
+    metadata = body["metadata"]
+    annotations = metadata.get("annotations") or {}
+    return _digest(
+        [
+            metadata["uid"],
+            metadata.get("labels"),
+            {key: text for key, text in annotations.items() if not key.startswith(_VOLATILE_ANNOTATIONS)},
+            metadata.get("ownerReferences"),
+            body.get("spec"),
+        ]
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

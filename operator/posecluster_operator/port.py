@@ -1,0 +1,55 @@
+"""The operator's port: /metrics, /livez, /readyz. Plain text; 503 with the reason when a verdict is no."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from posecluster_operator.health import Verdict
+
+_MOST_NAMES = 64
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_CLOSE_SECONDS = 0.1
+
+
+class Port:
+    """Serves what it is given; knows nothing of where it comes from."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Callable[[list[str]], bytes],
+        content_type: str,
+        live: Callable[[], Verdict],
+        ready: Callable[[], Verdict],
+    ) -> None:
+        self._metrics, self._content_type, self._live, self._ready = metrics, content_type, live, ready
+        app = web.Application(client_max_size=1)
+        app.router.add_get("/metrics", self._show_metrics)
+        app.router.add_get("/livez", self._show_live)
+        app.router.add_get("/readyz", self._show_ready)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port taken. Raises OSError."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        taken: int = self._runner.addresses[0][1]
+        return taken
+
+    async def stop(self) -> None:
+        """Close the port and its connections."""
+        await self._runner.cleanup()
+
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        body = self._metrics(request.query.getall("name[]", [])[:_MOST_NAMES])
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": self._content_type})
+
+    async def _show_live(self, _request: web.Request) -> web.Response:
+        return _answer(self._live())
+
+    async def _show_ready(self, _request: web.Request) -> web.Response:
+        return _answer(self._ready())
+
+
+def _answer(verdict: Verdict) -> web.Response:
+    return web.Response(text=verdict.reason + "\n", status=200 if verdict.ok else 503, headers=_HEADERS)

@@ -1,0 +1,112 @@
+"""What must be true before the operator begins: its rights, and its CRD."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from itertools import groupby
+
+from posecluster_operator.errors import KubeError, NotFound, NotPermitted, Retryable
+from posecluster_operator.kube import ACCESS_REVIEWS, POSECLUSTERS, Kube
+from posecluster_operator.permissions import LEASE, WATCHED, Rule
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 8
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0
+_LONGEST_RETRY_AFTER_SECONDS = 30.0
+
+_Right = tuple[str, Rule, str]  # namespace (empty: all), rule, verb
+
+
+async def check_permissions(kube: Kube, *, namespaces: Sequence[str], lease_namespace: str) -> None:
+    """Ask the API server for every right that is used; raises NotPermitted, which names what is missing.
+
+    `namespaces` empty: the whole cluster. While the API server cannot be asked it waits and says so.
+    """
+    rights: list[_Right] = [
+        (namespace, rule, verb)
+        for namespace, rules in [*((name, WATCHED) for name in namespaces or [""]), (lease_namespace, LEASE)]
+        for rule in rules
+        for verb in rule.verbs
+    ]
+    allowed: dict[_Right, bool] = {}
+    wait, said = _FIRST_WAIT_SECONDS, False
+    while True:
+        error = await _ask(kube, [right for right in rights if right not in allowed], allowed)
+        if error is None:
+            break
+        if not isinstance(error, Retryable):
+            # Where nobody may ask about himself, the first pass says what is missing.
+            logger.warning("Rights cannot be checked", extra={"fields": {"error": str(error)}})
+            return
+        if not said:
+            logger.warning("Rights cannot be checked, waiting", extra={"fields": {"error": str(error)}})
+            said = True
+        await asyncio.sleep(max(wait, _retry_after(error)))
+        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+    missing = [right for right in rights if not allowed[right]]
+    if missing:
+        example = "deploy/rbac-namespaced.yaml" if namespaces else "deploy/rbac.yaml"
+        raise NotPermitted(f"Missing rights: {describe(missing)}. Grant them, see {example}")
+
+
+async def wait_for_crd(kube: Kube) -> None:
+    """Return once the API server serves PoseClusters; says once that it waits."""
+    wait, said = _FIRST_WAIT_SECONDS, ""
+    while True:
+        try:
+            if POSECLUSTERS.plural in await kube.plurals(POSECLUSTERS.api_version):
+                break
+            say, pause = "Waiting for the CRD", 0.0
+        except NotFound:
+            say, pause = "Waiting for the CRD", 0.0
+        except KubeError as error:
+            say, pause = "Waiting for the API server to be asked for the CRD", _retry_after(error)
+        if say != said:
+            logger.warning(say, extra={"fields": {"kind": POSECLUSTERS.full_name}})
+            said = say
+        await asyncio.sleep(max(wait, pause))
+        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+    if said:
+        logger.info("The CRD is there", extra={"fields": {"kind": POSECLUSTERS.full_name}})
+
+
+def describe(missing: Sequence[_Right]) -> str:
+    """Return rights for people: `get, patch deployments.apps in namespace x; …`."""
+    texts = []
+    for (namespace, rule), rights in groupby(missing, key=lambda right: right[:2]):
+        where = f"in namespace {namespace}" if namespace else "in all namespaces"
+        texts.append(f"{', '.join(verb for _, _, verb in rights)} {rule.full_name} {where}")
+    return "; ".join(texts)
+
+
+async def _ask(kube: Kube, rights: Sequence[_Right], allowed: dict[_Right, bool]) -> KubeError | None:
+    """Note in `allowed` what the API server says; returns the error that kept some of it from us."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(right: _Right) -> KubeError | None:
+        namespace, rule, verb = right
+        resource, _, subresource = rule.resource.partition("/")
+        attributes = {"group": rule.group, "resource": resource, "verb": verb}
+        attributes |= {"subresource": subresource} if subresource else {}
+        attributes |= {"namespace": namespace} if namespace else {}
+        review = {
+            "apiVersion": ACCESS_REVIEWS.api_version,
+            "kind": ACCESS_REVIEWS.kind,
+            "spec": {"resourceAttributes": attributes},
+        }
+        async with slots:
+            try:
+                answer = await kube.create(ACCESS_REVIEWS, None, review, fenced=False)
+            except KubeError as error:
+                return error
+        allowed[right] = (answer.get("status") or {}).get("allowed") is True
+        return None
+
+    errors = await asyncio.gather(*(ask(right) for right in rights))
+    return next((error for error in errors if error is not None), None)
+
+
+def _retry_after(error: KubeError) -> float:
+    asked = error.retry_after_seconds if isinstance(error, Retryable) else 0.0
+    return min(asked, _LONGEST_RETRY_AFTER_SECONDS)

@@ -1,0 +1,178 @@
+"""One pass over one PoseCluster: read the truth, apply the children, write the status if it changed."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from random import Random
+
+from posecluster_operator.autoscaler import NOTHING, Decision, State, decide
+from posecluster_operator.builders import desired_children, unwanted_children
+from posecluster_operator.children import (
+    Applied,
+    Children,
+    Memory,
+    apply_children,
+    blocked_by,
+    forbidden,
+    idents,
+    read_children,
+)
+from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound
+from posecluster_operator.failures import Failure
+from posecluster_operator.kube import POSECLUSTERS, Kube
+from posecluster_operator.lease import Lease
+from posecluster_operator.metrics import Metrics
+from posecluster_operator.models import ImageDefaults, Json, PoseCluster, Spec
+from posecluster_operator.parsing import parse
+from posecluster_operator.reasons import ProgressingReason
+from posecluster_operator.recorder import Recorder
+from posecluster_operator.status import compute_status, mark_problem, notices, status_patch
+from posecluster_operator.workqueue import Result
+
+logger = logging.getLogger(__name__)
+
+_NAMESAKE_SECONDS = 1.0
+# so that the resync of very many PoseClusters takes no more of a core than that of a hundred
+_RESYNC_SECONDS_EACH = 0.6
+_RESYNC_JITTER = 0.1
+
+
+class Reconciler:
+    """Keeps every PoseCluster true; `reconcile` is what the work queue calls."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        *,
+        lease: Lease,
+        recorder: Recorder,
+        metrics: Metrics,
+        images: ImageDefaults,
+        version: str,
+        resync_seconds: float,
+        monotonic: Callable[[], float],
+        now: Callable[[], datetime],
+        random: Random,
+    ) -> None:
+        self._kube, self._lease, self._recorder, self._metrics = kube, lease, recorder, metrics
+        self._images, self._version, self._resync_seconds = images, version, resync_seconds
+        self._monotonic, self._now, self._random = monotonic, now, random
+        self._known: dict[str, Memory] = {}
+
+    def keys(self) -> set[str]:
+        """Every PoseCluster that was heard of and has not been found gone."""
+        return set(self._known)
+
+    async def reconcile(self, key: str) -> Result:
+        """Make one PoseCluster true; raises OperatorError, and the queue backs off."""
+        memory = self._known.setdefault(key, Memory())
+        if not self._lease.held:
+            return Result()  # all keys are looked at when the Lease is got
+        body = await self._read(key)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            self._forget(key)  # the owner references do the deleting
+            return Result()
+        memory.check_fresh(body)
+        cluster, invalid = _parse(body)
+        try:
+            children = await read_children(self._kube, cluster, memory)
+        except Forbidden as error:
+            await self._patch_status(cluster, mark_problem(cluster, forbidden(error), now=self._now()))
+            raise
+        decision = None if cluster.paused or invalid else self._decide(cluster, children)
+        applied = await self._bring(cluster, children, decision, memory, invalid)
+        await self._write_status(cluster, replace(children, live=applied.live), decision, applied.problem)
+        if applied.error is not None:
+            raise applied.error
+        if applied.problem is not None and applied.problem.reason is ProgressingReason.ROLLING_OUT:
+            return Result(_NAMESAKE_SECONDS)
+        return Result(self._resync())
+
+    async def _read(self, key: str) -> Json | None:
+        namespace, _, name = key.partition("/")
+        try:
+            return await self._kube.get(POSECLUSTERS, namespace, name)
+        except NotFound:
+            return None
+
+    def _forget(self, key: str) -> None:
+        self._known.pop(key, None)
+        self._metrics.forget(*key.split("/", 1))
+
+    def _decide(self, cluster: PoseCluster, children: Children) -> Decision:
+        scaling = cluster.spec.scaling
+        deployment = children.deployment_of(cluster)
+        state = State(
+            mode=scaling.mode,
+            fixed_replicas=cluster.spec.replicas,
+            min_replicas=scaling.min_replicas,
+            max_replicas=scaling.max_replicas,
+            current=None if deployment is None else deployment["spec"].get("replicas"),
+        )
+        return decide(self._monotonic(), NOTHING, state)
+
+    async def _bring(
+        self,
+        cluster: PoseCluster,
+        children: Children,
+        decision: Decision | None,
+        memory: Memory,
+        invalid: Failure | None,
+    ) -> Applied:
+        if decision is None:
+            return Applied(children.live, invalid)
+        try:
+            desired = desired_children(
+                cluster, replicas=decision.replicas, images=self._images, version=self._version
+            )
+        except InvalidSpec as error:
+            return Applied(children.live, _invalid(error))
+        if blocked := blocked_by(cluster, children.live):
+            return Applied(children.live, blocked)
+        applied = await apply_children(self._kube, desired, children.live, memory)
+        for ident in unwanted_children(cluster, replicas=decision.replicas):
+            if body := children.live[ident]:
+                resource = idents(cluster)[ident]
+                await self._kube.delete(resource, cluster.namespace, ident[1], uid=body["metadata"]["uid"])
+        return applied
+
+    async def _write_status(
+        self, cluster: PoseCluster, children: Children, decision: Decision | None, problem: Failure | None
+    ) -> None:
+        status = compute_status(
+            cluster,
+            deployment=children.deployment_of(cluster),
+            pods=children.pods,
+            decision=decision,
+            problem=problem,
+            now=self._now(),
+        )
+        await self._patch_status(cluster, status)
+        self._metrics.show_size(
+            cluster.namespace, cluster.name, desired=status["desiredReplicas"], ready=status["readyReplicas"]
+        )
+
+    async def _patch_status(self, cluster: PoseCluster, status: Json) -> None:
+        patch = status_patch(cluster.status, status)
+        if patch is None:
+            return
+        patch["metadata"] = {"resourceVersion": cluster.resource_version}  # judged from this version only
+        await self._kube.patch_status(POSECLUSTERS, cluster.namespace, cluster.name, patch)
+        for notice in notices(cluster.status, status):
+            self._recorder.emit(cluster, notice)
+
+    def _resync(self) -> float:
+        seconds = max(self._resync_seconds, _RESYNC_SECONDS_EACH * len(self._known))
+        return seconds * self._random.uniform(1 - _RESYNC_JITTER, 1 + _RESYNC_JITTER)
+
+
+def _parse(body: Json) -> tuple[PoseCluster, Failure | None]:
+    try:
+        return parse(body), None
+    except InvalidSpec as error:
+        return parse(body, spec=Spec()), _invalid(error)
+
+
+def _invalid(error: InvalidSpec) -> Failure:
+    return Failure(ProgressingReason.INVALID_SPEC, str(error))

@@ -1,0 +1,161 @@
+"""Every setting of the operator, its default, its bounds and its meaning: one table.
+
+Each field of `Settings` is read from the environment as `POSECLUSTER_OPERATOR_<FIELD>` and from the
+command line of `posecluster-operator run` as `--<field>`; the command line wins.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from posecluster_operator.errors import InvalidSetting
+from posecluster_operator.models import IMAGE_PATTERN, NAME_PATTERN, ImageDefaults, PullPolicy
+
+PREFIX = "POSECLUSTER_OPERATOR_"
+_NAMESPACE_PATTERN = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_LONGEST_NAME = 253
+_LONGEST_IMAGE = 512
+_LONGEST_NUMBER = 20
+_SECONDS_A_DAY = 86_400
+
+
+def _number(default: int, low: int, high: int, meaning: str) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "help": meaning})
+
+
+def _choice(default: str, allowed: Sequence[str], meaning: str) -> Any:
+    return field(default=default, metadata={"allowed": tuple(allowed), "help": meaning})
+
+
+def _text(default: str, meaning: str) -> Any:
+    return field(default=default, metadata={"help": meaning})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The operator's settings, checked. Made by `load`."""
+
+    host: str = _text("0.0.0.0", "address of the port")  # noqa: S104 - probes and metrics come from outside
+    port: int = _number(9091, 0, 65_535, "port for /metrics, /livez and /readyz; 0 takes a free one")
+    namespaces: str = _text("", "comma list of the namespaces to watch; empty: all")
+    inference_image: str = _text("", "image of pods whose spec names none")
+    inference_image_pull_policy: str = _choice(
+        "", ["", *PullPolicy], "pull policy of pods whose spec names none; empty: the cluster's"
+    )
+    inference_image_pull_secrets: str = _text(
+        "", "comma list of pull Secrets' names, for pods whose spec names none"
+    )
+    lease_namespace: str = _text("", "namespace of the Lease; empty: the pod's own, else default")
+    lease_name: str = _text(
+        "posecluster-operator", "name of the Lease; operators that watch the same must share it"
+    )
+    lease_seconds: int = _number(
+        15, 3, 3_600, "a Lease that is not renewed for so long is taken over; renewed at 2/15 of it"
+    )
+    identity: str = _text("", "this process's name in the Lease; empty: POD_ID, else made up")
+    workers: int = _number(16, 1, 256, "PoseClusters looked at at once")
+    resync_seconds: int = _number(60, 1, _SECONDS_A_DAY, "each PoseCluster is looked at so often, +-10 %")
+    request_timeout_seconds: int = _number(10, 1, 300, "one call to the API server")
+    watch_inactivity_seconds: int = _number(
+        70, 1, 3_600, "a watch that is silent for so long is opened anew; bookmarks come every 60 s"
+    )
+    stall_seconds: int = _number(
+        150, 2, 7_200, "/livez fails when a watch brings nothing, though opened anew, for so long"
+    )
+    log_format: str = _choice("text", ["text", "json"], "form of the log lines")
+
+    @property
+    def watched_namespaces(self) -> tuple[str, ...]:
+        """`namespaces` parsed, each once; empty: all."""
+        return _names(self.namespaces)
+
+    @property
+    def images(self) -> ImageDefaults:
+        """What pods get whose spec does not say."""
+        policy = self.inference_image_pull_policy
+        return ImageDefaults(
+            image=self.inference_image or None,
+            pull_policy=PullPolicy(policy) if policy else None,
+            pull_secrets=_names(self.inference_image_pull_secrets),
+        )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting; an absent flag leaves the environment's value."""
+    for item in fields(Settings):
+        parser.add_argument(
+            "--" + item.name.replace("_", "-"),
+            metavar="N" if item.type is int else "TEXT",
+            # argparse formats its help texts with %
+            help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"),
+        )
+
+
+def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
+    """Read and check all settings; raises InvalidSetting with one line that names the wrong one."""
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        variable = PREFIX + item.name.upper()
+        text = flags.get(item.name)
+        if text is None:
+            text = environment.get(variable)
+        if text is not None:
+            values[item.name] = _parse(variable, text.strip(), item.type is int, item.metadata)
+    settings = Settings(**values)
+    _check_names(settings)
+    _check_together(settings)
+    return settings
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables with our prefix that no setting has: a slip of the pen, most likely."""
+    known = {PREFIX + item.name.upper() for item in fields(Settings)}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
+def _parse(variable: str, text: str, is_number: bool, rules: Mapping[str, Any]) -> int | str:
+    if is_number:
+        low, high = rules["low"], rules["high"]
+        if not (
+            text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER and low <= int(text) <= high
+        ):
+            raise InvalidSetting(f"{variable}={text[:80]!r}: must be a whole number from {low} to {high}")
+        return int(text)
+    allowed = rules.get("allowed")
+    if allowed and text not in allowed:
+        raise InvalidSetting(
+            f"{variable}={text[:80]!r}: must be one of {', '.join(word or 'empty' for word in allowed)}"
+        )
+    return text
+
+
+def _check_names(settings: Settings) -> None:
+    for variable, names, pattern, longest in (
+        ("NAMESPACES", settings.watched_namespaces, _NAMESPACE_PATTERN, _LONGEST_NAME),
+        ("LEASE_NAMESPACE", _names(settings.lease_namespace), _NAMESPACE_PATTERN, _LONGEST_NAME),
+        ("LEASE_NAME", (settings.lease_name,), NAME_PATTERN, _LONGEST_NAME),
+        ("INFERENCE_IMAGE", (settings.inference_image or "x",), IMAGE_PATTERN, _LONGEST_IMAGE),
+        ("INFERENCE_IMAGE_PULL_SECRETS", settings.images.pull_secrets, NAME_PATTERN, _LONGEST_NAME),
+    ):
+        for name in names:
+            if len(name) > longest or not re.fullmatch(pattern, name):
+                raise InvalidSetting(f"{PREFIX}{variable}: {name[:80]!r} is no valid name")
+
+
+def _check_together(settings: Settings) -> None:
+    if not settings.host:
+        raise InvalidSetting(f"{PREFIX}HOST: must not be empty; 0.0.0.0 listens on all addresses")
+    if len(settings.identity) > _LONGEST_NAME or not settings.identity.isprintable():
+        raise InvalidSetting(f"{PREFIX}IDENTITY: must be printable, {_LONGEST_NAME} characters at most")
+    if settings.stall_seconds <= settings.watch_inactivity_seconds:
+        raise InvalidSetting(
+            f"{PREFIX}STALL_SECONDS={settings.stall_seconds}: must be more than "
+            f"{PREFIX}WATCH_INACTIVITY_SECONDS={settings.watch_inactivity_seconds}, or a silent watch "
+            "would end the process before it is opened anew"
+        )

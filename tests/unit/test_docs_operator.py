@@ -1,0 +1,88 @@
+"""The operator's part of docs/operations.md says what the code does: settings, figures, metrics."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from harness.markdown import plain, rows
+from posecluster_operator import health, watcher
+from posecluster_operator.metrics import RESULTS, Metrics
+from posecluster_operator.settings import PREFIX, Settings
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[2]
+_, _, OPERATOR = (ROOT / "docs/operations.md").read_text(encoding="utf-8").partition("\n## Operator\n")
+
+
+def settings_expected() -> dict[str, tuple[str, ...]]:
+    expected = {}
+    for item in fields(Settings):
+        rules = item.metadata
+        words = ", ".join(word or "empty" for word in rules.get("allowed", ()))
+        allowed = f"{rules['low']}-{rules['high']}" if "low" in rules else words or "text"
+        default = "empty" if item.default == "" else f"`{item.default}`"
+        expected[PREFIX + item.name.upper()] = (default, allowed, rules["help"])
+    return expected
+
+
+def settings_told(text: str) -> dict[str, tuple[str, ...]]:
+    table = rows(text, "variable", "default", "allowed", "meaning")
+    return {plain(name): tuple(rest) for name, *rest in table}
+
+
+def test_every_setting_is_told_with_default_bounds_and_meaning() -> None:
+    assert len(settings_expected()) == 16
+    assert settings_told(OPERATOR) == settings_expected()
+
+
+def test_every_variable_that_is_named_exists() -> None:
+    named = set(re.findall(rf"{PREFIX}[A-Z][A-Z_]*[A-Z]", OPERATOR))
+    assert named == settings_expected().keys()
+
+
+def metrics_expected() -> dict[str, tuple[str, str]]:
+    expected = {}
+    for collector in Metrics(version="x").registry._collector_to_names:
+        name = getattr(collector, "_name", "")
+        if name:
+            kind, labels = collector._type, ", ".join(collector._labelnames)  # type: ignore[attr-defined]
+            expected[f"{name}_total" if kind == "counter" else name] = (kind, labels)
+    return expected
+
+
+def metrics_told(text: str) -> dict[str, tuple[str, str]]:
+    table = rows(text, "metric", "kind", "labels", "meaning")
+    return {plain(name): (kind, labels) for name, kind, labels, _meaning in table}
+
+
+def test_every_metric_is_told_with_kind_and_labels() -> None:
+    assert len(metrics_expected()) == 10
+    assert metrics_told(OPERATOR) == metrics_expected()
+
+
+def test_results_and_the_process_s_own_metrics_are_told() -> None:
+    (row,) = [
+        row for row in rows(OPERATOR, "metric", "kind", "labels", "meaning") if "reconcile_total" in row[0]
+    ]
+    assert [result for result in RESULTS if f"`{result}`" not in row[3]] == []
+    text = Metrics(version="x").text([]).decode()
+    shown = set(re.findall(r"^(process_\w+)", text, re.MULTILINE))
+    assert shown == set(re.findall(r"`(process_\w+)`", OPERATOR))
+
+
+def test_figures_are_those_of_the_code() -> None:
+    assert f"the event loop is {health._LONGEST_LAG_SECONDS:.0f} s late" in OPERATOR
+    assert f"a pass takes more than {health._LONGEST_PASS_SECONDS:.0f} s" in OPERATOR
+    first, last = watcher._FIRST_BACK_OFF_SECONDS, watcher._LONGEST_BACK_OFF_SECONDS
+    assert f"after {first:.0f} s, later\n{last:.0f} s" in OPERATOR
+
+
+@pytest.mark.control
+def test_control_a_changed_default_and_a_renamed_metric_are_seen() -> None:
+    changed = OPERATOR.replace("| `9091` |", "| `9090` |")
+    assert settings_told(changed) != settings_expected()
+    renamed = OPERATOR.replace("| `posecluster_operator_leader` |", "| `posecluster_operator_holder` |")
+    assert metrics_told(renamed) != metrics_expected()

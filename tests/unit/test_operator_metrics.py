@@ -1,0 +1,100 @@
+"""The operator's metrics: names are a contract, and a PoseCluster that is gone leaves nothing behind."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from posecluster_operator.metrics import CONTENT_TYPE, RESULTS, Metrics
+from posecluster_operator.reasons import ScalingReason
+
+pytestmark = pytest.mark.unit
+
+# DESIGN section 3, and the lead's additions: leader, build_info
+CONTRACT = {
+    "posecluster_operator_reconcile_total": {"result"},
+    "posecluster_operator_reconcile_seconds_bucket": {"le"},
+    "posecluster_operator_reconcile_seconds_count": set(),
+    "posecluster_operator_reconcile_seconds_sum": set(),
+    "posecluster_operator_work_queue_depth": set(),
+    "posecluster_operator_scrape_failures_total": set(),
+    "posecluster_operator_desired_replicas": {"namespace", "name"},
+    "posecluster_operator_ready_replicas": {"namespace", "name"},
+    "posecluster_operator_scaling_decisions_total": {"reason"},
+    "posecluster_operator_api_requests_total": {"verb", "code"},
+    "posecluster_operator_leader": set(),
+    "posecluster_operator_build_info": {"version"},
+}
+
+
+def samples(metrics: Metrics, *names: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(metrics.text(list(names)).decode())
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="1.2.3")
+
+
+def test_names_and_labels_are_the_contract(metrics: Metrics) -> None:
+    metrics.count_call("list", "200")
+    metrics.show_size("default", "demo", desired=3, ready=2)
+    shown = {name: {label for label, _ in labels} for name, labels in samples(metrics)}
+    ours = {name: labels for name, labels in shown.items() if name.startswith("posecluster")}
+    assert ours == CONTRACT
+    assert {name for name in shown if name not in ours} >= {
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+    }
+
+
+def test_every_result_and_reason_is_there_from_the_start(metrics: Metrics) -> None:
+    shown = samples(metrics)
+    for result in RESULTS:
+        assert shown["posecluster_operator_reconcile_total", (("result", result),)] == 0
+    for reason in ScalingReason:
+        assert shown["posecluster_operator_scaling_decisions_total", (("reason", reason.value),)] == 0
+
+
+def test_counts_and_sizes_are_shown(metrics: Metrics) -> None:
+    metrics.count_pass("ok", 0.3)
+    metrics.count_call("apply", "201")
+    metrics.show_leader(True)
+    metrics.show_queue_depth(lambda: 7)
+    metrics.show_size("a", "x", desired=4, ready=1)
+    shown = samples(metrics)
+    size = (("name", "x"), ("namespace", "a"))
+    assert shown["posecluster_operator_reconcile_total", (("result", "ok"),)] == 1
+    assert shown["posecluster_operator_reconcile_seconds_sum", ()] == 0.3
+    assert shown["posecluster_operator_api_requests_total", (("code", "201"), ("verb", "apply"))] == 1
+    assert shown["posecluster_operator_leader", ()] == 1
+    assert shown["posecluster_operator_work_queue_depth", ()] == 7
+    assert shown["posecluster_operator_desired_replicas", size] == 4
+    assert shown["posecluster_operator_ready_replicas", size] == 1
+    assert shown["posecluster_operator_build_info", (("version", "1.2.3"),)] == 1
+
+
+def test_a_gone_posecluster_is_forgotten_and_no_other(metrics: Metrics) -> None:
+    metrics.show_size("a", "x", desired=1, ready=1)
+    metrics.show_size("b", "x", desired=1, ready=1)
+    metrics.forget("a", "x")
+    metrics.forget("a", "never-seen")
+    named = {labels for name, labels in samples(metrics) if name.endswith("_replicas")}
+    assert named == {(("name", "x"), ("namespace", "b"))}
+    metrics.forget_all()
+    assert not [name for name, _ in samples(metrics) if name.endswith("_replicas")]
+
+
+def test_a_scrape_may_ask_for_a_few(metrics: Metrics) -> None:
+    name = "posecluster_operator_leader"
+    assert samples(metrics, name) == {(name, ()): 0}
+    assert metrics.text(["nothing"]) == b""
+    assert "version=0.0.4" in CONTENT_TYPE
+
+
+def test_two_instances_share_nothing(metrics: Metrics) -> None:
+    metrics.count_pass("ok", 1)
+    assert samples(Metrics(version="2"))["posecluster_operator_reconcile_total", (("result", "ok"),)] == 0

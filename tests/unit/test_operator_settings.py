@@ -1,0 +1,142 @@
+"""The operator's settings: read from both places, checked, and refused in one line."""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import posecluster_operator
+from posecluster_operator import settings
+from posecluster_operator.errors import InvalidSetting
+from posecluster_operator.models import ImageDefaults, PullPolicy
+from posecluster_operator.settings import PREFIX, Settings, load
+
+pytestmark = pytest.mark.unit
+
+FOLDER = str(Path(posecluster_operator.__file__).parents[1])
+LIGHT = """
+import sys
+from posecluster_operator.__main__ import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert end.code == 0, end.code
+heavy = {"kopf", "kubernetes", "aiohttp", "prometheus_client"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        env={"PYTHONPATH": FOLDER, "PATH": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    assert load({}, {}) == Settings()
+    defaults = Settings()
+    assert (defaults.port, defaults.lease_name, defaults.lease_seconds) == (9091, "posecluster-operator", 15)
+    assert (defaults.request_timeout_seconds, defaults.watch_inactivity_seconds) == (10, 70)
+    assert (defaults.stall_seconds, defaults.resync_seconds, defaults.workers) == (150, 60, 16)
+    assert defaults.images == ImageDefaults()
+    assert defaults.watched_namespaces == ()
+
+
+def test_each_setting_is_read_from_the_environment_and_the_flag_wins() -> None:
+    for item in fields(Settings):
+        allowed = item.metadata.get("allowed", ())
+        one, other = (
+            ("21", "22") if item.type is int else (allowed[-1], allowed[0]) if allowed else ("one", "other")
+        )
+        variables = {PREFIX + item.name.upper(): one}
+        if item.name == "stall_seconds":
+            variables[PREFIX + "WATCH_INACTIVITY_SECONDS"] = "5"
+        convert = int if item.type is int else str
+        assert getattr(load(variables, {}), item.name) == convert(one)
+        assert getattr(load(variables, {item.name: other}), item.name) == convert(other)
+        assert getattr(load(variables, {item.name: None}), item.name) == convert(one)
+
+
+def test_lists_are_split_and_each_name_counts_once() -> None:
+    loaded = load({PREFIX + "NAMESPACES": " a, b,,a "}, {"inference_image_pull_secrets": "x,y.z"})
+    assert loaded.watched_namespaces == ("a", "b")
+    assert loaded.images.pull_secrets == ("x", "y.z")
+
+
+def test_images_are_given_as_defaults() -> None:
+    loaded = load(
+        {}, {"inference_image": "registry:5000/pose@sha256:ab", "inference_image_pull_policy": "Never"}
+    )
+    assert loaded.images == ImageDefaults(image="registry:5000/pose@sha256:ab", pull_policy=PullPolicy.NEVER)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("port", "65536"),
+        ("port", "-1"),
+        ("port", "tcp://10.0.0.1:9091"),
+        ("port", "9" * 5_000),
+        ("port", "9_091"),
+        ("workers", "0"),
+        ("workers", ""),
+        ("lease_seconds", "2"),
+        ("log_format", "xml"),
+        ("inference_image_pull_policy", "Sometimes"),
+        ("namespaces", "a,B"),
+        ("namespaces", "a*"),
+        ("namespaces", "x" * 64),
+        ("lease_namespace", "a/b"),
+        ("lease_name", ""),
+        ("lease_name", "Upper"),
+        ("inference_image", "two words"),
+        ("inference_image", "x" * 513),
+        ("inference_image_pull_secrets", "ok,../no"),
+        ("identity", "a\nb"),
+        ("identity", "x" * 254),
+        ("host", " "),
+        ("stall_seconds", "70"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_line_that_names_it(name: str, text: str) -> None:
+    with pytest.raises(InvalidSetting, match=PREFIX + name.upper()) as refusal:
+        load({PREFIX + name.upper(): text}, {})
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 300
+
+
+def test_unknown_variables_are_named() -> None:
+    environment = {PREFIX + "WORKER": "1", PREFIX + "WORKERS": "1", "POSECLUSTER_PORT": "1", "HOME": "/"}
+    assert settings.unknown_variables(environment) == [PREFIX + "WORKER"]
+
+
+def test_every_setting_has_a_flag_with_its_meaning() -> None:
+    parser = argparse.ArgumentParser(prog="x")
+    settings.add_flags(parser)
+    words = " ".join(parser.format_help().split())
+    for item in fields(Settings):
+        assert "--" + item.name.replace("_", "-") in words
+        assert " ".join(item.metadata["help"].split()[:3]) in words
+
+
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_help_and_version_load_nothing_heavy(flag: str) -> None:
+    done = run_python("-c", LIGHT, flag)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_a_wrong_setting_ends_the_start() -> None:
+    done = run_python("-m", "posecluster_operator", "run", POSECLUSTER_OPERATOR_PORT="x")
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == "posecluster-operator: POSECLUSTER_OPERATOR_PORT='x': must be a whole number from 0 to 65535\n"
+    )
