@@ -18,6 +18,10 @@ run: set-up ## set up what is needed and serve on http://127.0.0.1:8080
 	@$(BIN)/posecluster-inference models fetch --variant $(VARIANT)
 	@exec $(BIN)/posecluster-inference serve
 
+.PHONY: run-operator
+run-operator: set-up ## run the operator here, against the cluster that KUBECONFIG names
+	@exec $(BIN)/posecluster-operator run
+
 .PHONY: test
 test: set-up-dev models ## run every test that this machine can, and say what was left out
 	@$(BIN)/python .ci/tiers.py
@@ -44,6 +48,10 @@ lint: set-up-dev ## check style, types and import contracts
 bench: set-up-dev ## measure: bare landmarkers, our server, the plain way (a quiet machine)
 	@$(BIN)/posecluster-inference models fetch --variant full
 	@$(BIN)/python -m bench.run
+
+.PHONY: bench-operator
+bench-operator: set-up-dev ## measure the operator against an API server of its own (a quiet machine; KUBEBUILDER_ASSETS)
+	@$(BIN)/python -m bench.operator
 
 .PHONY: models
 models: set-up ## fetch and verify the model files: lite, full, heavy

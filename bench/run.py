@@ -8,20 +8,15 @@ build/bench.json, and with --write puts the table into docs/performance.md.
 import argparse
 import json
 import os
-import platform
-import re
 import shutil
 import sys
 import tempfile
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import picture, processes
+from bench import page, picture, processes
 
-_START, _END = "<!-- bench: start -->", "<!-- bench: end -->"
 _PACKAGES = ("mediapipe", "aiohttp", "opencv-python-headless", "numpy")
 _PLAIN_PORT = 18_099
 Figures = dict[str, Any]
@@ -132,26 +127,14 @@ def table(rounds: list[Figures], options: argparse.Namespace) -> str:
             "flat",
         ),
     ]
-    lines = [_machine(options, len(rounds)), "", "| figure | measured | to reach |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    return "\n".join([_machine(options, len(rounds)), "", *page.table(rows)])
 
 
 def _machine(options: argparse.Namespace, rounds: int) -> str:
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {cpu[1] if cpu else platform.machine()}, {os.cpu_count()} CPUs "
-        f"shared with the load generator, Linux {platform.release().split('-')[0]}, "
-        f"Python {platform.python_version()}, "
-        f"{packages}; full model, {options.workers} workers, {rounds} rounds of {options.seconds} s, medians."
+        f"{page.machine(_PACKAGES, 'the load generator')}; full model, {options.workers} workers, "
+        f"{rounds} rounds of {options.seconds} s, medians."
     )
-
-
-def _write(path: Path, text: str) -> None:
-    page = path.read_text()
-    before, _, rest = page.partition(_START)
-    _, _, after = rest.partition(_END)
-    path.write_text(f"{before}{_START}\n{text}\n{_END}{after}")
 
 
 def main() -> int:
@@ -184,7 +167,7 @@ def main() -> int:
     text = table(rounds, options)
     print(text)
     if options.write:
-        _write(root / "docs" / "performance.md", text)
+        page.fill("bench", text)
     return 0
 
 

@@ -96,6 +96,9 @@ class Access:
             read_bufsize=_READ_BYTES,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        # It would send a GET, PUT or DELETE again whose connection broke: twice the calls of a sick server,
+        # and a renewal that succeeded would be answered with a conflict. There is no public switch.
+        rest.pool_manager._retry_connection = False
         return self._client
 
 

@@ -1,21 +1,17 @@
-"""The children of a PoseCluster as they are, whose they are, and bringing them to what they should be."""
+"""The children of a PoseCluster as they are, and whose they are."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from posecluster_operator.builders import labels
-from posecluster_operator.errors import Forbidden, Rejected, Retryable
+from posecluster_operator.errors import Retryable
 from posecluster_operator.failures import Failure
 from posecluster_operator.kube import DEPLOYMENTS, PDBS, PODS, SERVICES, Kube, Resource
 from posecluster_operator.models import GROUP, KIND, Json, PoseCluster
 from posecluster_operator.reasons import ProgressingReason
-from posecluster_operator.words import stable
 
-_STALE_READS = 5  # then it is believed: the cluster was restored from a back-up
-_VOLATILE_ANNOTATIONS = "deployment.kubernetes.io/"  # the Deployment controller's own notes
+# With their back-offs about 90 s; then it is believed: the cluster was restored from a back-up.
+_STALE_READS = 8
 
 Ident = tuple[str, str]  # kind, name
 
@@ -115,80 +111,3 @@ def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failu
 def _controller(body: Json) -> Json:
     owners = body["metadata"].get("ownerReferences") or ()
     return next((owner for owner in owners if owner.get("controller")), {})
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """The children after the apply, and what the API server did not accept."""
-
-    live: Mapping[Ident, Json | None]
-    problem: Failure | None = None
-    error: Rejected | Forbidden | None = None
-
-
-async def apply_children(
-    kube: Kube, desired: Sequence[dict[str, Any]], live: Mapping[Ident, Json | None], memory: Memory
-) -> Applied:
-    """Apply each child that is not as it should be, one after the other; raises Retryable and Conflict.
-
-    A child that is refused does not keep the others from being applied.
-    """
-    after, problem, error = dict(live), None, None
-    for manifest in desired:
-        ident = (manifest["kind"], manifest["metadata"]["name"])
-        try:
-            after[ident] = await _apply(kube, ident, manifest, live[ident], memory)
-        except (Rejected, Forbidden) as refused:
-            problem, error = problem or _problem(ident, refused), error or refused
-    return Applied(after, problem, error)
-
-
-async def _apply(
-    kube: Kube, ident: Ident, manifest: dict[str, Any], body: Json | None, memory: Memory
-) -> Json:
-    intent = _digest(manifest)
-    if body is not None:
-        if memory.applied.get(ident) == (intent, fingerprint(body)):
-            return body
-        # replaced by somebody's in the meantime: a conflict, not a take-over
-        metadata = {**manifest["metadata"], "uid": body["metadata"]["uid"]}
-        manifest = {**manifest, "metadata": metadata}
-    answer = await kube.apply(manifest)
-    memory.applied[ident] = (intent, fingerprint(answer))
-    memory.check_fresh(answer)
-    return answer
-
-
-def _problem(ident: Ident, refused: Rejected | Forbidden) -> Failure:
-    if isinstance(refused, Forbidden):
-        return forbidden(refused)
-    kind, name = ident
-    message = stable(refused.message, keep=[name])
-    return Failure(ProgressingReason.APPLY_REJECTED, f"{kind} {name} was refused: {message}")
-
-
-def forbidden(error: Forbidden) -> Failure:
-    """What the status says when a right is missing. Pure."""
-    return Failure(
-        ProgressingReason.FORBIDDEN,
-        f"The operator may not {error.what}: grant its service account the rights in deploy/rbac.yaml.",
-    )
-
-
-def fingerprint(body: Json) -> str:
-    """Hash of all of a live object that an apply could have to mend; its status is left out. Pure."""
-    metadata = body["metadata"]
-    annotations = metadata.get("annotations") or {}
-    return _digest(
-        [
-            metadata["uid"],
-            metadata.get("labels"),
-            {key: text for key, text in annotations.items() if not key.startswith(_VOLATILE_ANNOTATIONS)},
-            metadata.get("ownerReferences"),
-            body.get("spec"),
-        ]
-    )
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -10,7 +10,8 @@ OperatorError
     ├── Conflict       409: read again, at once
     ├── Forbidden      403: a right is missing
     ├── Rejected       400, 404 of an apply, 422, the 500 of a wrongly typed apply: the same again is no use
-    └── Retryable      401, 408, 410, 429, other 5xx, time-outs, broken connections: back off
+    └── Retryable      401, 408, 410, 429, other 5xx, broken connections: back off
+        └── Unanswered time-outs: of an apply alone, an admission webhook may be what hangs
 """
 
 
@@ -64,3 +65,7 @@ class Retryable(KubeError):
     def __init__(self, what: str, message: str, *, status: int = 0, retry_after_seconds: float = 0.0) -> None:
         super().__init__(what, message, status=status)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Unanswered(Retryable):
+    """The API server did not answer in time."""

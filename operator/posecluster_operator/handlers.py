@@ -17,7 +17,7 @@ WATCHED = (POSECLUSTERS, *CHILDREN, PODS)
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 
 # what our own applies bring back comes in bursts: one pass for them together
-_CHILD_SECONDS = 0.2
+_CHILD_SECONDS = 0.5
 # so that an API server that refuses us is not asked as fast as it answers
 _BETWEEN_LOGINS_SECONDS = 5.0
 

@@ -15,7 +15,7 @@ import aiohttp
 
 from posecluster_operator.access import USER_AGENT, Access, load_access
 from posecluster_operator.answers import read_object
-from posecluster_operator.errors import NotFound, NotLeader, Retryable
+from posecluster_operator.errors import NotFound, NotLeader, Retryable, Unanswered
 from posecluster_operator.resources import (
     ACCESS_REVIEWS,
     BY_KIND,
@@ -234,7 +234,7 @@ class Kube:
             code = str(response.status)
         except TimeoutError as error:
             code = "timeout"
-            raise Retryable(what, "no answer from the API server in time") from error
+            raise Unanswered(what, "no answer from the API server in time") from error
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error.__cause__, NotLeader):
                 code = ""

@@ -6,19 +6,11 @@ from dataclasses import replace
 from datetime import datetime
 from random import Random
 
+from posecluster_operator.applying import Applied, apply_children, unreadable
 from posecluster_operator.autoscaler import NOTHING, Decision, State, decide
 from posecluster_operator.builders import desired_children, unwanted_children
-from posecluster_operator.children import (
-    Applied,
-    Children,
-    Memory,
-    apply_children,
-    blocked_by,
-    forbidden,
-    idents,
-    read_children,
-)
-from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound
+from posecluster_operator.children import Children, Memory, blocked_by, idents, read_children
+from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
 from posecluster_operator.failures import Failure
 from posecluster_operator.kube import POSECLUSTERS, Kube
 from posecluster_operator.lease import Lease
@@ -77,8 +69,9 @@ class Reconciler:
         cluster, invalid = _parse(body)
         try:
             children = await read_children(self._kube, cluster, memory)
-        except Forbidden as error:
-            await self._patch_status(cluster, mark_problem(cluster, forbidden(error), now=self._now()))
+        except (Forbidden, Rejected) as error:
+            problem = invalid or unreadable(error)
+            await self._patch_status(cluster, mark_problem(cluster, problem, now=self._now()))
             raise
         decision = None if cluster.paused or invalid else self._decide(cluster, children)
         applied = await self._bring(cluster, children, decision, memory, invalid)
@@ -135,6 +128,8 @@ class Reconciler:
             if body := children.live[ident]:
                 resource = idents(cluster)[ident]
                 await self._kube.delete(resource, cluster.namespace, ident[1], uid=body["metadata"]["uid"])
+                child = f"{cluster.namespace}/{ident[1]}"
+                logger.info("Deleted child", extra={"fields": {"kind": ident[0], "child": child}})
         return applied
 
     async def _write_status(
@@ -160,6 +155,9 @@ class Reconciler:
         patch["metadata"] = {"resourceVersion": cluster.resource_version}  # judged from this version only
         await self._kube.patch_status(POSECLUSTERS, cluster.namespace, cluster.name, patch)
         for notice in notices(cluster.status, status):
+            level = logging.WARNING if notice.type == "Warning" else logging.INFO
+            fields = {"key": cluster.key, "reason": notice.reason, "note": notice.note}
+            logger.log(level, "Condition changed", extra={"fields": fields})
             self._recorder.emit(cluster, notice)
 
     def _resync(self) -> float:

@@ -9,6 +9,7 @@ answers    what each picture must be answered with
 alone      MediaPipe in the plain public way, for comparison
 picture_parts, hostile_pictures, mutations: pictures made in memory that no encoder writes
 peaks      memory, and how long others wait, while something happens
+generated_specs, generated_objects: odd specs, stored PoseClusters, live children and pods for the fuzz
 stub       pictures for the stub engine, requests left waiting, its count of inferences
 processes  what /proc says of a process: alive, memory, children, session
 checks     the forty checks' names

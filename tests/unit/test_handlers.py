@@ -77,7 +77,7 @@ async def test_events_become_keys() -> None:
     for handler in registry._watching.get_all_handlers():
         await handler.fn(meta=meta, type=None)  # type: ignore[call-arg, misc]
         await handler.fn(meta={"namespace": "a", "name": "stranger"}, type="DELETED")  # type: ignore[call-arg, misc]
-    assert sorted(wakes) == [("a/demo", 0.0)] + [("a/demo", 0.2)] * 4 + [("a/stranger", 0.0)]
+    assert sorted(wakes) == [("a/demo", 0.0)] + [("a/demo", 0.5)] * 4 + [("a/stranger", 0.0)]
 
 
 async def test_a_second_login_waits(monkeypatch: pytest.MonkeyPatch) -> None:

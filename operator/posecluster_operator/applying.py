@@ -1,0 +1,171 @@
+"""Bringing children to what they should be: server-side apply, skipped where nothing would change."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from posecluster_operator.builders import labels
+from posecluster_operator.children import Ident, Memory
+from posecluster_operator.errors import Forbidden, Rejected, Retryable, Unanswered
+from posecluster_operator.failures import Failure
+from posecluster_operator.kube import Kube
+from posecluster_operator.models import Json
+from posecluster_operator.reasons import ProgressingReason
+from posecluster_operator.resources import BY_KIND, Resource
+from posecluster_operator.words import stable
+
+logger = logging.getLogger(__name__)
+
+_VOLATILE_ANNOTATIONS = "deployment.kubernetes.io/"  # the Deployment controller's own notes
+_INVALID = 422
+_WEBHOOK_FAILED = "failed calling webhook"
+_NAMESPACE_ENDS = "because it is being terminated"
+_PATCHED = (labels.MANAGER, "Update")
+# the API server chose them, and they cannot change
+_ALLOCATED = {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The children after the apply, and what the API server did not accept."""
+
+    live: Mapping[Ident, Json | None]
+    problem: Failure | None = None
+    error: Rejected | Forbidden | Retryable | None = None
+
+
+async def apply_children(
+    kube: Kube, desired: Sequence[dict[str, Any]], live: Mapping[Ident, Json | None], memory: Memory
+) -> Applied:
+    """Apply each child that is not as it should be, one after the other; raises Retryable and Conflict.
+
+    A child that is refused does not keep the others from being applied. Nor does a webhook that
+    fails or hangs raise: that would never show on the PoseCluster, since the reads go well.
+    """
+    after: dict[Ident, Json | None] = dict(live)
+    problem: Failure | None = None
+    error: Rejected | Forbidden | Retryable | None = None
+    for manifest in desired:
+        ident = (manifest["kind"], manifest["metadata"]["name"])
+        try:
+            after[ident] = await _apply(kube, ident, manifest, live[ident], memory)
+        except (Rejected, Forbidden, Retryable) as refused:
+            if isinstance(refused, Retryable) and not _may_be_admission(refused):
+                raise
+            problem, error = problem or _problem(ident, refused), error or refused
+            if isinstance(refused, Unanswered) or _NAMESPACE_ENDS in refused.message:
+                break  # the others would be answered no better, nor sooner
+    return Applied(after, problem, error)
+
+
+async def _apply(
+    kube: Kube, ident: Ident, manifest: dict[str, Any], body: Json | None, memory: Memory
+) -> Json:
+    intent = _digest(manifest)
+    if body is not None:
+        if memory.applied.get(ident) == (intent, fingerprint(body)):
+            return body
+        # replaced by somebody's in the meantime: a conflict, not a take-over
+        metadata = {**manifest["metadata"], "uid": body["metadata"]["uid"]}
+        manifest = {**manifest, "metadata": metadata}
+    try:
+        answer: Json = await kube.apply(manifest)
+    except Rejected as refused:
+        if body is None or refused.status != _INVALID:
+            raise
+        await _overwrite(kube, manifest, body)
+        answer = await kube.apply(manifest)
+    answer = await _disown_patch(kube, manifest, answer)
+    if body is None or fingerprint(body) != fingerprint(answer):
+        child = f"{manifest['metadata']['namespace']}/{ident[1]}"
+        logger.info("Applied child", extra={"fields": {"kind": ident[0], "child": child}})
+    memory.applied[ident] = (intent, fingerprint(answer))
+    memory.check_fresh(answer)
+    return answer
+
+
+async def _overwrite(kube: Kube, manifest: Json, body: Json) -> None:
+    """Make the live spec ours, whole: somebody's edit is such that our fields are not valid beside it.
+
+    Another number for a port's name, minAvailable beside maxUnavailable, two handlers in one probe: an
+    apply adds to what others own, and is refused for ever.
+    """
+    metadata = {key: body["metadata"][key] for key in ("uid", "resourceVersion")}
+    patch = {"metadata": metadata, "spec": _exactly(manifest["spec"], body["spec"])}
+    namespace, name = (manifest["metadata"][key] for key in ("namespace", "name"))
+    await kube.patch(_resource(manifest), namespace, name, patch)
+
+
+def _exactly(wanted: Json, live: Json) -> dict[str, Any]:
+    """Return the merge patch from `live` to `wanted`: what else is there goes, lists are replaced. Pure."""
+    patch: dict[str, Any] = {key: None for key in live if key not in wanted and key not in _ALLOCATED}
+    for key, value in wanted.items():
+        nested = isinstance(value, Mapping) and isinstance(live.get(key), Mapping)
+        patch[key] = _exactly(value, live[key]) if nested else value
+    return patch
+
+
+async def _disown_patch(kube: Kube, manifest: Json, answer: Json) -> Json:
+    """Leave what `_overwrite` set to the applies alone: owned twice, a later apply could not remove it."""
+    metadata = answer["metadata"]
+    managers = metadata.get("managedFields") or []
+    kept = [one for one in managers if (one.get("manager"), one.get("operation")) != _PATCHED]
+    if kept == managers:
+        return answer
+    patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "managedFields": kept}}
+    return await kube.patch(_resource(manifest), metadata["namespace"], metadata["name"], patch)
+
+
+def _resource(manifest: Json) -> Resource:
+    return BY_KIND[manifest["apiVersion"], manifest["kind"]]
+
+
+def _may_be_admission(error: Retryable) -> bool:
+    return isinstance(error, Unanswered) or _WEBHOOK_FAILED in error.message
+
+
+def _problem(ident: Ident, refused: Rejected | Forbidden | Retryable) -> Failure:
+    if isinstance(refused, Forbidden):
+        return forbidden(refused)
+    kind, name = ident
+    message = stable(refused.message, keep=[name])
+    return Failure(ProgressingReason.APPLY_REJECTED, f"{kind} {name} was refused: {message}")
+
+
+def unreadable(error: Rejected | Forbidden) -> Failure:
+    """What the status says when the children cannot be asked for. Pure."""
+    if isinstance(error, Forbidden):
+        return forbidden(error)
+    # a name that no label can have, stored before the CRD bounded it
+    message = f"The API server refused to {error.what}: {stable(error.message)}"
+    return Failure(ProgressingReason.APPLY_REJECTED, message)
+
+
+def forbidden(error: Forbidden) -> Failure:
+    """What the status says when a right is missing. Pure."""
+    return Failure(
+        ProgressingReason.FORBIDDEN,
+        f"The operator may not {error.what}: grant its service account the rights in deploy/rbac.yaml.",
+    )
+
+
+def fingerprint(body: Json) -> str:
+    """Hash of all of a live object that an apply could have to mend; its status is left out. Pure."""
+    metadata = body["metadata"]
+    annotations = metadata.get("annotations") or {}
+    return _digest(
+        [
+            metadata["uid"],
+            metadata.get("labels"),
+            {key: text for key, text in annotations.items() if not key.startswith(_VOLATILE_ANNOTATIONS)},
+            metadata.get("ownerReferences"),
+            body.get("spec"),
+        ]
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""How the operator reaches the API server, and whether it may do there what it must."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from harness.kubernetes.api import Api
+from harness.kubernetes.client import open_kube
+from harness.kubernetes.proxy import FaultProxy
+from posecluster_operator.errors import Forbidden, InvalidSetting, NotPermitted, Retryable
+from posecluster_operator.kube import POSECLUSTERS, SERVICES, connect
+from posecluster_operator.preflight import check_permissions, wait_for_crd
+
+pytestmark = pytest.mark.apiserver
+
+
+async def test_new_token_is_read_after_a_401(
+    api: Api, namespace: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posecluster_operator.access._SOONEST_RELOAD_SECONDS", 0.0)
+    rule = {"apiGroups": [""], "resources": ["services"], "verbs": ["get"]}
+    account = api.account(namespace, "some", [rule])
+    kubeconfig = account.kubeconfig(proxy.url)
+    right = kubeconfig.read_text(encoding="utf-8")
+    kubeconfig.write_text(right.replace(account.token, "outdated"), encoding="utf-8")
+    async with open_kube(kubeconfig) as kube:
+        with pytest.raises(Retryable, match="401"):
+            await kube.get(SERVICES, namespace, "x")
+        kubeconfig.write_text(right, encoding="utf-8")
+        assert await kube.find(SERVICES, namespace, "x") is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1", "a: b", "current-context: none\ncontexts: 1\n"])
+async def test_unusable_kubeconfig_is_a_wrong_setting(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidSetting, match="KUBECONFIG"):
+        async with open_kube(path):
+            pytest.fail("It was accepted")
+
+
+async def test_neither_kubeconfig_nor_pod_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(InvalidSetting, match="KUBECONFIG is not set"):
+        await connect(request_seconds=1, connect_seconds=1, on_call=lambda *_: None)
+
+
+async def test_preflight_finds_the_exact_rights_enough_and_names_each_that_is_missing(
+    api: Api, namespace: str
+) -> None:
+    account = api.operator_account(namespaces=[namespace], lease_namespace=namespace)
+    async with open_kube(account.kubeconfig()) as kube:
+        await wait_for_crd(kube)
+        assert "poseclusters" in await kube.plurals(POSECLUSTERS.api_version)
+        for _ in range(100):  # until the authorizer knows the role
+            try:
+                await check_permissions(kube, namespaces=[namespace], lease_namespace=namespace)
+                break
+            except NotPermitted:
+                await asyncio.sleep(0.1)
+        else:
+            pytest.fail("The table's rights are not enough")
+        with pytest.raises(NotPermitted) as caught:
+            await check_permissions(kube, namespaces=["default"], lease_namespace="default")
+    text = str(caught.value)
+    assert "get, list, watch, create, patch deployments.apps in namespace default" in text
+    assert "patch poseclusters.posecluster.io/status in namespace default" in text
+    assert "get, create, update leases.coordination.k8s.io in namespace default" in text
+    assert text.endswith("Grant them, see deploy/rbac-namespaced.yaml")
+
+
+@pytest.mark.parametrize(
+    ("verbs", "lacking"), [(["create"], "patch"), (["patch"], "create"), (["create", "patch"], "")], ids=str
+)
+async def test_apply_of_something_new_needs_create_and_patch(
+    api: Api, namespace: str, verbs: list[str], lacking: str
+) -> None:
+    rule = {"apiGroups": [""], "resources": ["services"], "verbs": verbs}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": namespace}}
+    service["spec"] = {"ports": [{"port": 80}]}
+    async with open_kube(api.account(namespace, "some", [rule]).kubeconfig()) as kube:
+        if not lacking:
+            await kube.apply(service)
+            return
+        with pytest.raises(Forbidden, match=f"cannot {lacking} resource"):
+            await kube.apply(service)

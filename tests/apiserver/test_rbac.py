@@ -1,0 +1,239 @@
+"""Check 21: the operator's rights are what it uses: no fewer, no more, and never a dangerous one."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.kubernetes.accounts import Account
+from harness.kubernetes.api import Api
+from harness.kubernetes.calls import Call
+from harness.kubernetes.facts import wait_rolled_out
+from harness.kubernetes.operator import OperatorProcess
+from harness.kubernetes.planted import planted
+from harness.kubernetes.player import Player
+from harness.kubernetes.proxy import FaultProxy
+from harness.kubernetes.waiting import Json, posecluster
+from harness.recorder import RecordFigure
+from posecluster_operator.errors import NotPermitted
+from posecluster_operator.kube import connect
+from posecluster_operator.permissions import LEASE, NAME, WATCHED, Rule, manifests
+from posecluster_operator.preflight import check_permissions
+
+RULES = (*WATCHED, *LEASE)
+DANGEROUS_RESOURCES = {
+    "*", "secrets", "pods/exec", "pods/attach", "pods/portforward", "pods/ephemeralcontainers", "pods/proxy",
+    "nodes", "nodes/proxy", "services/proxy", "serviceaccounts", "serviceaccounts/token", "roles",
+    "rolebindings", "clusterroles", "clusterrolebindings", "mutatingwebhookconfigurations",
+    "validatingwebhookconfigurations", "customresourcedefinitions", "certificatesigningrequests/approval",
+    "tokenreviews", "configmaps",
+}  # fmt: skip
+DANGEROUS_VERBS = {"*", "escalate", "bind", "impersonate", "approve", "sign", "deletecollection"}
+CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding"}
+# a repeated Event is written once a minute; the test has not that long
+SOON = "from posecluster_operator import recorder\nrecorder._SERIES_SECONDS = 0.5\n"
+REVOKED_SECONDS = 30.0
+
+Right = tuple[str, str]  # resource, verb
+
+
+def rights(rules: Sequence[Rule] = RULES) -> set[Right]:
+    return {(rule.resource, verb) for rule in rules for verb in rule.verbs}
+
+
+def used(call: Call) -> set[Right]:
+    """What the API server asked RBAC for a call."""
+    if call.verb != "apply":
+        return {(call.resource, call.verb)}
+    return {(call.resource, "patch")} | ({(call.resource, "create")} if call.status == 201 else set())
+
+
+def story(api: Api, namespace: str) -> None:
+    """Create, resize, change images, pause, meet a bad rollout twice, delete."""
+    name = "demo"
+
+    def change(**patch: object) -> None:
+        api.patch("poseclusters", namespace, name, patch)
+
+    api.create(posecluster(name, namespace, replicas=2))
+    wait_rolled_out(api, namespace, name)
+    change(spec={"replicas": 1})
+    api.wait_until(
+        lambda: api.find("poddisruptionbudgets", namespace, f"{name}-pose") is None,
+        20,
+        "no budget for one pod",
+    )
+    for _ in range(2):
+        change(spec={"image": "example.test/pose:missing"})
+        api.wait_condition(namespace, name, "Progressing", reason="ImagePullBackOff")
+        change(spec={"image": "example.test/pose:2"})
+        wait_rolled_out(api, namespace, name)
+    api.wait_until(
+        lambda: any(one.get("series") for one in api.list("events", namespace)), 20, "repeated Event"
+    )
+    change(metadata={"annotations": {"posecluster.io/paused": "true"}})
+    api.wait_condition(namespace, name, "Progressing", reason="Paused")
+    api.delete("poseclusters", namespace, name)
+
+
+@pytest.mark.acceptance(21)
+@pytest.mark.parametrize("cluster_wide", [False, True], ids=["namespaced", "cluster-wide"])
+def test_every_right_is_used_and_none_is_missing(
+    cluster_wide: bool,
+    api: Api,
+    namespace: str,
+    player: Player,
+    proxy: FaultProxy,
+    start_operator: Callable[..., OperatorProcess],
+    record_figure: RecordFigure,
+    tmp_path: Path,
+) -> None:
+    namespaces = () if cluster_wide else (namespace,)
+    operator = start_operator(namespaces=namespaces, env=planted(tmp_path / "soon", SOON))
+    story(api, namespace)
+    calls = [call for call in list(proxy.calls) if call.resource]
+    assert {call.caller for call in calls} == {f"system:serviceaccount:{namespace}:{NAME}"}
+    assert [str(call) for call in calls if call.status in (401, 403)] == []
+    answered = [call for call in calls if call.status]  # 404 and 409 are answers to who may ask
+    seen = set[Right]().union(*map(used, answered))
+    assert sorted(rights() - seen) == []
+    # whoever is authenticated may review himself and read what kinds there are
+    assert sorted(seen - rights()) == [("selfsubjectaccessreviews", "create")]
+    assert operator.probe("/livez") == 200
+    record_figure(
+        "rights unused or missing" + (", cluster-wide" if cluster_wide else ""),
+        0,
+        bar="0",
+        sample=f"{len(rights())} rights, {len(answered)} calls",
+    )
+
+
+@pytest.mark.acceptance(21)
+@pytest.mark.parametrize("watched", [(), ("one",), ("one", "two")])
+def test_no_right_is_dangerous(watched: tuple[str, ...]) -> None:
+    roles = [one for one in manifests(namespace="home", watched=watched) if one["kind"].endswith("Role")]
+    bindings = [one for one in manifests(namespace="home", watched=watched) if "subjects" in one]
+    rules = [rule for role in roles for rule in role["rules"]]
+    assert rules
+    assert not {resource for rule in rules for resource in rule["resources"]} & DANGEROUS_RESOURCES
+    assert not {verb for rule in rules for verb in rule["verbs"]} & DANGEROUS_VERBS
+    assert not any("*" in rule["apiGroups"] or "nonResourceURLs" in rule for rule in rules)
+    assert {one["kind"] for one in (*roles, *bindings)} & CLUSTER_SCOPED == (
+        set() if watched else CLUSTER_SCOPED
+    )
+    subjects = [subject for binding in bindings for subject in binding["subjects"]]
+    assert subjects == [{"kind": "ServiceAccount", "name": NAME, "namespace": "home"}] * len(bindings)
+    places = {one["metadata"].get("namespace") for one in bindings}
+    assert places == {"home", *(watched or (None,))}
+
+
+def take(api: Api, namespace: str, rule: Rule, verbs: Sequence[str]) -> None:
+    """Leave the operator's account in its namespace all rights but these verbs of one rule."""
+    for name, rules in ((NAME, WATCHED), (f"{NAME}-lease", LEASE)):
+        role = api.get("roles", namespace, name)
+        role["rules"] = [
+            {"apiGroups": [one.group], "resources": [one.resource], "verbs": left}
+            for one in rules
+            if (left := [verb for verb in one.verbs if one != rule or verb not in verbs])
+        ]
+        api.replace("roles", namespace, name, role)
+
+
+@pytest.fixture
+def account(api: Api, namespace: str) -> Account:
+    """The operator's account, for `namespace` alone."""
+    return api.operator_account(namespaces=(namespace,), lease_namespace=namespace)
+
+
+@pytest.mark.acceptance(21)
+@pytest.mark.control
+def test_a_start_without_a_rule_ends_with_one_line(
+    api: Api, namespace: str, account: Account, start_operator: Callable[..., OperatorProcess]
+) -> None:
+    for rule in RULES:
+        take(api, namespace, rule, rule.verbs)
+        operator = start_operator(account=account, wait=False, proxied=False)
+        assert operator.wait(20.0) not in (0, -15)
+        (line,) = [line for line in operator.logs().splitlines() if " INFO " not in line]
+        expected = f"Missing rights: {', '.join(rule.verbs)} {rule.full_name} in namespace {namespace}. Grant"
+        assert expected in line
+        assert line.startswith("posecluster-operator: ")
+
+
+async def missing(namespace: str) -> str:
+    """What the start-up check says now; "" if nothing is missing."""
+    kube = await connect(request_seconds=10, connect_seconds=5, on_call=lambda verb, code: None)
+    try:
+        await check_permissions(kube, namespaces=(namespace,), lease_namespace=namespace)
+    except NotPermitted as error:
+        return str(error)
+    finally:
+        await kube.close()
+    return ""
+
+
+@pytest.mark.acceptance(21)
+@pytest.mark.control
+def test_each_right_that_is_missing_is_named_alone(
+    api: Api, namespace: str, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(account.kubeconfig()))
+    for rule in RULES:
+        for verb in rule.verbs:
+            take(api, namespace, rule, [verb])
+            named = f"Missing rights: {verb} {rule.full_name} in namespace {namespace}. Grant"
+            # the API server has its roles from a watch
+            api.wait_until(lambda named=named: asyncio.run(missing(namespace)).startswith(named), 5, named)
+    take(api, namespace, WATCHED[0], [])
+    api.wait_until(lambda: asyncio.run(missing(namespace)) == "", 5, "whole again")
+
+
+@pytest.mark.acceptance(21)
+@pytest.mark.parametrize(
+    ("resource", "verb", "words"),
+    [
+        ("deployments", "patch", r"apply deployments\S* \S*demo-pose"),
+        ("pods", "list", "list pods"),
+        ("services", "get", r"get services \S*demo-pose"),
+    ],
+)
+def test_a_right_that_is_revoked_shows_and_heals(
+    resource: str,
+    verb: str,
+    words: str,
+    api: Api,
+    namespace: str,
+    account: Account,
+    player: Player,
+    start_operator: Callable[..., OperatorProcess],
+    record_figure: RecordFigure,
+) -> None:
+    operator = start_operator(account=account)
+    api.create(posecluster("demo", namespace))
+    wait_rolled_out(api, namespace, "demo")
+    (rule,) = [one for one in WATCHED if one.resource == resource]
+    take(api, namespace, rule, [verb])
+    begin = time.monotonic()
+
+    def shown() -> Json | None:
+        # another spec each time: the API server has its roles from a watch, and may still allow one
+        api.patch("poseclusters", namespace, "demo", {"spec": {"drainSeconds": int(time.monotonic()) % 60}})
+        condition = api.wait_condition(namespace, "demo", "Progressing", seconds=5)
+        return condition if condition["reason"] == "Forbidden" else None
+
+    condition = api.wait_until(shown, REVOKED_SECONDS, "Forbidden in the status")
+    took = time.monotonic() - begin
+    assert re.search(f"The operator may not {words}", condition["message"])
+    assert condition["status"] == "False"
+    take(api, namespace, rule, [])
+    begin = time.monotonic()
+    wait_rolled_out(api, namespace, "demo", REVOKED_SECONDS)
+    healed = time.monotonic() - begin
+    assert operator.running()
+    record_figure(
+        f"{verb} {resource} revoked: shown after", took, bar=f"<= {REVOKED_SECONDS:.0f} s", unit="s"
+    )
+    record_figure("  healed after", healed, bar=f"<= {REVOKED_SECONDS:.0f} s", unit="s")

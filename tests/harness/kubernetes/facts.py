@@ -1,0 +1,115 @@
+"""What tests of the operator ask of the world: children, rollouts, passes, silence."""
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from harness.kubernetes.waiting import Json, conditions, wait_until
+
+if TYPE_CHECKING:
+    from harness.kubernetes.api import Api
+    from harness.kubernetes.calls import Call
+    from harness.kubernetes.operator import OperatorProcess
+    from harness.kubernetes.proxy import FaultProxy
+
+SERVICE = ("services", "{}-pose")
+PODS_SERVICE = ("services", "{}-pose-pods")
+DEPLOYMENT = ("deployments", "{}-pose")
+BUDGET = ("poddisruptionbudgets", "{}-pose")
+CHILDREN = (SERVICE, PODS_SERVICE, DEPLOYMENT, BUDGET)
+CHILD_RESOURCES = "deployments|services|poddisruptionbudgets"
+_PLURALS = tuple(dict.fromkeys(plural for plural, _ in CHILDREN))
+
+Ident = tuple[str, str]  # plural, name
+
+
+def children(api: "Api", namespace: str) -> dict[Ident, Json]:
+    """Every object of a child's kind in a namespace, by plural and name."""
+    return {
+        (plural, item["metadata"]["name"]): item
+        for plural in _PLURALS
+        for item in api.list(plural, namespace)
+    }
+
+
+def names(cluster: str, kinds: Iterable[tuple[str, str]] = CHILDREN) -> set[Ident]:
+    """Plural and name of these children of a PoseCluster."""
+    return {(plural, pattern.format(cluster)) for plural, pattern in kinds}
+
+
+def identities(items: dict[Ident, Json]) -> dict[Ident, tuple[str, str]]:
+    """Uid and version of each: equal before and after if nothing was written."""
+    return {key: (one["metadata"]["uid"], one["metadata"]["resourceVersion"]) for key, one in items.items()}
+
+
+def intent(item: Json) -> Json:
+    """What an operator could have set of an object: all but its status and the server's own fields."""
+    metadata = {key: item["metadata"].get(key) for key in ("name", "labels", "ownerReferences", "finalizers")}
+    notes = item["metadata"].get("annotations") or {}
+    metadata["annotations"] = {
+        key: text for key, text in notes.items() if not key.startswith("deployment.kubernetes.io/")
+    }
+    return {"metadata": metadata, "spec": item.get("spec")}
+
+
+def is_rolled_out(item: Json) -> bool:
+    """Whether every pod that is wanted is ready and of the present spec."""
+    found, generation = conditions(item).get("Progressing", {}), item["metadata"]["generation"]
+    complete = found.get("reason") == "RolloutComplete" and found.get("observedGeneration") == generation
+    return complete and item["status"]["observedGeneration"] == generation
+
+
+def wait_rolled_out(api: "Api", namespace: str, name: str, seconds: float = 30.0) -> Json:
+    """Wait until every pod that is wanted is ready and of the present spec; the PoseCluster."""
+
+    def done() -> Json | None:
+        item = api.get("poseclusters", namespace, name)
+        return item if is_rolled_out(item) else None
+
+    try:
+        return wait_until(done, seconds, f"{name} rolled out") or {}
+    except AssertionError as error:
+        status = api.get("poseclusters", namespace, name).get("status")
+        raise AssertionError(f"{error}; its status: {status}") from None
+
+
+def wait_passes(operator: "OperatorProcess", count: int, seconds: float = 20.0) -> None:
+    """Wait until so many more passes have ended, however they ended."""
+    name = "posecluster_operator_reconcile_total"
+    goal = operator.metrics(name) + count
+    wait_until(lambda: operator.metrics(name) >= goal, seconds, f"{count} more passes")
+
+
+def wait_quiet(operator: "OperatorProcess", proxy: "FaultProxy", seconds: float = 20.0) -> None:
+    """Wait until two passes write nothing."""
+    end = time.monotonic() + seconds
+    while True:
+        since = time.monotonic()
+        wait_passes(operator, 2)
+        written = proxy.writes(since=since)
+        if not written:
+            return
+        assert time.monotonic() < end, f"still writing after {seconds} s: {shown(written)}"
+
+
+def assert_quiet(operator: "OperatorProcess", proxy: "FaultProxy", *, passes: int = 3) -> None:
+    """Look at so many passes (at least one a resync): none may write."""
+    since = time.monotonic()
+    wait_passes(operator, passes, 5.0 * passes)
+    written = shown(proxy.writes(since=since))
+    assert not written, written
+
+
+def shown(calls: Iterable["Call"]) -> list[str]:
+    """Calls for people."""
+    return [f"{call.verb} {call.resource} {call.name} {call.status}" for call in calls]
+
+
+def templates(calls: Iterable["Call"]) -> list[str]:
+    """Hashes of the pod templates in applies of a Deployment, repeats of the one before left out."""
+    found: list[str] = []
+    for call in calls:
+        annotations = call.document()["spec"]["template"]["metadata"]["annotations"]
+        if not found or found[-1] != annotations["posecluster.io/template-hash"]:
+            found.append(annotations["posecluster.io/template-hash"])
+    return found
