@@ -25,8 +25,8 @@ from posecluster_operator.workqueue import Result
 logger = logging.getLogger(__name__)
 
 _NAMESAKE_SECONDS = 1.0
-# so that the resync of very many PoseClusters takes no more of a core than that of a hundred
-_RESYNC_SECONDS_EACH = 0.6
+# A pass takes 12 ms of a core: looking at all costs 1.3 % of one, however many there are.
+_RESYNC_SECONDS_EACH = 0.9
 _RESYNC_JITTER = 0.1
 
 

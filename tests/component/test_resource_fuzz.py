@@ -17,9 +17,10 @@ import pytest
 
 from harness import generated_objects, generated_specs
 from harness.recorder import RecordFigure
+from posecluster_operator.applying import fingerprint
 from posecluster_operator.autoscaler import NOTHING, State, decide
 from posecluster_operator.builders import desired_children
-from posecluster_operator.children import blocked_by, fingerprint, idents
+from posecluster_operator.children import blocked_by, idents
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.failures import Failure, find_failure
 from posecluster_operator.models import ImageDefaults, PoseCluster, Spec
@@ -55,9 +56,12 @@ def one_pass(rng: random.Random, spec: Any) -> tuple[str, str]:
     cluster, problem = _parse(body)
     outcome = "invalid" if problem else "acted on"
     desired = _desired(rng, cluster)
+    touched = rng.random() < 0.3
     live: dict[tuple[str, str], Any] = dict.fromkeys(idents(cluster))
     live |= {
-        (manifest["kind"], manifest["metadata"]["name"]): generated_objects.live(rng, manifest)
+        (manifest["kind"], manifest["metadata"]["name"]): generated_objects.live(
+            rng, manifest, touched=touched
+        )
         for manifest in desired
         if rng.random() < 0.8
     }

@@ -48,17 +48,17 @@ def stored(rng: random.Random, spec: Any) -> Json:
     return body
 
 
-def live(rng: random.Random, manifest: Json) -> Json:
-    """An applied child as a GET answers it, perhaps another's, perhaps edited."""
+def live(rng: random.Random, manifest: Json, *, touched: bool) -> Json:
+    """An applied child as a GET answers it; `touched`: perhaps another's, being deleted or edited."""
     body = copy.deepcopy(manifest)
     body["metadata"] |= {"uid": UID[::-1], "resourceVersion": "7", "generation": rng.randint(1, 5)}
-    if rng.random() < 0.1:
+    if touched and rng.random() < 0.2:
         body["metadata"]["deletionTimestamp"] = _TIMES[0]
-    if rng.random() < 0.2:
+    if touched and rng.random() < 0.3:
         owner = {"apiVersion": rng.choice(("apps/v1", "posecluster.io/v9", "")), "kind": rng.choice(_TEXTS)}
         taken = owner | {"controller": True, "name": "x", "uid": "y"}
         body["metadata"]["ownerReferences"] = rng.choice(([owner], [taken], [owner, taken]))
-    if rng.random() < 0.2:
+    if touched and rng.random() < 0.3:
         body["metadata"].pop(rng.choice(("labels", "ownerReferences", "annotations")), None)
     if manifest["kind"] == "Deployment":
         body["status"] = _deployment_status(rng, body["spec"]["replicas"])
@@ -113,7 +113,7 @@ def _pod(rng: random.Random, deployment: str, template: Json) -> Json:
     metadata |= _maybe(
         rng,
         creationTimestamp=rng.choice(_TIMES),
-        annotations=rng.choice((annotations, {}, {"posecluster.io/template-hash": "0" * 10})),
+        annotations=rng.choice((annotations,) * 4 + ({}, {"posecluster.io/template-hash": "0" * 10})),
         labels=rng.choice(({}, {"pod-template-hash": "1"})),
         ownerReferences=rng.choice(
             (

@@ -44,7 +44,7 @@ def test_defaults_are_those_of_the_design() -> None:
     defaults = Settings()
     assert (defaults.port, defaults.lease_name, defaults.lease_seconds) == (9091, "posecluster-operator", 15)
     assert (defaults.request_timeout_seconds, defaults.watch_inactivity_seconds) == (10, 70)
-    assert (defaults.stall_seconds, defaults.resync_seconds, defaults.workers) == (150, 60, 16)
+    assert (defaults.stall_seconds, defaults.resync_seconds, defaults.workers) == (150, 90, 16)
     assert defaults.images == ImageDefaults()
     assert defaults.watched_namespaces == ()
 
