@@ -27,9 +27,6 @@ CONNECTIONS = 64
 _READ_BYTES = 1 << 20
 _RELOAD_SECONDS = 60.0  # a service account's token is renewed when 80 % of its hour are over
 _SOONEST_RELOAD_SECONDS = 2.0
-# The kernel goes on sending what it took for as long as 15 minutes, even after the process closed the
-# connection: such a write could land when another holds the Lease. Less than 15 s - 10 s (lease.py).
-_UNACKNOWLEDGED_MILLISECONDS = 4_000
 
 
 class Access:
@@ -79,8 +76,13 @@ class Access:
         else:
             self._failed = False
 
-    def open(self, on_body: Callable[[], None]) -> Any:
-        """Return the client for the running loop; `on_body()` runs right before a request's body leaves."""
+    def open(self, on_body: Callable[[], None], *, unacknowledged_seconds: float) -> Any:
+        """Return the client for the running loop; `on_body()` runs right before a request's body leaves.
+
+        The kernel goes on sending what it took for as long as 15 minutes, even after the process closed
+        the connection: such a write could land when another holds the Lease. What the API server has not
+        acknowledged after so many seconds is dropped.
+        """
 
         async def body_leaves(*_unused: object) -> None:
             on_body()
@@ -88,7 +90,11 @@ class Access:
         trace = aiohttp.TraceConfig()
         trace.on_request_chunk_sent.append(body_leaves)
         rest = self._client.rest_client
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=rest.ssl_context, socket_factory=_open_socket)
+        connector = aiohttp.TCPConnector(
+            limit=CONNECTIONS,
+            ssl=rest.ssl_context,
+            socket_factory=lambda address: _open_socket(address, unacknowledged_seconds),
+        )
         # Ours instead of the one that it would make: without ~/.netrc and proxies meant for others.
         rest.pool_manager = aiohttp.ClientSession(
             connector=connector,
@@ -162,9 +168,10 @@ def _proxy(server: str) -> str | None:
     return urllib.request.getproxies().get(url.scheme)
 
 
-def _open_socket(address: Any) -> socket.socket:
+def _open_socket(address: Any, unacknowledged_seconds: float) -> socket.socket:
     family, kind, protocol, *_ = address
     opened = socket.socket(family, kind, protocol)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS)
+        milliseconds = round(unacknowledged_seconds * 1000)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     return opened

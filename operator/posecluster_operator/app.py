@@ -16,7 +16,7 @@ from posecluster_operator import __version__
 from posecluster_operator.errors import KubeError
 from posecluster_operator.health import Health
 from posecluster_operator.kube import Kube, connect
-from posecluster_operator.lease import Lease
+from posecluster_operator.lease import UNACKNOWLEDGED_SHARE, Lease
 from posecluster_operator.metrics import CONTENT_TYPE, Metrics
 from posecluster_operator.port import Port
 from posecluster_operator.preflight import check_permissions, wait_for_crd
@@ -24,11 +24,12 @@ from posecluster_operator.reconciler import Reconciler
 from posecluster_operator.recorder import Recorder
 from posecluster_operator.settings import Settings
 from posecluster_operator.watcher import Watcher
-from posecluster_operator.workqueue import WorkQueue
+from posecluster_operator.workqueue import Result, WorkQueue
 
 logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5.0
+_EVERY = "*"  # a key for all PoseClusters that there are: no name is written so
 # from a signal to the end, one second in all
 _RELEASE_SECONDS = 0.5
 _WATCHER_SECONDS = 0.2
@@ -73,6 +74,7 @@ async def _operate(settings: Settings, metrics: Metrics, health: Health) -> None
         request_seconds=settings.request_timeout_seconds,
         connect_seconds=min(_CONNECT_SECONDS, settings.request_timeout_seconds),
         on_call=metrics.count_call,
+        unacknowledged_seconds=settings.lease_seconds * UNACKNOWLEDGED_SHARE,
     )
     try:
         health.pause("checking the permissions")
@@ -90,16 +92,22 @@ async def _reconcile(
     loop = asyncio.get_running_loop()
     random = SystemRandom()
 
+    async def look_at(key: str) -> Result:
+        if key != _EVERY:
+            return await reconciler.reconcile(key)
+        for found in await reconciler.every_key(settings.watched_namespaces):
+            queue.add(found)
+        return Result()
+
     def held_changed(held: bool) -> None:
         metrics.show_leader(held)
         if held:
-            look_at_all()
+            queue.add(_EVERY)
         else:
             metrics.forget_all()
 
-    def look_at_all() -> None:
-        known = reconciler.keys()
-        for key in known:
+    def look_at_known() -> None:
+        for key in reconciler.known_keys():
             queue.add(key)
 
     def wake(key: str, seconds: float) -> None:
@@ -108,7 +116,7 @@ async def _reconcile(
 
     def listed() -> None:
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(look_at_all)
+            loop.call_soon_threadsafe(look_at_known)
 
     lease = Lease(
         kube,
@@ -132,9 +140,7 @@ async def _reconcile(
         now=lambda: datetime.now(UTC),
         random=random,
     )
-    queue = WorkQueue(
-        reconciler.reconcile, workers=settings.workers, on_done=metrics.count_pass, random=random
-    )
+    queue = WorkQueue(look_at, workers=settings.workers, on_done=metrics.count_pass, random=random)
     metrics.show_queue_depth(lambda: queue.depth)
     health.look_at_queue(oldest_key=queue.oldest_seconds, longest_pass=queue.longest_pass_seconds)
     watcher = Watcher(
@@ -156,10 +162,11 @@ async def _reconcile(
             tasks.create_task(recorder.run(), name="recorder")
             tasks.create_task(watcher.run(), name="watcher")
             tasks.create_task(health.run(), name="health")
-    finally:  # all of them are over: nothing of ours is being written
-        with suppress(TimeoutError, KubeError):
-            async with asyncio.timeout(_RELEASE_SECONDS):
-                await lease.release()
+    finally:
+        if not kube.cut_short:  # else the API server may still do it: another must wait as after a kill
+            with suppress(TimeoutError, KubeError):
+                async with asyncio.timeout(_RELEASE_SECONDS):
+                    await lease.release()
         await watcher.ended(_WATCHER_SECONDS)
 
 

@@ -4,15 +4,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from posecluster_operator.builders import labels
-from posecluster_operator.children import Ident, Memory
+from posecluster_operator.children import Children, Ident, Memory, idents
 from posecluster_operator.errors import Forbidden, Rejected, Retryable, Unanswered
 from posecluster_operator.failures import Failure
 from posecluster_operator.kube import Kube
-from posecluster_operator.models import Json
+from posecluster_operator.models import Json, PoseCluster
 from posecluster_operator.reasons import ProgressingReason
 from posecluster_operator.resources import BY_KIND, Resource
 from posecluster_operator.words import stable
@@ -28,62 +28,79 @@ _PATCHED = (labels.MANAGER, "Update")
 _ALLOCATED = {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Applied:
-    """The children after the apply, and what the API server did not accept."""
+    """The children after the apply, what was mended, and what the API server did not accept."""
 
-    live: Mapping[Ident, Json | None]
+    live: dict[Ident, Json | None]
     problem: Failure | None = None
     error: Rejected | Forbidden | Retryable | None = None
+    repaired: list[Ident] = field(default_factory=list)
 
 
 async def apply_children(
-    kube: Kube, desired: Sequence[dict[str, Any]], live: Mapping[Ident, Json | None], memory: Memory
+    kube: Kube, cluster: PoseCluster, desired: Sequence[dict[str, Any]], children: Children, memory: Memory
 ) -> Applied:
-    """Apply each child that is not as it should be, one after the other; raises Retryable and Conflict.
+    """Apply each child that is not as it should be, one after the other; delete what must not be there.
 
-    A child that is refused does not keep the others from being applied. Nor does a webhook that
-    fails or hangs raise: that would never show on the PoseCluster, since the reads go well.
+    Raises Retryable and Conflict. A child that is refused does not keep the others from being
+    applied. Nor does a webhook that fails or hangs raise: that would never show on the PoseCluster,
+    since the reads go well.
     """
-    after: dict[Ident, Json | None] = dict(live)
-    problem: Failure | None = None
-    error: Rejected | Forbidden | Retryable | None = None
-    for manifest in desired:
-        ident = (manifest["kind"], manifest["metadata"]["name"])
+    manifests = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in desired}
+    applied = Applied(dict(children.live))
+    for ident, resource in idents(cluster).items():
+        body = children.live[ident]
         try:
-            after[ident] = await _apply(kube, ident, manifest, live[ident], memory)
+            if manifest := manifests.get(ident):
+                applied.live[ident] = await _apply(kube, ident, manifest, body, memory, applied.repaired)
+            elif body is not None:
+                await kube.delete(resource, cluster.namespace, ident[1], uid=body["metadata"]["uid"])
+                fields = {"kind": ident[0], "child": f"{cluster.namespace}/{ident[1]}"}
+                logger.info("Deleted child", extra={"fields": fields})
+                applied.live[ident] = None
         except (Rejected, Forbidden, Retryable) as refused:
             if isinstance(refused, Retryable) and not _may_be_admission(refused):
                 raise
-            problem, error = problem or _problem(ident, refused), error or refused
+            applied.problem = applied.problem or _problem(ident, refused)
+            applied.error = applied.error or refused
             if isinstance(refused, Unanswered) or _NAMESPACE_ENDS in refused.message:
                 break  # the others would be answered no better, nor sooner
-    return Applied(after, problem, error)
+    return applied
 
 
 async def _apply(
-    kube: Kube, ident: Ident, manifest: dict[str, Any], body: Json | None, memory: Memory
+    kube: Kube,
+    ident: Ident,
+    manifest: dict[str, Any],
+    body: Json | None,
+    memory: Memory,
+    repaired: list[Ident],
 ) -> Json:
     intent = _digest(manifest)
+    before = memory.applied.get(ident)
     if body is not None:
-        if memory.applied.get(ident) == (intent, fingerprint(body)):
+        if before == (intent, fingerprint(body)):
             return body
         # replaced by somebody's in the meantime: a conflict, not a take-over
         metadata = {**manifest["metadata"], "uid": body["metadata"]["uid"]}
         manifest = {**manifest, "metadata": metadata}
     try:
-        answer: Json = await kube.apply(manifest)
+        # with force only over our own: what somebody made in the meantime is a conflict
+        answer: Json = await kube.apply(manifest, force=body is not None)
     except Rejected as refused:
         if body is None or refused.status != _INVALID:
             raise
         await _overwrite(kube, manifest, body)
         answer = await kube.apply(manifest)
     answer = await _disown_patch(kube, manifest, answer)
-    if body is None or fingerprint(body) != fingerprint(answer):
-        child = f"{manifest['metadata']['namespace']}/{ident[1]}"
-        logger.info("Applied child", extra={"fields": {"kind": ident[0], "child": child}})
     memory.applied[ident] = (intent, fingerprint(answer))
     memory.check_fresh(answer)
+    if body is None or fingerprint(body) != fingerprint(answer):
+        namespace = manifest["metadata"]["namespace"]
+        logger.info("Applied child", extra={"fields": {"kind": ident[0], "child": f"{namespace}/{ident[1]}"}})
+        if before is not None and before[0] == intent:
+            repaired.append(ident)
     return answer
 
 

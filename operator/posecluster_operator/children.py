@@ -25,7 +25,14 @@ class Children:
 
     def deployment_of(self, cluster: PoseCluster) -> Json | None:
         """Return this PoseCluster's own Deployment; a stranger's of that name says nothing about it."""
-        body = self.live[DEPLOYMENTS.kind, labels.child_name(cluster.name)]
+        return self._own(cluster, DEPLOYMENTS)
+
+    def service_of(self, cluster: PoseCluster) -> Json | None:
+        """Return this PoseCluster's own Service for clients."""
+        return self._own(cluster, SERVICES)
+
+    def _own(self, cluster: PoseCluster, resource: Resource) -> Json | None:
+        body = self.live[resource.kind, labels.child_name(cluster.name)]
         return body if body is not None and _controller(body).get("uid") == cluster.uid else None
 
 

@@ -1,7 +1,7 @@
 """The only Kubernetes client: paths and dictionaries in and out, status codes turned into our errors.
 
-Nothing is tried again here: the queue does that. Every write asks `Kube.write_seconds` how long this
-process may write, once to set its time limit and once more right before the bytes leave.
+Nothing is tried again here: the queue does that. Every write asks `Kube.write_seconds` how long this process
+may write, to set its time limit, and once more right before the bytes leave.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import aiohttp
 
 from posecluster_operator.access import USER_AGENT, Access, load_access
 from posecluster_operator.answers import read_object
+from posecluster_operator.builders.labels import MANAGER
 from posecluster_operator.errors import NotFound, NotLeader, Retryable, Unanswered
 from posecluster_operator.resources import (
     ACCESS_REVIEWS,
@@ -27,6 +28,7 @@ from posecluster_operator.resources import (
     POSECLUSTERS,
     SERVICES,
     Resource,
+    describe,
 )
 
 __all__ = [
@@ -36,7 +38,6 @@ __all__ = [
 
 Objects = list[dict[str, Any]]
 
-MANAGER = "posecluster-operator"  # field manager of every apply
 _CHUNK = 500
 _MOST_CHUNKS = 1_000
 _JSON = "application/json"
@@ -61,18 +62,20 @@ class Kube:
         request_seconds: float,
         connect_seconds: float,
         on_call: Callable[[str, str], None],
+        unacknowledged_seconds: float,
     ) -> None:
         self.access = access
+        self.cut_short = False  # whether a write that needs the Lease was cancelled on its way
         self.write_seconds: Callable[[], float] = _unlimited
         self._request_seconds, self._connect_seconds = request_seconds, connect_seconds
         self._on_call = on_call
-        self._client = access.open(_check_fence)
+        self._client = access.open(_check_fence, unacknowledged_seconds=unacknowledged_seconds)
 
     async def get(
         self, resource: Resource, namespace: str | None, name: str, *, seconds: float = math.inf
     ) -> dict[str, Any]:
         """Read one object; raises NotFound. `seconds` tightens the time limit."""
-        what = _what("get", resource, namespace, name)
+        what = describe("get", resource, namespace, name)
         return await self._call(what, "GET", resource.path(namespace, name), seconds=seconds)
 
     async def find(
@@ -101,7 +104,7 @@ class Kube:
     async def _list(
         self, resource: Resource, namespace: str | None, labels: str, limit: int | None
     ) -> Objects:
-        what, path = _what("list", resource, namespace), resource.path(namespace)
+        what, path = describe("list", resource, namespace), resource.path(namespace)
         query = [("limit", str(limit or _CHUNK))] + ([("labelSelector", labels)] if labels else [])
         found: Objects = []
         token = ""
@@ -118,15 +121,15 @@ class Kube:
                 return found[:limit]
         raise Retryable(what, "the list has no end")
 
-    async def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Apply one object server-side, with force, as manager `posecluster-operator`."""
+    async def apply(self, manifest: Mapping[str, Any], *, force: bool = True) -> dict[str, Any]:
+        """Apply one object server-side; without `force`, Conflict if another's fields are in the way."""
         resource = BY_KIND[manifest["apiVersion"], manifest["kind"]]
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         return await self._call(
-            _what("apply", resource, namespace, name),
+            describe("apply", resource, namespace, name),
             "PATCH",
             resource.path(namespace, name),
-            query=[("fieldManager", MANAGER), ("force", "true")],
+            query=[("fieldManager", MANAGER), ("force", str(force).lower())],
             body=manifest,
             content_type=_APPLY,
             fenced=True,
@@ -150,7 +153,7 @@ class Kube:
     ) -> dict[str, Any]:
         """Merge a patch into one object."""
         return await self._call(
-            _what("patch", resource, namespace, name, subresource),
+            describe("patch", resource, namespace, name, subresource),
             "PATCH",
             resource.path(namespace, name, subresource),
             query=[("fieldManager", MANAGER)],
@@ -169,7 +172,7 @@ class Kube:
         seconds: float = math.inf,
     ) -> dict[str, Any]:
         """Create one object; Conflict if it exists. `seconds` tightens the time limit."""
-        what = _what("create", resource, namespace, (body.get("metadata") or {}).get("name"))
+        what = describe("create", resource, namespace, (body.get("metadata") or {}).get("name"))
         path, query = resource.path(namespace), [("fieldManager", MANAGER)]
         return await self._call(what, "POST", path, query=query, body=body, fenced=fenced, seconds=seconds)
 
@@ -184,13 +187,13 @@ class Kube:
         seconds: float = math.inf,
     ) -> dict[str, Any]:
         """Replace one object; Conflict if its resourceVersion is not the body's."""
-        what, path = _what("update", resource, namespace, name), resource.path(namespace, name)
+        what, path = describe("update", resource, namespace, name), resource.path(namespace, name)
         query = [("fieldManager", MANAGER)]
         return await self._call(what, "PUT", path, query=query, body=body, fenced=fenced, seconds=seconds)
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
         """Delete the object with this uid, and no other of its name (Conflict); none is fine."""
-        what, path = _what("delete", resource, namespace, name), resource.path(namespace, name)
+        what, path = describe("delete", resource, namespace, name), resource.path(namespace, name)
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         try:
             await self._call(what, "DELETE", path, body=body, fenced=True)
@@ -244,6 +247,9 @@ class Kube:
         except NotLeader:
             code = ""
             raise
+        except asyncio.CancelledError:
+            self.cut_short |= fenced
+            raise
         finally:
             _fence.reset(fence)
             if code:
@@ -260,8 +266,7 @@ def _unlimited() -> float:
 def _check_fence() -> None:
     """Raise NotLeader if the request of this context may not be sent any more.
 
-    The process may have been stopped since the time limit was computed: time-outs are noticed after
-    whatever else woke the loop.
+    The process may have been stopped since the time limit was set, and time-outs are noticed last.
     """
     fence = _fence.get()
     if fence is not None:
@@ -273,28 +278,23 @@ def _limit(total: float, connect: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=max(total, 0.001), connect=connect, ceil_threshold=math.inf)
 
 
-def _what(
-    verb: str,
-    resource: Resource,
-    namespace: str | None,
-    name: str | None = None,
-    subresource: str | None = None,
-) -> str:
-    """Return verb and object for people: `patch poseclusters.posecluster.io/status ns/name`."""
-    kind = f"{resource.full_name}/{subresource}" if subresource else resource.full_name
-    return " ".join([verb, kind, "/".join(part for part in (namespace, name) if part)]).strip()
-
-
 async def connect(
     *,
     request_seconds: float,
     connect_seconds: float,
     on_call: Callable[[str, str], None],
+    unacknowledged_seconds: float = 4.0,
 ) -> Kube:
     """Return the client for KUBECONFIG's current context, else for the cluster that this pod is in.
 
-    `on_call` hears of each call's verb and code, `timeout` or `error` when there was no answer. Nothing
-    is sent yet. Raises InvalidSetting.
+    `on_call` hears of each call's verb and code, `timeout` or `error` when there was no answer. For
+    `unacknowledged_seconds` see `Access.open`. Nothing is sent yet. Raises InvalidSetting.
     """
     access = await asyncio.to_thread(load_access)
-    return Kube(access, request_seconds=request_seconds, connect_seconds=connect_seconds, on_call=on_call)
+    return Kube(
+        access,
+        request_seconds=request_seconds,
+        connect_seconds=connect_seconds,
+        on_call=on_call,
+        unacknowledged_seconds=unacknowledged_seconds,
+    )

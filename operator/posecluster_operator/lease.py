@@ -25,6 +25,9 @@ _RENEW_SHARE = 2 / 15
 _DEADLINE_SHARE = 10 / 15
 _REQUEST_SHARE = 3.5 / 15  # so that one dead connection leaves time for a second try
 _MARGIN_SHARE = 0.5 / 15  # for what the API server has in hand when others may take the Lease
+# For the kernel, which goes on sending what it took from a process that has given up or ended: what is
+# not acknowledged by then is dropped. Less than what is left after the deadline and the margin.
+UNACKNOWLEDGED_SHARE = 4 / 15
 _OWN_WRITES = 8
 _MOST_TRANSITIONS = 2**31 - 1
 
@@ -59,7 +62,6 @@ class Lease:
         self._told = False
         self._trouble = ""
         self._deadline: asyncio.TimerHandle | None = None
-        self._got = asyncio.Event()
 
     @property
     def held(self) -> bool:
@@ -71,12 +73,6 @@ class Lease:
         if not self.held:
             raise NotLeader("The Lease is not held")
         return self._renewed + self._seconds * (1 - _MARGIN_SHARE) - self._clock()
-
-    async def wait_held(self) -> None:
-        """Return once the Lease is held."""
-        while not self.held:
-            self._got.clear()
-            await self._got.wait()
 
     async def run(self) -> None:
         """Get the Lease and keep it, until cancelled. What goes wrong is logged once and tried again."""
@@ -140,6 +136,7 @@ class Lease:
     async def _renew(self, live: Mapping[str, Any] | None, *, taken: bool) -> None:
         started = self._clock()
         self._live = await self._write(live, holder=self._identity, seconds=self._seconds, taken=taken)
+        self._tell()  # it may have been lost meanwhile: then it is got anew, and everything is looked at
         # Not when the answer came: others may count from when the API server wrote.
         self._renewed, self._seen = started, None
         if self._deadline is not None:
@@ -192,8 +189,6 @@ class Lease:
 
     def _tell(self) -> None:
         held = self.held
-        if held:
-            self._got.set()
         if held == self._told:
             return
         self._told = held

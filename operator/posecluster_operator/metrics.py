@@ -36,17 +36,17 @@ class Metrics:
             registry=self.registry,
         )
         self._queue_depth = self._gauge("work_queue_depth", "Keys that are due and wait for a worker")
-        self.scrape_failures = self._counter("scrape_failures", "Pods whose load could not be read")
+        self._scrape_failures = self._counter("scrape_failures", "Pods whose load could not be read")
         self._desired = self._gauge("desired_replicas", "Pods that are wanted", "namespace", "name")
         self._ready = self._gauge("ready_replicas", "Pods that are ready", "namespace", "name")
-        self.scaling_decisions = self._counter("scaling_decisions", "Changes of a size", "reason")
+        self._scaling_decisions = self._counter("scaling_decisions", "Changes of a size", "reason")
         self._api_requests = self._counter("api_requests", "Answered calls to the API server", "verb", "code")
         self._leader = self._gauge("leader", "1 while this process holds the Lease")
         self._gauge("build_info", "Always 1", "version").labels(version=version).set(1)
         for result in RESULTS:
             self._reconcile.labels(result)
         for reason in ScalingReason:
-            self.scaling_decisions.labels(reason.value)
+            self._scaling_decisions.labels(reason.value)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, namespace=_PREFIX, registry=self.registry)
@@ -62,6 +62,10 @@ class Metrics:
     def count_call(self, verb: str, code: str) -> None:
         """Count a call to the API server; `code` is the status, or `error` when there was no answer."""
         self._api_requests.labels(verb, code).inc()
+
+    def count_decision(self, reason: ScalingReason) -> None:
+        """Count a change of a size."""
+        self._scaling_decisions.labels(reason.value).inc()
 
     def show_size(self, namespace: str, name: str, *, desired: int, ready: int) -> None:
         """Show how many pods a PoseCluster wants and has."""

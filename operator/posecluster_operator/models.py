@@ -280,7 +280,6 @@ class PoseCluster:
     uid: str
     generation: int
     resource_version: str
-    deleting: bool
     paused: bool
     status: Json
     spec: Spec

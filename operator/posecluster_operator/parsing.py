@@ -39,7 +39,7 @@ CLUSTER_NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 
 def parse(body: Json, spec: Spec | None = None) -> PoseCluster:
-    """Return the resource; raises InvalidSpec. With `spec` given (the last good one), that is not read."""
+    """Return the resource; raises InvalidSpec. `spec` stands in for one that is wrong, which is not read."""
     metadata = body["metadata"]
     cluster = PoseCluster(
         name=metadata["name"],
@@ -47,7 +47,6 @@ def parse(body: Json, spec: Spec | None = None) -> PoseCluster:
         uid=metadata["uid"],
         generation=metadata["generation"],
         resource_version=metadata["resourceVersion"],
-        deleting="deletionTimestamp" in metadata,
         paused=(metadata.get("annotations") or {}).get(PAUSED_ANNOTATION) == "true",
         status=body.get("status") or {},
         spec=parse_spec(body.get("spec")) if spec is None else spec,

@@ -1,15 +1,15 @@
 """One pass over one PoseCluster: read the truth, apply the children, write the status if it changed."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
 
 from posecluster_operator.applying import Applied, apply_children, unreadable
 from posecluster_operator.autoscaler import NOTHING, Decision, State, decide
-from posecluster_operator.builders import desired_children, unwanted_children
-from posecluster_operator.children import Children, Memory, blocked_by, idents, read_children
+from posecluster_operator.builders import desired_children
+from posecluster_operator.children import Children, Memory, blocked_by, read_children
 from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
 from posecluster_operator.failures import Failure
 from posecluster_operator.kube import POSECLUSTERS, Kube
@@ -19,7 +19,7 @@ from posecluster_operator.models import ImageDefaults, Json, PoseCluster, Spec
 from posecluster_operator.parsing import parse
 from posecluster_operator.reasons import ProgressingReason
 from posecluster_operator.recorder import Recorder
-from posecluster_operator.status import compute_status, mark_problem, notices, status_patch
+from posecluster_operator.status import compute_status, mark_problem, notices, repaired, status_patch
 from posecluster_operator.workqueue import Result
 
 logger = logging.getLogger(__name__)
@@ -52,15 +52,24 @@ class Reconciler:
         self._monotonic, self._now, self._random = monotonic, now, random
         self._known: dict[str, Memory] = {}
 
-    def keys(self) -> set[str]:
-        """Every PoseCluster that was heard of and has not been found gone."""
+    def known_keys(self) -> set[str]:
+        """Every PoseCluster that was looked at and not found gone."""
         return set(self._known)
+
+    async def every_key(self, namespaces: Sequence[str]) -> set[str]:
+        """`known_keys()`, and every PoseCluster that is there now in these namespaces, or in all."""
+        found: list[Json] = []
+        for namespace in namespaces or (None,):
+            found += await self._kube.list(POSECLUSTERS, namespace)
+        return self.known_keys() | {
+            f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in found
+        }
 
     async def reconcile(self, key: str) -> Result:
         """Make one PoseCluster true; raises OperatorError, and the queue backs off."""
-        memory = self._known.setdefault(key, Memory())
         if not self._lease.held:
-            return Result()  # all keys are looked at when the Lease is got
+            return Result()  # every PoseCluster is looked at when the Lease is got
+        memory = self._known.setdefault(key, Memory())
         body = await self._read(key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._forget(key)  # the owner references do the deleting
@@ -114,22 +123,21 @@ class Reconciler:
         invalid: Failure | None,
     ) -> Applied:
         if decision is None:
-            return Applied(children.live, invalid)
+            return Applied(dict(children.live), invalid)
         try:
             desired = desired_children(
                 cluster, replicas=decision.replicas, images=self._images, version=self._version
             )
         except InvalidSpec as error:
-            return Applied(children.live, _invalid(error))
+            return Applied(dict(children.live), _invalid(error))
         if blocked := blocked_by(cluster, children.live):
-            return Applied(children.live, blocked)
-        applied = await apply_children(self._kube, desired, children.live, memory)
-        for ident in unwanted_children(cluster, replicas=decision.replicas):
-            if body := children.live[ident]:
-                resource = idents(cluster)[ident]
-                await self._kube.delete(resource, cluster.namespace, ident[1], uid=body["metadata"]["uid"])
-                child = f"{cluster.namespace}/{ident[1]}"
-                logger.info("Deleted child", extra={"fields": {"kind": ident[0], "child": child}})
+            return Applied(dict(children.live), blocked)
+        applied = await apply_children(self._kube, cluster, desired, children, memory)
+        before = children.deployment_of(cluster)
+        if not applied.problem and before and before["spec"].get("replicas") != decision.replicas:
+            self._metrics.count_decision(decision.reason)
+        for kind, name in applied.repaired:
+            self._recorder.emit(cluster, repaired(kind, name))
         return applied
 
     async def _write_status(
@@ -138,15 +146,16 @@ class Reconciler:
         status = compute_status(
             cluster,
             deployment=children.deployment_of(cluster),
+            service=children.service_of(cluster),
             pods=children.pods,
             decision=decision,
             problem=problem,
             now=self._now(),
         )
         await self._patch_status(cluster, status)
-        self._metrics.show_size(
-            cluster.namespace, cluster.name, desired=status["desiredReplicas"], ready=status["readyReplicas"]
-        )
+        if self._lease.held:  # else the pass was overtaken, and another shows it
+            desired, ready = status["desiredReplicas"], status["readyReplicas"]
+            self._metrics.show_size(cluster.namespace, cluster.name, desired=desired, ready=ready)
 
     async def _patch_status(self, cluster: PoseCluster, status: Json) -> None:
         patch = status_patch(cluster.status, status)

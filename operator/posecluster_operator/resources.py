@@ -50,3 +50,15 @@ BY_KIND = MappingProxyType(
         for resource in (POSECLUSTERS, DEPLOYMENTS, SERVICES, PDBS, PODS, EVENTS, LEASES)
     }
 )
+
+
+def describe(
+    verb: str,
+    resource: Resource,
+    namespace: str | None,
+    name: str | None = None,
+    subresource: str | None = None,
+) -> str:
+    """Return verb and object for people: `patch poseclusters.posecluster.io/status ns/name`."""
+    kind = f"{resource.full_name}/{subresource}" if subresource else resource.full_name
+    return " ".join([verb, kind, "/".join(part for part in (namespace, name) if part)]).strip()

@@ -35,6 +35,15 @@ _WISHED = {
     ScalingReason.PAUSED,
 }
 
+# nothing, or not all, was applied: the size is the Deployment's, whoever set that
+_NOT_APPLIED = {
+    ProgressingReason.PAUSED,
+    ProgressingReason.INVALID_SPEC,
+    ProgressingReason.NAME_TAKEN,
+    ProgressingReason.APPLY_REJECTED,
+    ProgressingReason.FORBIDDEN,
+}
+
 _Verdict = tuple[bool, Reason, str]
 
 
@@ -55,10 +64,11 @@ def compute_status(
     decision: Decision | None,
     problem: Failure | None,
     now: datetime,
+    service: Json | None = None,
 ) -> dict[str, Any]:
     """Return the whole status.
 
-    `deployment` and `pods` are this PoseCluster's own, or None and empty. `problem`, what kept the
+    `deployment`, `service` and `pods` are this PoseCluster's own, or None and empty. `problem`, what kept the
     pass from acting, goes before what the Deployment says. Without a decision (paused, invalid
     spec) the size is the Deployment's. `now` (aware) dates only conditions that change.
     """
@@ -74,7 +84,7 @@ def compute_status(
         ConditionType.PROGRESSING: _progressing(cluster, deployment, pods, desired, problem),
         ConditionType.SCALING_ACTIVE: _scaling(cluster, decision),
     }
-    return _status(cluster, sizes, verdicts, now)
+    return _status(cluster, sizes, verdicts, endpoint=_endpoint(cluster, service), now=now)
 
 
 def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> dict[str, Any]:
@@ -87,14 +97,27 @@ def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> di
         ConditionType.PROGRESSING: (problem.reason in _ON_THE_WAY, problem.reason, problem.message),
         ConditionType.SCALING_ACTIVE: _scaling(cluster, None),
     }
-    return _status(cluster, sizes, verdicts, now)
+    endpoint = text(before, "endpoint") or _endpoint(cluster, None)
+    return _status(cluster, sizes, verdicts, endpoint=endpoint, now=now)
+
+
+def _endpoint(cluster: PoseCluster, service: Json | None) -> str:
+    """Return the URL for clients; the port is the Service's, once there is one."""
+    ports = child(service, "spec").get("ports")
+    first = child(ports[0]) if isinstance(ports, list) and ports else {}
+    port = count(first, "port") or cluster.spec.service.port
+    suffix = "" if port == _HTTP_PORT else f":{port}"
+    return f"http://{child_name(cluster.name)}.{cluster.namespace}.svc{suffix}"
 
 
 def _status(
-    cluster: PoseCluster, sizes: Mapping[str, int], verdicts: Mapping[ConditionType, _Verdict], now: datetime
+    cluster: PoseCluster,
+    sizes: Mapping[str, int],
+    verdicts: Mapping[ConditionType, _Verdict],
+    *,
+    endpoint: str,
+    now: datetime,
 ) -> dict[str, Any]:
-    port = cluster.spec.service.port
-    suffix = "" if port == _HTTP_PORT else f":{port}"
     generation = cluster.generation
     if cluster.paused:  # nothing was done for a newer one
         generation = min(generation, count(cluster.status, "observedGeneration"))
@@ -102,7 +125,7 @@ def _status(
         "observedGeneration": generation,
         **sizes,
         "selector": selector_text(cluster.name),
-        "endpoint": f"http://{child_name(cluster.name)}.{cluster.namespace}.svc{suffix}",
+        "endpoint": endpoint,
         "conditions": [
             _condition(cluster.status, kind, verdict, generation, now) for kind, verdict in verdicts.items()
         ],
@@ -229,5 +252,13 @@ def _goes_without_saying(kind: ConditionType, old: Json, new: Json, after: Json)
 
 
 def _is_sized(status: Json) -> bool:
-    """Whether the size is ours: while paused it is the Deployment's, whoever set that."""
-    return text(condition(status, ConditionType.PROGRESSING), "reason") != ProgressingReason.PAUSED
+    """Whether the Deployment was given this size: not while paused, nor if a pass was kept from acting."""
+    reason = text(condition(status, ConditionType.PROGRESSING), "reason")
+    return reason not in _NOT_APPLIED
+
+
+def repaired(kind: str, name: str) -> Notice:
+    """Return what is told when a child was changed or deleted by somebody and is as it should be again."""
+    return Notice(
+        "Normal", "Repaired", f"{kind} {name} had been changed or deleted: it is as it should be again"
+    )

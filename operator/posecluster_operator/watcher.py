@@ -215,10 +215,12 @@ class _Life:
         return self._expected - asked.keys()
 
     def _run(self) -> None:
-        self._loop.run_until_complete(self._main())
-        self._loop.close()
-        with suppress(RuntimeError):  # the process ends
-            self._main_loop.call_soon_threadsafe(self._over.set)
+        try:
+            self._loop.run_until_complete(self._main())
+            self._loop.close()
+        finally:
+            with suppress(RuntimeError):  # the process ends
+                self._main_loop.call_soon_threadsafe(self._over.set)
 
     async def _main(self) -> None:
         watching = asyncio.create_task(self._watch(self))

@@ -156,7 +156,9 @@ class WorkQueue:
             seconds = max(seconds, error.retry_after_seconds)
         seconds *= 1 + self._random.uniform(0, _JITTER)
         if away:
-            self._not_before[key] = self._now() + seconds
+            self._not_before[key] = not_before = self._now() + seconds
+            if key in self._due:  # an event during the pass
+                self._due[key] = max(self._due[key], not_before)
         logger.log(
             logging.WARNING if away or isinstance(error, Conflict) else logging.ERROR,
             "Pass failed, tried again later",

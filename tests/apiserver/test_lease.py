@@ -89,8 +89,7 @@ async def _until(fact: Callable[[], object], seconds: float = 10) -> float:
 
 async def _held(start: START, identity: str) -> Candidate:
     candidate = start(identity)
-    async with asyncio.timeout(20):
-        await candidate.lease.wait_held()
+    await _until(lambda: candidate.lease.held, 20)
     return candidate
 
 

@@ -237,3 +237,29 @@ def test_a_right_that_is_revoked_shows_and_heals(
         f"{verb} {resource} revoked: shown after", took, bar=f"<= {REVOKED_SECONDS:.0f} s", unit="s"
     )
     record_figure("  healed after", healed, bar=f"<= {REVOKED_SECONDS:.0f} s", unit="s")
+
+
+def test_a_budget_that_may_not_be_deleted_shows_and_heals(
+    api: Api,
+    namespace: str,
+    account: Account,
+    player: Player,
+    start_operator: Callable[..., OperatorProcess],
+) -> None:
+    operator = start_operator(account=account)
+    api.create(posecluster("demo", namespace, replicas=2))
+    wait_rolled_out(api, namespace, "demo")
+    (rule,) = [one for one in WATCHED if one.resource == "poddisruptionbudgets"]
+    take(api, namespace, rule, ["delete"])
+    time.sleep(1.0)  # the API server has its roles from a watch, and nothing tells when it has read them
+    api.patch("poseclusters", namespace, "demo", {"spec": {"replicas": 1}})
+    condition = api.wait_condition(
+        namespace, "demo", "Progressing", reason="Forbidden", seconds=REVOKED_SECONDS
+    )
+    assert re.search(r"The operator may not delete poddisruptionbudgets", condition["message"])
+    status = api.get("poseclusters", namespace, "demo")["status"]
+    assert (status["observedGeneration"], status["desiredReplicas"]) == (2, 1)
+    take(api, namespace, rule, [])
+    wait_rolled_out(api, namespace, "demo", REVOKED_SECONDS)
+    api.wait_until(lambda: api.find("poddisruptionbudgets", namespace, "demo-pose") is None, 15, "gone")
+    assert operator.running()

@@ -186,7 +186,6 @@ def test_the_rest_of_the_object_is_read_as_it_is() -> None:
     cluster = parse(manifest | {"status": {"replicas": 2}})
     assert cluster.key == "team/shop"
     assert (cluster.uid, cluster.generation, cluster.resource_version) == ("u", 3, "7")
-    assert cluster.deleting
     assert cluster.status == {"replicas": 2}
 
 

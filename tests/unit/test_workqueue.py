@@ -178,6 +178,22 @@ async def test_retry_after_holds_even_when_the_key_is_added_again() -> None:
     assert second - first >= 0.8
 
 
+async def test_retry_after_holds_for_an_event_during_the_pass_that_got_it() -> None:
+    queue: WorkQueue
+
+    async def throttled(key: str, count: int) -> Result:
+        if count == 1:
+            queue.add(key)
+            raise Retryable("get PoseCluster a", "slow down", status=429, retry_after_seconds=0.8)
+        return Result()
+
+    passes = Passes(throttled)
+    async with _queue(passes) as queue:
+        queue.add("a")
+        first, second = await passes.reach("a", 2)
+    assert second - first >= 0.8
+
+
 async def test_a_user_who_mends_what_was_rejected_need_not_wait() -> None:
     async def fail(_key: str, count: int) -> Result:
         if count == 1:

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from posecluster_operator.builders.deployment import check_image, deployment
-from posecluster_operator.builders.labels import child_name
+from posecluster_operator.builders.deployment import deployment
 from posecluster_operator.builders.pdb import SMALLEST_SIZE, disruption_budget
 from posecluster_operator.builders.service import client_service, pods_service
 from posecluster_operator.models import ImageDefaults, PoseCluster
 
-__all__ = ["check_image", "desired_children", "unwanted_children"]
+__all__ = ["desired_children"]
 
 
 def desired_children(
@@ -26,10 +25,3 @@ def desired_children(
     if replicas < SMALLEST_SIZE:
         return children
     return (*children, disruption_budget(cluster, version=version))
-
-
-def unwanted_children(cluster: PoseCluster, *, replicas: int) -> tuple[tuple[str, str], ...]:
-    """Return kind and name of each child that must not exist at this size."""
-    if replicas < SMALLEST_SIZE:
-        return (("PodDisruptionBudget", child_name(cluster.name)),)
-    return ()
