@@ -11,7 +11,8 @@ _FOLDER = Path(__file__).resolve().parent.parent / "deploy"
 _HEAD = "# Written by `make rbac` from operator/posecluster_operator/permissions.py: change it there.\n"
 _FILES = {
     "rbac.yaml": (
-        f"# The operator's account in namespace {_NAMESPACE}, and its rights in every namespace.\n",
+        f"# The operator's account in namespace {_NAMESPACE}, and its rights in every namespace.\n"
+        f"#   kubectl create namespace {_NAMESPACE} && kubectl apply -f deploy/rbac.yaml\n",
         manifests(namespace=_NAMESPACE),
     ),
     "rbac-namespaced.yaml": (

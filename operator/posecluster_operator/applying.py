@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from posecluster_operator.builders import labels
-from posecluster_operator.children import Children, Ident, Memory, idents
+from posecluster_operator.children import Children, Ident, Memory, applied_by_us, idents
 from posecluster_operator.errors import Forbidden, Rejected, Retryable, Unanswered
 from posecluster_operator.failures import Failure
 from posecluster_operator.kube import Kube
@@ -24,8 +24,14 @@ _INVALID = 422
 _WEBHOOK_FAILED = "failed calling webhook"
 _NAMESPACE_ENDS = "because it is being terminated"
 _PATCHED = (labels.MANAGER, "Update")
-# the API server chose them, and they cannot change
-_ALLOCATED = {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"}
+# Here nobody else has a say: what pods are, and which of their ports clients reach. What others add
+# elsewhere is left alone: an annotation of the template (`kubectl rollout restart`), session affinity.
+_OURS_WHOLE = {
+    "Deployment": ("spec", "template", "spec"),
+    "Service": ("spec", "ports"),
+    "PodDisruptionBudget": ("spec",),
+}
+_CHOSEN = "nodePort"  # by the API server, or by a hand
 
 
 @dataclass(slots=True)
@@ -85,6 +91,8 @@ async def _apply(
         # replaced by somebody's in the meantime: a conflict, not a take-over
         metadata = {**manifest["metadata"], "uid": body["metadata"]["uid"]}
         manifest = {**manifest, "metadata": metadata}
+    if body is not None and has_foreign_fields(body):
+        await _overwrite(kube, manifest, body)
     try:
         # with force only over our own: what somebody made in the meantime is a conflict
         answer: Json = await kube.apply(manifest, force=body is not None)
@@ -104,21 +112,57 @@ async def _apply(
     return answer
 
 
-async def _overwrite(kube: Kube, manifest: Json, body: Json) -> None:
-    """Make the live spec ours, whole: somebody's edit is such that our fields are not valid beside it.
+def has_foreign_fields(body: Json) -> bool:
+    """Return whether somebody else set fields in what is ours whole, beside our own. Pure.
 
-    Another number for a port's name, minAvailable beside maxUnavailable, two handlers in one probe: an
-    apply adds to what others own, and is refused for ever.
+    Another container in the pods, a host's network, the admin port in the Service: an apply leaves
+    alone what it does not name.
     """
-    metadata = {key: body["metadata"][key] for key in ("uid", "resourceVersion")}
-    patch = {"metadata": metadata, "spec": _exactly(manifest["spec"], body["spec"])}
+    ours = applied_by_us(body)
+    return any(
+        _beyond(_fields_at(entry.get("fieldsV1") or {}, body["kind"]), _fields_at(ours, body["kind"]))
+        for entry in body["metadata"].get("managedFields") or ()
+        if entry.get("manager") != labels.MANAGER and not entry.get("subresource")
+    )
+
+
+def _fields_at(fields: Json, kind: str) -> Json:
+    for key in _OURS_WHOLE[kind]:
+        fields = fields.get(f"f:{key}") or {}
+    return fields
+
+
+def _beyond(theirs: Json, ours: Json) -> bool:
+    """Return whether a set of fields names a leaf that the other does not."""
+    return any(
+        key not in ours if not below else _beyond(below, ours.get(key) or {})
+        for key, below in theirs.items()
+        if key not in {".", f"f:{_CHOSEN}"}
+    )
+
+
+async def _overwrite(kube: Kube, manifest: Json, body: Json) -> None:
+    """Make what is ours whole be as we want it, whatever somebody else set there.
+
+    Needed too when an edit is such that our fields are not valid beside it, which is refused for
+    ever: another number for a port's name, minAvailable beside maxUnavailable, two handlers in one probe.
+    """
+    wanted: Any = manifest
+    live: Any = body
+    for key in _OURS_WHOLE[manifest["kind"]]:
+        wanted, live = wanted[key], live[key]
+    patch: Any = _exactly(wanted, live) if isinstance(wanted, Mapping) else wanted
+    for key in reversed(_OURS_WHOLE[manifest["kind"]]):
+        patch = {key: patch}
+    # not this resourceVersion only: while pods come and go the status moves it faster than we write
+    patch["metadata"] = {"uid": body["metadata"]["uid"]}
     namespace, name = (manifest["metadata"][key] for key in ("namespace", "name"))
     await kube.patch(_resource(manifest), namespace, name, patch)
 
 
 def _exactly(wanted: Json, live: Json) -> dict[str, Any]:
     """Return the merge patch from `live` to `wanted`: what else is there goes, lists are replaced. Pure."""
-    patch: dict[str, Any] = {key: None for key in live if key not in wanted and key not in _ALLOCATED}
+    patch: dict[str, Any] = {key: None for key in live if key not in wanted}
     for key, value in wanted.items():
         nested = isinstance(value, Mapping) and isinstance(live.get(key), Mapping)
         patch[key] = _exactly(value, live[key]) if nested else value

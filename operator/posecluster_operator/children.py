@@ -33,7 +33,7 @@ class Children:
 
     def _own(self, cluster: PoseCluster, resource: Resource) -> Json | None:
         body = self.live[resource.kind, labels.child_name(cluster.name)]
-        return body if body is not None and _controller(body).get("uid") == cluster.uid else None
+        return body if body is not None and is_own(cluster, body) else None
 
 
 @dataclass(slots=True)
@@ -95,9 +95,9 @@ def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failu
     for (kind, name), body in live.items():
         if body is None:
             continue
-        owner = _controller(body)
-        if owner.get("uid") == cluster.uid and not body["metadata"].get("deletionTimestamp"):
+        if is_own(cluster, body) and not body["metadata"].get("deletionTimestamp"):
             continue
+        owner = _controller(body)
         namesake = (
             owner.get("kind") == KIND
             and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/")
@@ -107,12 +107,34 @@ def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failu
             return Failure(
                 ProgressingReason.NAME_TAKEN,
                 f"{kind} {name} exists and is not this PoseCluster's, so it is not touched: "
-                "delete or rename it, or give the PoseCluster another name.",
+                "delete it, or give the PoseCluster another name.",
             )
         waiting = Failure(
             ProgressingReason.ROLLING_OUT, f"Waiting for the deletion of {kind} {name}, which is under way."
         )
     return waiting
+
+
+def is_own(cluster: PoseCluster, body: Json) -> bool:
+    """Return whether a child is this PoseCluster's: that owns it, or nobody does and we applied it.
+
+    The latter is what a hand leaves that removes the owner references, and deletion with
+    `--cascade=orphan`. That we applied it is what the API server notes, not a label that anybody writes.
+    """
+    metadata = body["metadata"]
+    owners = metadata.get("ownerReferences") or ()
+    if any(owner.get("uid") == cluster.uid for owner in owners):
+        return _controller(body).get("uid") in (None, cluster.uid)
+    instance = (metadata.get("labels") or {}).get(labels.INSTANCE)
+    return not owners and instance == cluster.name and bool(applied_by_us(body))
+
+
+def applied_by_us(body: Json) -> Json:
+    """Return the fields that our applies own, in the API server's form (`fieldsV1`); empty: none."""
+    for entry in body["metadata"].get("managedFields") or ():
+        if (entry.get("manager"), entry.get("operation")) == (labels.MANAGER, "Apply"):
+            return entry.get("fieldsV1") or {}
+    return {}
 
 
 def _controller(body: Json) -> Json:

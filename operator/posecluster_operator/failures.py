@@ -66,7 +66,11 @@ def find_failure(deployment: Json, pods: Sequence[Json], *, token_secret: str | 
     found += _refusals(deployment)
     if found:
         return min(found, key=lambda failure: (_ORDER.index(failure.reason), failure.message))
-    return _too_slow(current, token_secret) if _deadline_passed(deployment) else None
+    if not _deadline_passed(deployment):
+        return None
+    if not current and any(_is_current(pod, deployment) for pod in pods):
+        return None  # they are all ready: what was too slow was a spec that is taken back
+    return _too_slow(current, token_secret)
 
 
 def judges_current_spec(deployment: Json) -> bool:
@@ -173,7 +177,8 @@ def _end(ended: Json) -> str:
 
 def _no_node(message: str) -> str:
     """The scheduler's reasons without its counts: "0/3 nodes are available: 1 Insufficient cpu, ..."."""
-    reasons, _, _ = _NODES.sub("", message).partition(" preemption: ")
+    # what follows the reasons is about preemption and claims, with counts of its own
+    reasons, _, _ = _NODES.sub("", message).partition(". ")
     if reasons == message:
         return stable(message) or "no node takes the pod"
     each = {re.sub(r"^\d+ ", "", reason.strip(" .")) for reason in reasons.split(", ")}

@@ -44,11 +44,11 @@ def make_registry(
         wake(f"{meta['namespace']}/{meta['name']}", 0.0)
 
     async def child_event(meta: Metadata, **_unused: object) -> None:
-        if key := child_owner(meta):
+        if key := child_owner(meta) or labelled(meta):  # a hand may have removed the owner
             wake(key, _CHILD_SECONDS)
 
     async def pod_event(meta: Metadata, **_unused: object) -> None:
-        if key := pod_owner(meta):
+        if key := labelled(meta):
             wake(key, _CHILD_SECONDS)
 
     kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)(login)
@@ -78,7 +78,7 @@ def child_owner(meta: Metadata) -> str | None:
     return None
 
 
-def pod_owner(meta: Metadata) -> str | None:
-    """Return the key of the PoseCluster that a pod's labels name; a hint, not a proof."""
+def labelled(meta: Metadata) -> str | None:
+    """Return the key of the PoseCluster that an object's labels name; a hint, not a proof."""
     name = (meta.get("labels") or {}).get(INSTANCE)
     return f"{meta['namespace']}/{name}" if name else None

@@ -76,6 +76,8 @@ def describe(missing: Sequence[_Right]) -> str:
     texts = []
     for (namespace, rule), rights in groupby(missing, key=lambda right: right[:2]):
         where = f"in namespace {namespace}" if namespace else "in all namespaces"
+        if rule in LEASE:
+            where += " (the Lease's: POSECLUSTER_OPERATOR_LEASE_NAMESPACE)"
         texts.append(f"{', '.join(verb for _, _, verb in rights)} {rule.full_name} {where}")
     return "; ".join(texts)
 

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from posecluster_operator.autoscaler import Decision
@@ -25,6 +25,7 @@ from posecluster_operator.reasons import (
 )
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
+_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _HTTP_PORT = 80
 _ON_THE_WAY = {ProgressingReason.ROLLOUT_COMPLETE, ProgressingReason.ROLLING_OUT}
 # False by the user's own wish: nothing to look at
@@ -80,7 +81,7 @@ def compute_status(
         "desiredReplicas": desired,
     }
     verdicts = {
-        ConditionType.AVAILABLE: _available(sizes["readyReplicas"], desired),
+        ConditionType.AVAILABLE: _available(sizes["readyReplicas"], decision),
         ConditionType.PROGRESSING: _progressing(cluster, deployment, pods, desired, problem),
         ConditionType.SCALING_ACTIVE: _scaling(cluster, decision),
     }
@@ -91,9 +92,8 @@ def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> di
     """Return the status when the children could not be read: as it was, but for the problem."""
     before = cluster.status
     sizes = {name: count(before, name) for name in ("replicas", "readyReplicas", "desiredReplicas")}
-    available = _available(sizes["readyReplicas"], sizes["desiredReplicas"])
     verdicts = {
-        ConditionType.AVAILABLE: available,
+        ConditionType.AVAILABLE: _available(sizes["readyReplicas"], None),
         ConditionType.PROGRESSING: (problem.reason in _ON_THE_WAY, problem.reason, problem.message),
         ConditionType.SCALING_ACTIVE: _scaling(cluster, None),
     }
@@ -139,8 +139,10 @@ def _condition(
     status = "True" if holds else "False"
     previous = condition(before, kind)
     since = text(previous, "lastTransitionTime")
-    if text(previous, "status") != status or not _TIME.fullmatch(since):
-        since = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # a day ahead, no operator's clock wrote it
+    ahead = since > (now + timedelta(days=1)).astimezone(UTC).strftime(_FORM)
+    if text(previous, "status") != status or ahead or not _TIME.fullmatch(since):
+        since = now.astimezone(UTC).strftime(_FORM)
     return {
         "type": kind.value,
         "status": status,
@@ -151,12 +153,12 @@ def _condition(
     }
 
 
-def _available(ready: int, desired: int) -> _Verdict:
+def _available(ready: int, decision: Decision | None) -> _Verdict:
     if ready:
         return True, AvailableReason.PODS_READY, "At least one pod is ready."
-    if desired:
-        return False, AvailableReason.NO_READY_PODS, "No pod is ready."
-    return False, AvailableReason.SCALED_TO_ZERO, "spec.replicas is 0."
+    if decision and not decision.replicas:
+        return False, AvailableReason.SCALED_TO_ZERO, "spec.replicas is 0."
+    return False, AvailableReason.NO_READY_PODS, "No pod is ready."
 
 
 def _progressing(

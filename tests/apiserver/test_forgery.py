@@ -131,16 +131,33 @@ def test_a_child_held_by_a_finalizer_is_waited_for(
     ],
     ids=lambda edit: edit["op"],
 )
-def test_a_child_whose_owner_was_taken_away_is_a_strangers(
-    api: Api, namespace: str, cluster: Json, operator: OperatorProcess, proxy: FaultProxy, edit: Json
+def test_a_child_whose_owner_was_taken_away_gets_it_back(
+    api: Api, namespace: str, cluster: Json, operator: OperatorProcess, edit: Json
 ) -> None:
-    owners = api.get("deployments", namespace, CHILD)["metadata"]["ownerReferences"]
+    before = api.get("deployments", namespace, CHILD)["metadata"]
     api.patch("deployments", namespace, CHILD, [edit], kind="json")
-    found = api.wait_condition(namespace, NAME, "Progressing", status="False", reason="NameTaken")
-    assert f"Deployment {CHILD}" in found["message"]
-    wait_quiet(operator, proxy)  # the Event comes after the status
-    assert_quiet(operator, proxy, passes=2)
-    assert api.get("deployments", namespace, CHILD)["metadata"].get("ownerReferences") != owners
-    # whoever took it away gives it back
-    api.patch("deployments", namespace, CHILD, {"metadata": {"ownerReferences": owners}})
+
+    def is_back() -> bool:
+        metadata = api.get("deployments", namespace, CHILD)["metadata"]
+        return (
+            metadata["uid"] == before["uid"] and metadata.get("ownerReferences") == before["ownerReferences"]
+        )
+
+    api.wait_until(is_back, 10, "the owner is back")
     wait_rolled_out(api, namespace, NAME)
+
+
+@pytest.mark.hostile("K-7")
+def test_children_left_by_a_deletion_that_orphans_are_taken_up_again(
+    api: Api, namespace: str, cluster: Json, operator: OperatorProcess
+) -> None:
+    before = api.get("deployments", namespace, CHILD)["metadata"]["uid"]
+    api.delete("poseclusters", namespace, NAME)
+    for plural in ("services", "deployments", "poddisruptionbudgets"):
+        for child in api.list(plural, namespace):  # what orphaning leaves; nothing does it here
+            api.patch(plural, namespace, child["metadata"]["name"], {"metadata": {"ownerReferences": None}})
+    again = api.create(posecluster(NAME, namespace))
+    wait_rolled_out(api, namespace, NAME)
+    kept = api.get("deployments", namespace, CHILD)["metadata"]
+    assert kept["uid"] == before
+    assert [owner["uid"] for owner in kept["ownerReferences"]] == [again["metadata"]["uid"]]

@@ -130,6 +130,11 @@ def test_no_right_is_dangerous(watched: tuple[str, ...]) -> None:
     assert places == {"home", *(watched or (None,))}
 
 
+def lease(rule: Rule) -> str:
+    """What is said besides about a right for the Lease."""
+    return " (the Lease's: POSECLUSTER_OPERATOR_LEASE_NAMESPACE)" if rule in LEASE else ""
+
+
 def take(api: Api, namespace: str, rule: Rule, verbs: Sequence[str]) -> None:
     """Leave the operator's account in its namespace all rights but these verbs of one rule."""
     for name, rules in ((NAME, WATCHED), (f"{NAME}-lease", LEASE)):
@@ -158,7 +163,7 @@ def test_a_start_without_a_rule_ends_with_one_line(
         operator = start_operator(account=account, wait=False, proxied=False)
         assert operator.wait(20.0) not in (0, -15)
         (line,) = [line for line in operator.logs().splitlines() if " INFO " not in line]
-        expected = f"Missing rights: {', '.join(rule.verbs)} {rule.full_name} in namespace {namespace}. Grant"
+        expected = f"Missing rights: {', '.join(rule.verbs)} {rule.full_name} in namespace {namespace}{lease(rule)}. Grant"
         assert expected in line
         assert line.startswith("posecluster-operator: ")
 
@@ -184,7 +189,7 @@ def test_each_right_that_is_missing_is_named_alone(
     for rule in RULES:
         for verb in rule.verbs:
             take(api, namespace, rule, [verb])
-            named = f"Missing rights: {verb} {rule.full_name} in namespace {namespace}. Grant"
+            named = f"Missing rights: {verb} {rule.full_name} in namespace {namespace}{lease(rule)}. Grant"
             # the API server has its roles from a watch
             api.wait_until(lambda named=named: asyncio.run(missing(namespace)).startswith(named), 5, named)
     take(api, namespace, WATCHED[0], [])

@@ -186,6 +186,6 @@ def test_retry_after_grows_with_the_queue_and_is_jittered(
     record_figure("Retry-After at 5 / 60 waiting", f"{set(seen[5])} / {set(seen[60])}", bar="grows", unit="s")
     for values in seen.values():
         assert len(set(values)) >= 2
-        assert max(values) - min(values) <= 2
+        assert max(values) - min(values) <= 4  # 2 of jitter; the measured throughput moves too
         assert all(1 <= value <= 60 for value in values)
     assert min(seen[60]) > max(seen[5])

@@ -8,7 +8,7 @@ import kopf
 import pytest
 
 from posecluster_operator.builders.labels import pod_labels
-from posecluster_operator.handlers import SELECTOR, WATCHED, child_owner, make_registry, pod_owner
+from posecluster_operator.handlers import SELECTOR, WATCHED, child_owner, labelled, make_registry
 
 pytestmark = pytest.mark.unit
 
@@ -43,7 +43,7 @@ def test_the_owner_of_a_child_is_its_controller(meta: dict[str, Any], key: str |
     [(pod_labels("demo"), "a/demo"), ({}, None), (None, None), ({"app.kubernetes.io/instance": ""}, None)],
 )
 def test_the_owner_of_a_pod_is_its_label(labels: dict[str, str] | None, key: str | None) -> None:
-    assert pod_owner({"namespace": "a", "name": "demo-pose-1-x", "labels": labels}) == key
+    assert labelled({"namespace": "a", "name": "demo-pose-1-x", "labels": labels}) == key
 
 
 def test_the_selector_finds_what_the_builders_label() -> None:

@@ -46,6 +46,7 @@ def find(*pods: dict[str, Any], secret: str | None = None, **others: Any) -> Fai
         NO_ROOM + PREEMPTION,
         NO_ROOM,
         f"0/9 nodes are available: 4 Insufficient cpu, 5 {TAINT}. {PREEMPTION}",
+        f"{NO_ROOM}no new claims to deallocate, {PREEMPTION}",  # 1.34
     ],
 )
 def test_no_node_is_told_without_counts(message: str) -> None:
@@ -156,6 +157,11 @@ def test_pods_that_are_only_slow_are_told_of_when_time_is_up(
     assert found is not None
     assert found.reason is reason
     assert words in found.message
+
+
+def test_a_spec_that_is_taken_back_is_not_late_while_the_old_deadline_still_stands() -> None:
+    ready = pod(container(ready=True), phase="Running", conditions=[pod_condition("Ready", "True")])
+    assert find(ready, conditions=[DEADLINE]) is None
 
 
 def test_a_pods_own_failure_goes_before_the_deadline() -> None:

@@ -22,6 +22,7 @@ def client_service(cluster: PoseCluster, *, version: str) -> dict[str, Any]:
         "spec": {
             "type": spec.type.value,
             "selector": labels.selector(cluster.name),
+            "publishNotReadyAddresses": False,  # stated, so that a hand's true does not stay
             "ports": [_port(spec.port)],
         },
     }
@@ -37,6 +38,7 @@ def pods_service(cluster: PoseCluster, *, version: str) -> dict[str, Any]:
             "type": "ClusterIP",
             "clusterIP": "None",
             "selector": labels.selector(cluster.name),
+            "publishNotReadyAddresses": False,  # stated, so that a hand's true does not stay
             "ports": [_port(CLIENT_PORT)],
         },
     }

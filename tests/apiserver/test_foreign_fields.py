@@ -1,0 +1,63 @@
+"""Check 26: what somebody adds beside our fields, where nobody else has a say, goes; elsewhere it stays."""
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.kubernetes.api import Api
+from harness.kubernetes.facts import assert_quiet, wait_quiet, wait_rolled_out
+from harness.kubernetes.operator import OperatorProcess
+from harness.kubernetes.player import Player
+from harness.kubernetes.proxy import FaultProxy
+from harness.kubernetes.waiting import Json, posecluster
+
+NAME, CHILD = "demo", "demo-pose"
+_EVIL = {"name": "evil", "image": "example.test/evil:1"}
+# plural, a strategic merge patch
+EDITS: dict[str, tuple[str, Json]] = {
+    "container": ("deployments", {"template": {"spec": {"containers": [_EVIL]}}}),
+    "init container": ("deployments", {"template": {"spec": {"initContainers": [_EVIL]}}}),
+    "host network": ("deployments", {"template": {"spec": {"hostNetwork": True}}}),
+    "node": ("deployments", {"template": {"spec": {"nodeSelector": {"no": "where"}}}}),
+    "service account": ("deployments", {"template": {"spec": {"serviceAccountName": "mighty"}}}),
+    "admin port": ("services", {"ports": [{"name": "admin", "port": 9090, "targetPort": 9090}]}),
+    "unready pods": ("services", {"publishNotReadyAddresses": True}),
+}
+
+
+@pytest.fixture
+def operator(start_operator: Callable[..., OperatorProcess]) -> OperatorProcess:
+    """One that looks again each second, so that a fight would show soon."""
+    return start_operator(resync_seconds=1)
+
+
+@pytest.fixture
+def settled(api: Api, namespace: str, player: Player, operator: OperatorProcess) -> Json:
+    """A PoseCluster that is rolled out."""
+    made = api.create(posecluster(NAME, namespace))
+    wait_rolled_out(api, namespace, NAME)
+    return made
+
+
+@pytest.mark.acceptance(26)
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_is_added_to_pods_or_service_goes(
+    api: Api, namespace: str, settled: Json, operator: OperatorProcess, proxy: FaultProxy, edit: str
+) -> None:
+    plural, patch = EDITS[edit]
+    before = api.get(plural, namespace, CHILD)["spec"]
+    api.patch(plural, namespace, CHILD, {"spec": patch}, kind="strategic")
+    api.wait_until(lambda: api.get(plural, namespace, CHILD)["spec"] == before, 10, "as it was")
+    wait_rolled_out(api, namespace, NAME)
+    wait_quiet(operator, proxy)
+    assert_quiet(operator, proxy, passes=2)  # put right once: no fight
+
+
+@pytest.mark.acceptance(26)
+def test_a_restart_by_hand_stays(
+    api: Api, namespace: str, settled: Json, operator: OperatorProcess, proxy: FaultProxy
+) -> None:
+    api.kubectl("rollout", "restart", "-n", namespace, f"deployment/{CHILD}")
+    wait_quiet(operator, proxy)
+    template = api.get("deployments", namespace, CHILD)["spec"]["template"]
+    assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]

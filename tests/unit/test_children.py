@@ -1,0 +1,70 @@
+"""Whose a child is, and what of it is not ours; on plain objects."""
+
+from typing import Any
+
+import pytest
+
+from harness.poseclusters import posecluster
+from posecluster_operator.applying import has_foreign_fields
+from posecluster_operator.children import is_own
+
+CLUSTER = posecluster()
+OURS = {"manager": "posecluster-operator", "operation": "Apply"}
+THEIRS = {"manager": "kubectl-edit", "operation": "Update"}
+POD = {"f:containers": {'k:{"name":"inference"}': {".": {}, "f:image": {}}}}
+
+
+def fields(pod: Any, **others: Any) -> dict[str, Any]:
+    """Fields of a Deployment, with these of its pods."""
+    return {"f:spec": {"f:template": {"f:spec": pod, "f:metadata": others}}}
+
+
+def child(*managed: dict[str, Any], owners: Any = None, instance: str | None = None) -> dict[str, Any]:
+    """A Deployment with these managers."""
+    labels = {"app.kubernetes.io/instance": CLUSTER.name if instance is None else instance}
+    metadata = {"name": "demo-pose", "labels": labels, "managedFields": list(managed)}
+    return {"kind": "Deployment", "metadata": metadata | ({"ownerReferences": owners} if owners else {})}
+
+
+def owner(uid: str, controller: bool = True) -> dict[str, Any]:
+    return {"kind": "PoseCluster", "name": CLUSTER.name, "uid": uid, "controller": controller}
+
+
+APPLIED = OURS | {"fieldsV1": fields(POD)}
+
+
+@pytest.mark.parametrize(
+    ("body", "own"),
+    [
+        (child(owners=[owner(CLUSTER.uid)]), True),
+        (child(owners=[owner(CLUSTER.uid, controller=False)]), True),
+        (child(owners=[owner(CLUSTER.uid, controller=False), owner("other")]), False),
+        (child(APPLIED, owners=[owner("other")]), False),
+        (child(APPLIED), True),
+        (child(APPLIED, instance="another"), False),
+        (child(THEIRS | {"fieldsV1": fields(POD)}), False),
+        (child(OURS | {"operation": "Update", "fieldsV1": fields(POD)}), False),
+        (child(), False),
+    ],
+)
+def test_a_child_is_ours_by_its_owner_or_by_our_apply(body: dict[str, Any], own: bool) -> None:
+    assert is_own(CLUSTER, body) is own
+
+
+EXTRA = {"f:containers": {'k:{"name":"evil"}': {".": {}, "f:image": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "foreign"),
+    [
+        (THEIRS | {"fieldsV1": fields(EXTRA)}, True),
+        (THEIRS | {"fieldsV1": fields({"f:hostNetwork": {}})}, True),
+        (THEIRS | {"fieldsV1": fields(POD)}, False),
+        (THEIRS | {"fieldsV1": fields({}, **{"f:annotations": {"f:restartedAt": {}}})}, False),
+        (THEIRS | {"fieldsV1": {"f:spec": {"f:minReadySeconds": {}}}}, False),
+        (THEIRS | {"fieldsV1": fields(EXTRA), "subresource": "status"}, False),
+        (THEIRS | {"fieldsV1": None}, False),
+    ],
+)
+def test_only_fields_beside_ours_where_all_is_ours_are_foreign(theirs: dict[str, Any], foreign: bool) -> None:
+    assert has_foreign_fields(child(APPLIED, theirs)) is foreign
