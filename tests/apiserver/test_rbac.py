@@ -163,7 +163,8 @@ def test_a_start_without_a_rule_ends_with_one_line(
         operator = start_operator(account=account, wait=False, proxied=False)
         assert operator.wait(20.0) not in (0, -15)
         (line,) = [line for line in operator.logs().splitlines() if " INFO " not in line]
-        expected = f"Missing rights: {', '.join(rule.verbs)} {rule.full_name} in namespace {namespace}{lease(rule)}. Grant"
+        verbs = ", ".join(rule.verbs)
+        expected = f"Missing rights: {verbs} {rule.full_name} in namespace {namespace}{lease(rule)}. Grant"
         assert expected in line
         assert line.startswith("posecluster-operator: ")
 
