@@ -207,9 +207,7 @@ def test_in_a_terminating_namespace_calls_are_bounded_and_end(
     refused: list[Call] = []
 
     def backs_off() -> bool:
-        refused[:] = [
-            one for one in proxy.find(verb="apply", resource="deployments", since=since) if one.status
-        ]
+        refused[:] = [one for one in proxy.find(verb="apply", resource="services", since=since) if one.status]
         return len(refused) >= 4
 
     api.wait_until(backs_off, 30, "four refused applies")

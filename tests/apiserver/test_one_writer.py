@@ -245,7 +245,7 @@ def test_it_ends_when_told_to_whatever_it_waits_for(
             proxy.add(Rule(do="hang"))
         end(operator, limit)
     lease = api.get("leases", namespace, "posecluster-operator")["spec"]
-    assert bool(lease.get("holderIdentity")) == (state == "hanging API"), "given up, if it can be"
+    assert lease.get("holderIdentity"), "a write was on its way: another has to wait as after a kill"
 
 
 def end(operator: OperatorProcess, limit: float) -> None:

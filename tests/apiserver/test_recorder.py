@@ -41,7 +41,7 @@ async def recording(api: Api, namespace: str, proxy: FaultProxy) -> AsyncIterato
 def _cluster(namespace: str) -> PoseCluster:
     return PoseCluster(
         name="pose", namespace=namespace, uid="u-1", generation=1, resource_version="1",
-        deleting=False, paused=False, status={}, spec=Spec(),
+        paused=False, status={}, spec=Spec(),
     )  # fmt: skip
 
 
