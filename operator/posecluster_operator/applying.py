@@ -65,6 +65,7 @@ async def apply_children(
                 fields = {"kind": ident[0], "child": f"{cluster.namespace}/{ident[1]}"}
                 logger.info("Deleted child", extra={"fields": fields})
                 applied.live[ident] = None
+                memory.applied.pop(ident, None)  # its return is no repair
         except (Rejected, Forbidden, Retryable) as refused:
             if isinstance(refused, Retryable) and not _may_be_admission(refused):
                 raise
