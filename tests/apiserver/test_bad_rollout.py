@@ -211,22 +211,6 @@ def test_admission_that_refuses_the_pods_is_quoted(
 
 
 @pytest.mark.acceptance(17)
-def test_pods_spoilt_by_a_foreign_field_are_told_of_in_pod_securitys_words(
-    api: Api, namespace: str, player: Player, operator: OperatorProcess, serving: Serving
-) -> None:
-    # the field is not ours: it is left alone, and what comes of it is told
-    template = {"template": {"spec": {"hostNetwork": True}}}
-    api.patch("deployments", namespace, CHILD, {"spec": template}, kind="strategic")
-    found = wait_stuck(api, serving, "FailedCreate")
-    assert 'violates PodSecurity "restricted' in found["message"]
-    assert "hostNetwork" in found["message"]
-    template["template"]["spec"]["hostNetwork"] = None  # type: ignore[assignment]
-    api.patch("deployments", namespace, CHILD, {"spec": template}, kind="strategic")
-    wait_rolled_out(api, namespace, NAME)
-    serving.look()
-
-
-@pytest.mark.acceptance(17)
 def test_a_first_rollout_that_fails_is_not_available_and_heals(
     api: Api, namespace: str, player: Player, operator: OperatorProcess
 ) -> None:
