@@ -1,6 +1,7 @@
 """One pass over one PoseCluster: read the truth, apply the children, write the status if it changed."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -92,7 +93,7 @@ class Reconciler:
         if applied.error is not None:
             raise applied.error
         reason = None if applied.problem is None else applied.problem.reason
-        return Result(_LOOK_AGAIN_SECONDS.get(reason) or self._resync())
+        return Result(min(self._resync(), _LOOK_AGAIN_SECONDS.get(reason, math.inf)))
 
     async def _read(self, key: str) -> Json | None:
         namespace, _, name = key.partition("/")
