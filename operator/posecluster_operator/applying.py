@@ -92,8 +92,8 @@ async def _apply(
         # replaced by somebody's in the meantime: a conflict, not a take-over
         metadata = {**manifest["metadata"], "uid": body["metadata"]["uid"]}
         manifest = {**manifest, "metadata": metadata}
-    if body is not None and has_foreign_fields(body):
-        await _overwrite(kube, manifest, body)
+        if has_foreign_fields(body):
+            await _overwrite(kube, manifest, body)
     try:
         # with force only over our own: what somebody made in the meantime is a conflict
         answer: Json = await kube.apply(manifest, force=body is not None)

@@ -20,9 +20,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from harness import client, processes
+from harness.metrics import read_metric
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB_ENGINE = "stub_engine:StubEngine"
@@ -86,16 +85,7 @@ class ServerProcess:
         `name` with or without `posecluster_`; of a histogram give `..._count`, `..._sum` or `..._bucket`.
         """
         name = name if name.startswith("posecluster_") else f"posecluster_{name}"
-        text = client.get(self.admin_url + "/metrics", timeout_seconds=5).body.decode()
-        known, total = False, 0.0
-        for family in text_string_to_metric_families(text):
-            known = known or name.removeprefix(family.name) in {"", "_total", "_count", "_sum", "_bucket"}
-            for sample in family.samples:
-                if sample.name == name and labels.items() <= sample.labels.items():
-                    total += sample.value
-        if not known:
-            raise KeyError(name)
-        return total
+        return read_metric(self.admin_url, name, labels)
 
     def rss(self) -> int:
         """Resident bytes of the server process alone; see `rss_with_workers`."""

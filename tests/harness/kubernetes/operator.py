@@ -16,10 +16,9 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from harness import client, processes
 from harness.kubernetes.accounts import Account
+from harness.metrics import read_metric
 from harness.server import ROOT
 
 _PORT = re.compile(r'\bport"?[=:]\s*"?(\d+)')
@@ -87,16 +86,7 @@ class OperatorProcess:
     def metrics(self, name: str, /, **labels: str) -> float:
         """Sum of a metric's samples that have these labels; 0 if none has, KeyError if no such metric."""
         name = name if name.startswith(_PREFIX) else _PREFIX + name
-        text = client.get(self.url + "/metrics", timeout_seconds=5).body.decode()
-        known, total = False, 0.0
-        for family in text_string_to_metric_families(text):
-            known = known or name.removeprefix(family.name) in {"", "_total", "_count", "_sum", "_bucket"}
-            for sample in family.samples:
-                if sample.name == name and labels.items() <= sample.labels.items():
-                    total += sample.value
-        if not known:
-            raise KeyError(name)
-        return total
+        return read_metric(self.url, name, labels)
 
     def rss(self) -> int:
         """Resident bytes."""
