@@ -21,6 +21,8 @@ _LONGEST_AWAY_SECONDS = 30.0  # while the API server is away: a longer wait only
 _CONFLICTS_AT_ONCE = 3
 _CONFLICT_SECONDS = 0.1
 _JITTER = 0.25
+# Pods and our own writes bring a dozen events in a tenth of a second: seen as one, they cost one status.
+_BETWEEN_PASSES_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class WorkQueue:
         ] = []  # the same, in order; entries that `_due` contradicts are void
         self._running: dict[str, float] = {}  # keys in a pass, and since when
         self._failures: dict[str, int] = {}
-        self._not_before: dict[str, float] = {}  # what the API server asked for; events do not shorten it
+        self._not_before: dict[str, float] = {}  # events do not shorten this
         self._changed = asyncio.Event()
 
     @property
@@ -77,11 +79,6 @@ class WorkQueue:
             self._due[key] = due
             heapq.heappush(self._heap, (due, key))
             self._changed.set()
-
-    def forget(self, key: str) -> None:
-        """Drop what is remembered of a key that is gone."""
-        self._failures.pop(key, None)
-        self._not_before.pop(key, None)
 
     async def run(self) -> None:
         """Start passes until cancelled, which cancels those that run."""
@@ -133,8 +130,11 @@ class WorkQueue:
             self._retry(key, error)
         else:
             outcome = "ok"
-            self.forget(key)
-            if result.requeue_after_seconds is not None:
+            self._failures.pop(key, None)
+            if result.requeue_after_seconds is None:
+                self._not_before.pop(key, None)  # gone
+            else:
+                self._put_off(key, _BETWEEN_PASSES_SECONDS)
                 self.add_after(key, result.requeue_after_seconds)
         finally:
             del self._running[key]
@@ -156,9 +156,7 @@ class WorkQueue:
             seconds = max(seconds, error.retry_after_seconds)
         seconds *= 1 + self._random.uniform(0, _JITTER)
         if away:
-            self._not_before[key] = not_before = self._now() + seconds
-            if key in self._due:  # an event during the pass
-                self._due[key] = max(self._due[key], not_before)
+            self._put_off(key, seconds)
         logger.log(
             logging.WARNING if away or isinstance(error, Conflict) else logging.ERROR,
             "Pass failed, tried again later",
@@ -167,6 +165,12 @@ class WorkQueue:
             },
         )
         self.add_after(key, seconds)
+
+    def _put_off(self, key: str, seconds: float) -> None:
+        """Start no pass for so long, whatever events come, or came during the pass that just ended."""
+        self._not_before[key] = not_before = self._now() + seconds
+        if key in self._due:
+            self._due[key] = max(self._due[key], not_before)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
