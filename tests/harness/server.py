@@ -29,6 +29,7 @@ _ENGINES = ROOT / "tests" / "engines"
 _PORT = re.compile(r'\bport"?[=:]\s*"?(\d+)')
 _ADMIN_PORT = re.compile(r'\badmin_port"?[=:]\s*"?(\d+)')
 _LOG_TAIL = 4_000
+_HOST = "127.0.0.1"
 # What differs from the server's own defaults, so that tests do not wait for a drain at their end.
 DEFAULTS: Mapping[str, object] = {"port": 0, "admin_port": 0, "workers": 1, "drain_delay_ms": 100}
 
@@ -40,9 +41,10 @@ class ServerFailed(AssertionError):
 class ServerProcess:
     """A running server. `process` is the plain `subprocess.Popen`; its session holds all workers."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log_path: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", log_path: Path, host: str = _HOST) -> None:
         self.process = process
         self.log_path = log_path
+        self.host = host
         self.port = 0
         self.admin_port = 0
         self.started_seconds = time.monotonic()
@@ -54,17 +56,17 @@ class ServerProcess:
     @property
     def url(self) -> str:
         """Of the client port, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def admin_url(self) -> str:
         """Of the admin port, without a slash at the end."""
-        return f"http://127.0.0.1:{self.admin_port}"
+        return f"http://{self.host}:{self.admin_port}"
 
     @property
     def address(self) -> tuple[str, int]:
         """Of the client port, for sockets."""
-        return ("127.0.0.1", self.port)
+        return (self.host, self.port)
 
     def logs(self) -> str:
         """All that the server and its workers have written so far."""
@@ -191,7 +193,7 @@ def environment(settings: Mapping[str, object], extra: Mapping[str, str] | None 
         "PYTHONWARNINGS": "error",
     }
     models = os.environ.get("POSECLUSTER_MODEL_DIR", str(ROOT / "models"))
-    values = {"host": "127.0.0.1", "model_dir": models, **DEFAULTS, **settings}
+    values = {"host": _HOST, "model_dir": models, **DEFAULTS, **settings}
     if values.get("engine") == "stub":
         values["engine"] = STUB_ENGINE
     result |= {f"POSECLUSTER_{name.upper()}": str(value) for name, value in values.items()}
@@ -208,7 +210,7 @@ def start_server(
     command: tuple[str, ...] = (sys.executable, "-m", "posecluster_inference", "serve"),
     **settings: object,
 ) -> Iterator[ServerProcess]:
-    """Start a server on free ports of 127.0.0.1 and end it, with all its processes, at the end.
+    """Start a server on free ports of 127.0.0.1 (or `host`) and end it, with all its processes, at the end.
 
     settings: fields of `posecluster_inference.settings.Settings` by name; `engine="stub"` takes
     tests/engines/stub_engine.py. env: more environment variables, which win. folder: where
@@ -228,7 +230,7 @@ def start_server(
             stderr=log,
             start_new_session=True,
         )
-    server = ServerProcess(process, log_path)
+    server = ServerProcess(process, log_path, str(settings.get("host", _HOST)))
     try:
         server.wait_listening(start_timeout_seconds)
         if ready:
