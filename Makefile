@@ -53,6 +53,10 @@ bench: set-up-dev ## measure: bare landmarkers, our server, the plain way (a qui
 bench-operator: set-up-dev ## measure the operator against an API server of its own (a quiet machine; KUBEBUILDER_ASSETS)
 	@$(BIN)/python -m bench.operator
 
+.PHONY: bench-scaling
+bench-scaling: set-up-dev ## simulate the autoscaler beside others on recorded traces (SIMULATOR=, TRACES=; ../shared by default)
+	@$(BIN)/python -m bench.scaling $(if $(SIMULATOR),--simulator $(SIMULATOR)) $(if $(TRACES),--traces $(TRACES))
+
 .PHONY: models
 models: set-up ## fetch and verify the model files: lite, full, heavy
 	@$(BIN)/posecluster-inference models fetch --variant full

@@ -27,10 +27,10 @@ def table(rows: Iterable[Sequence[str]]) -> list[str]:
     return ["| figure | measured | to reach |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def fill(marker: str, text: str) -> None:
+def fill(marker: str, text: str, page: Path = PAGE) -> None:
     """Put text between `<!-- MARKER: start -->` and `<!-- MARKER: end -->` of the page."""
     start, end = f"<!-- {marker}: start -->", f"<!-- {marker}: end -->"
-    before, _, rest = PAGE.read_text().partition(start)
+    before, _, rest = page.read_text().partition(start)
     _, found, after = rest.partition(end)
-    assert found, f"{PAGE.name} has no place for {marker}"
-    PAGE.write_text(f"{before}{start}\n{text}\n{end}{after}")
+    assert found, f"{page.name} has no place for {marker}"
+    page.write_text(f"{before}{start}\n{text}\n{end}{after}")

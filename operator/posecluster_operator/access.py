@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ CONNECTIONS = 64
 _READ_BYTES = 1 << 20
 _RELOAD_SECONDS = 60.0  # a service account's token is renewed when 80 % of its hour are over
 _SOONEST_RELOAD_SECONDS = 2.0
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Access:
@@ -124,6 +126,30 @@ def load_access() -> Access:
         return Access(ApiClient(configuration), reload)
     except (OSError, ValueError) as error:
         raise InvalidSetting(f"The certificates for {configuration.host} cannot be used: {error}") from error
+
+
+def context_namespace() -> str:
+    """Return the namespace of KUBECONFIG's current context, else the pod's, else `default`; reads files."""
+    from kubernetes.aio import config
+    from yaml import YAMLError
+
+    path = os.environ.get("KUBECONFIG", "")
+    if not path:
+        return own_namespace() or "default"
+    read: Any = config.list_kube_config_contexts  # untyped
+    try:
+        _, current = read(path)
+        return str(current["context"].get("namespace") or "default")
+    except (YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError, config.ConfigException):
+        return "default"  # `load_access` says what is wrong
+
+
+def own_namespace() -> str:
+    """Return the namespace of the pod that this process runs in, or an empty text; reads a file."""
+    try:
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def _loader(configuration: Any) -> Callable[[], None]:

@@ -9,11 +9,13 @@ import socket
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from random import SystemRandom
 
 from posecluster_operator import __version__
+from posecluster_operator.access import own_namespace
 from posecluster_operator.errors import KubeError
+from posecluster_operator.explainer import Explainer
+from posecluster_operator.fleet import Fleet
 from posecluster_operator.health import Health
 from posecluster_operator.kube import Kube, connect
 from posecluster_operator.lease import UNACKNOWLEDGED_SHARE, Lease
@@ -22,6 +24,8 @@ from posecluster_operator.port import Port
 from posecluster_operator.preflight import check_permissions, wait_for_crd
 from posecluster_operator.reconciler import Reconciler
 from posecluster_operator.recorder import Recorder
+from posecluster_operator.scaler import Scaler
+from posecluster_operator.scraper import Scraper
 from posecluster_operator.settings import Settings
 from posecluster_operator.watcher import Watcher
 from posecluster_operator.workqueue import Result, WorkQueue
@@ -34,7 +38,6 @@ _EVERY = "*"  # a key for all PoseClusters that there are: no name is written so
 _RELEASE_SECONDS = 0.5
 _WATCHER_SECONDS = 0.2
 _STOP_SECONDS = 0.8
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 async def run(settings: Settings) -> int:
@@ -42,11 +45,18 @@ async def run(settings: Settings) -> int:
     asked_to_stop = _catch_signals()
     metrics = Metrics(version=__version__)
     health = Health(stall_seconds=settings.stall_seconds)
-    port = Port(metrics=metrics.text, content_type=CONTENT_TYPE, live=health.live, ready=health.ready)
+    explainer = Explainer()
+    port = Port(
+        metrics=metrics.text,
+        content_type=CONTENT_TYPE,
+        live=health.live,
+        ready=health.ready,
+        explain=explainer.explain,
+    )
     # first of all: the wait for an API server may be long, and a probe without an answer would end it
     taken = await port.start(settings.host, settings.port)
     logger.info("Listening", extra={"fields": {"host": settings.host, "port": taken}})
-    work = asyncio.create_task(_operate(settings, metrics, health), name="operate")
+    work = asyncio.create_task(_operate(settings, metrics, health, explainer), name="operate")
     stop = asyncio.create_task(asked_to_stop.wait(), name="stop")
     await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
@@ -66,10 +76,10 @@ async def run(settings: Settings) -> int:
     raise error
 
 
-async def _operate(settings: Settings, metrics: Metrics, health: Health) -> None:
+async def _operate(settings: Settings, metrics: Metrics, health: Health, explainer: Explainer) -> None:
     """Do the operator's work for ever; cancelled, leave the Lease to others."""
     identity = settings.identity or os.environ.get("POD_ID") or _made_up_identity()
-    lease_namespace = settings.lease_namespace or await asyncio.to_thread(_own_namespace)
+    lease_namespace = settings.lease_namespace or await asyncio.to_thread(own_namespace) or "default"
     kube = await connect(
         request_seconds=settings.request_timeout_seconds,
         connect_seconds=min(_CONNECT_SECONDS, settings.request_timeout_seconds),
@@ -81,13 +91,28 @@ async def _operate(settings: Settings, metrics: Metrics, health: Health) -> None
         await check_permissions(kube, namespaces=settings.watched_namespaces, lease_namespace=lease_namespace)
         health.pause("waiting for the CRD")
         await wait_for_crd(kube)
-        await _reconcile(settings, metrics, health, kube, identity=identity, lease_namespace=lease_namespace)
+        await _reconcile(
+            settings,
+            metrics,
+            health,
+            explainer,
+            kube,
+            identity=identity,
+            lease_namespace=lease_namespace,
+        )
     finally:
         await kube.close()
 
 
 async def _reconcile(
-    settings: Settings, metrics: Metrics, health: Health, kube: Kube, *, identity: str, lease_namespace: str
+    settings: Settings,
+    metrics: Metrics,
+    health: Health,
+    explainer: Explainer,
+    kube: Kube,
+    *,
+    identity: str,
+    lease_namespace: str,
 ) -> None:
     loop = asyncio.get_running_loop()
     random = SystemRandom()
@@ -105,6 +130,7 @@ async def _reconcile(
             queue.add(_EVERY)
         else:
             metrics.forget_all()
+            scaler.forget_all()
 
     def look_at_known() -> None:
         for key in reconciler.known_keys():
@@ -113,6 +139,7 @@ async def _reconcile(
     def wake(key: str, seconds: float) -> None:
         with suppress(RuntimeError):  # the loop is closed: the process ends
             loop.call_soon_threadsafe(queue.add_after, key, seconds)
+            loop.call_soon_threadsafe(fleet.touch)
 
     def listed() -> None:
         with suppress(RuntimeError):
@@ -128,15 +155,26 @@ async def _reconcile(
     )
     kube.write_seconds = lease.write_seconds
     recorder = Recorder(kube, instance=identity)
+    fleet = Fleet(
+        kube,
+        namespaces=settings.watched_namespaces,
+        monotonic=time.monotonic,
+        wanted=lambda: lease.held and scaler.active,
+    )
+    scraper = Scraper(monotonic=time.monotonic)
+    scaler = Scaler(
+        fleet, scraper, metrics=metrics, monotonic=time.monotonic, wake=lambda key: queue.add(key)
+    )
+    explainer.follow(scaler, held=lambda: lease.held)
     reconciler = Reconciler(
         kube,
         lease=lease,
         recorder=recorder,
+        scaler=scaler,
         metrics=metrics,
         images=settings.images,
         version=__version__,
         resync_seconds=settings.resync_seconds,
-        monotonic=time.monotonic,
         now=lambda: datetime.now(UTC),
         random=random,
     )
@@ -160,6 +198,8 @@ async def _reconcile(
             tasks.create_task(lease.run(), name="lease")
             tasks.create_task(queue.run(), name="queue")
             tasks.create_task(recorder.run(), name="recorder")
+            tasks.create_task(fleet.run(), name="fleet")
+            tasks.create_task(scaler.run(), name="scaler")
             tasks.create_task(watcher.run(), name="watcher")
             tasks.create_task(health.run(), name="health")
     finally:
@@ -167,6 +207,7 @@ async def _reconcile(
             with suppress(TimeoutError, KubeError):
                 async with asyncio.timeout(_RELEASE_SECONDS):
                     await lease.release()
+        await scraper.close()
         await watcher.ended(_WATCHER_SECONDS)
 
 
@@ -180,10 +221,3 @@ def _catch_signals() -> asyncio.Event:
 
 def _made_up_identity() -> str:
     return f"{socket.gethostname()}-{secrets.token_hex(4)}"
-
-
-def _own_namespace() -> str:
-    try:
-        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip() or "default"
-    except OSError:
-        return "default"

@@ -8,7 +8,8 @@ from posecluster_operator.errors import Retryable
 from posecluster_operator.failures import Failure
 from posecluster_operator.kube import DEPLOYMENTS, PDBS, PODS, SERVICES, Kube, Resource
 from posecluster_operator.models import GROUP, KIND, Json, PoseCluster
-from posecluster_operator.reasons import ProgressingReason
+from posecluster_operator.observed import child, condition, count, text
+from posecluster_operator.reasons import ConditionType, ProgressingReason, ScalingReason
 
 # With their back-offs about 90 s; then it is believed: the cluster was restored from a back-up.
 _STALE_READS = 8
@@ -48,6 +49,7 @@ class Memory:
     )  # hash of intent, fingerprint of answer
     newest: dict[Ident, int] = field(default_factory=dict)
     stale_reads: dict[Ident, int] = field(default_factory=dict)
+    last_scaling: Json | None = None  # the status's, as this process wrote it
 
     def check_fresh(self, body: Json) -> None:
         """Raise Retryable if this object was already seen in a later version: a lagging server's answer."""
@@ -113,6 +115,26 @@ def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failu
             ProgressingReason.ROLLING_OUT, f"Waiting for the deletion of {kind} {name}, which is under way."
         )
     return waiting
+
+
+def is_taken_over(cluster: PoseCluster, deployment: Json | None) -> bool:
+    """Return whether somebody else set the Deployment's size, and it is not to be taken back. Pure.
+
+    The API server notes who set which field. It is taken back after a change of the spec, or a pause:
+    only the user knows when whatever set it is gone.
+    """
+    if deployment is None or not _is_size_foreign(deployment):
+        return False
+    before = condition(cluster.status, ConditionType.SCALING_ACTIVE)
+    if text(before, "reason") == ScalingReason.REPLICAS_TAKEN_OVER:
+        return count(before, "observedGeneration") >= cluster.generation
+    return text(before, "reason") != ScalingReason.PAUSED
+
+
+def _is_size_foreign(deployment: Json) -> bool:
+    entries = deployment["metadata"].get("managedFields") or ()
+    owners = {entry.get("manager") for entry in entries if "f:replicas" in child(entry, "fieldsV1", "f:spec")}
+    return bool(owners) and labels.MANAGER not in owners
 
 
 def is_own(cluster: PoseCluster, body: Json) -> bool:

@@ -2,6 +2,7 @@
 
 OperatorError
 ├── InvalidSetting     a wrong setting: ends the start with one line that names it
+├── InvalidInput       a file or flag of a command that runs without a cluster: ends it with one line
 ├── NotPermitted       the start-up check found rights missing: ends the start, naming each
 ├── InvalidSpec        a PoseCluster that cannot be acted on: waits for its next change
 ├── NotLeader          the Lease is not held: nothing may be written
@@ -21,6 +22,10 @@ class OperatorError(Exception):
 
 class InvalidSetting(OperatorError):
     """A setting is wrong; the text names it."""
+
+
+class InvalidInput(OperatorError):
+    """A file or flag given to a command is wrong; the text names it and says what to do."""
 
 
 class NotPermitted(OperatorError):

@@ -37,6 +37,18 @@ class Metrics:
         )
         self._queue_depth = self._gauge("work_queue_depth", "Keys that are due and wait for a worker")
         self._scrape_failures = self._counter("scrape_failures", "Pods whose load could not be read")
+        self._scrape_seconds = Histogram(
+            "scrape_seconds",
+            "Time to read the load of all pods once and to decide",
+            namespace=_PREFIX,
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._scrape_interval = self._gauge(
+            "scrape_interval_seconds",
+            "Time between two readings of a pod; stretched when there are very many",
+        )
+        self._scraped = self._gauge("scraped_pods", "Pods whose load was read last time")
         self._desired = self._gauge("desired_replicas", "Pods that are wanted", "namespace", "name")
         self._ready = self._gauge("ready_replicas", "Pods that are ready", "namespace", "name")
         self._scaling_decisions = self._counter("scaling_decisions", "Changes of a size", "reason")
@@ -66,6 +78,19 @@ class Metrics:
     def count_decision(self, reason: ScalingReason) -> None:
         """Count a change of a size."""
         self._scaling_decisions.labels(reason.value).inc()
+
+    def count_scrapes(self, *, read: int, failed: int) -> None:
+        """Count one reading of all pods."""
+        self._scraped.set(read)
+        self._scrape_failures.inc(failed)
+
+    def show_scrape(self, *, interval: float, seconds: float | None) -> None:
+        """Show how often pods are read, in seconds, and how long it took; None: there were none to read."""
+        self._scrape_interval.set(interval)
+        if seconds is None:
+            self._scraped.set(0)
+        else:
+            self._scrape_seconds.observe(seconds)
 
     def show_size(self, namespace: str, name: str, *, desired: int, ready: int) -> None:
         """Show how many pods a PoseCluster wants and has."""

@@ -34,7 +34,7 @@ WATCHED = (
     Rule("apps", "deployments", _KEEP),
     Rule("", "services", _KEEP),
     Rule("policy", "poddisruptionbudgets", (*_KEEP, "delete")),
-    Rule("", "pods", ("list", "watch")),
+    Rule("", "pods", ("list", "watch", "patch")),
     Rule("events.k8s.io", "events", ("create", "patch")),
 )
 # in the Lease's namespace alone

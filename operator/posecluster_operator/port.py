@@ -1,4 +1,4 @@
-"""The operator's port: /metrics, /livez, /readyz. Plain text; 503 with the reason when a verdict is no."""
+"""The operator's port: /metrics, /livez, /readyz, /explain. Plain text; a verdict that is no has a reason."""
 
 from collections.abc import Callable
 
@@ -21,12 +21,15 @@ class Port:
         content_type: str,
         live: Callable[[], Verdict],
         ready: Callable[[], Verdict],
+        explain: Callable[[str, str], Verdict],
     ) -> None:
         self._metrics, self._content_type, self._live, self._ready = metrics, content_type, live, ready
+        self._explain = explain
         app = web.Application(client_max_size=1)
         app.router.add_get("/metrics", self._show_metrics)
         app.router.add_get("/livez", self._show_live)
         app.router.add_get("/readyz", self._show_ready)
+        app.router.add_get("/explain/{namespace}/{name}", self._show_explanation)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
 
     async def start(self, host: str, port: int) -> int:
@@ -50,6 +53,11 @@ class Port:
     async def _show_ready(self, _request: web.Request) -> web.Response:
         return _answer(self._ready())
 
+    async def _show_explanation(self, request: web.Request) -> web.Response:
+        found = self._explain(request.match_info["namespace"], request.match_info["name"])
+        return _answer(found, otherwise=404)
 
-def _answer(verdict: Verdict) -> web.Response:
-    return web.Response(text=verdict.reason + "\n", status=200 if verdict.ok else 503, headers=_HEADERS)
+
+def _answer(verdict: Verdict, *, otherwise: int = 503) -> web.Response:
+    status = 200 if verdict.ok else otherwise
+    return web.Response(text=verdict.reason + "\n", status=status, headers=_HEADERS)

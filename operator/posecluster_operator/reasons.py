@@ -67,11 +67,46 @@ class ProgressingReason(_Documented):
 
 
 class ScalingReason(_Documented):
-    """Why `ScalingActive` is what it is."""
+    """Why the size is what it is: `ScalingActive`'s reason, and a size change's."""
 
-    FIXED_SIZE = "FixedSize", "False: `spec.scaling.mode` is `Fixed`; the size is `spec.replicas`"
+    STEADY = "Steady", "True: the load wants the present size"
+    DEMAND_ROSE = "DemandRose", "True: raised, the rate of the last seconds wants more pods"
+    BURST = "Burst", "True: raised, a burst of the last seconds wants more pods than the mean rate does"
+    DEMAND_FELL = "DemandFell", "True: lowered, nothing within the hold window wanted as many pods"
+    HOLDING_AFTER_BURST = (
+        "HoldingAfterBurst",
+        "True: fewer pods would do now, but more were wanted within the hold window",
+    )
+    JUST_STARTED = (
+        "JustStarted",
+        "True: the load is not known for a whole hold window yet, so the size is not lowered",
+    )
+    WAITING_FOR_PODS = "WaitingForPods", "True: enough pods are ordered, and some are not ready yet"
+    AT_MAXIMUM = "AtMaximum", "True: the load wants more pods than `spec.scaling.maxReplicas`"
+    AT_MINIMUM = "AtMinimum", "True: the load wants fewer pods than `spec.scaling.minReplicas`"
     NO_METRICS = "NoMetrics", "False: no pod's load can be read; the size is held"
-    PAUSED = "Paused", 'False: the annotation `posecluster.io/paused` is "true"; the size is held'
+    PARTIAL_METRICS = (
+        "PartialMetrics",
+        "False: some ready pods' load cannot be read; the size is not lowered",
+    )
+    REPLICAS_TAKEN_OVER = (
+        "ReplicasTakenOver",
+        "False: somebody else, an HPA for instance, set the Deployment's size, and it is left to them; "
+        "remove that, then change `spec.scaling`, or pause and resume, to hand the size back",
+    )
+    FIXED_SIZE = "FixedSize", "False: the size is `spec.replicas`, because `spec.scaling.mode` is `Fixed`"
+    PAUSED = "Paused", 'False: the size is held, because the annotation `posecluster.io/paused` is "true"'
+
+    @property
+    def is_active(self) -> bool:
+        """The status of the condition with this reason."""
+        return self.meaning.startswith("True")
+
+    @property
+    def message(self) -> str:
+        """The condition's text: the meaning as a sentence."""
+        text = self.meaning.partition(": ")[2].replace("`", "")
+        return f"{text[0].upper()}{text[1:]}."
 
 
 Reason = AvailableReason | ProgressingReason | ScalingReason

@@ -8,7 +8,6 @@ from datetime import datetime
 from random import Random
 
 from posecluster_operator.applying import Applied, apply_children, unreadable
-from posecluster_operator.autoscaler import NOTHING, Decision, State, decide
 from posecluster_operator.builders import desired_children
 from posecluster_operator.children import Children, Memory, blocked_by, read_children
 from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
@@ -17,10 +16,20 @@ from posecluster_operator.kube import POSECLUSTERS, Kube
 from posecluster_operator.lease import Lease
 from posecluster_operator.metrics import Metrics
 from posecluster_operator.models import ImageDefaults, Json, PoseCluster, Spec
+from posecluster_operator.observed import child, count
 from posecluster_operator.parsing import parse
-from posecluster_operator.reasons import ProgressingReason
+from posecluster_operator.reasons import ProgressingReason, ScalingReason
 from posecluster_operator.recorder import Recorder
-from posecluster_operator.status import compute_status, mark_problem, notices, repaired, status_patch
+from posecluster_operator.scaler import Scaler, Sizing
+from posecluster_operator.scaling_status import scaled
+from posecluster_operator.status import (
+    compute_status,
+    mark_problem,
+    notices,
+    repaired,
+    status_patch,
+)
+from posecluster_operator.victims import costs, mark
 from posecluster_operator.workqueue import Result
 
 logger = logging.getLogger(__name__)
@@ -44,17 +53,17 @@ class Reconciler:
         *,
         lease: Lease,
         recorder: Recorder,
+        scaler: Scaler,
         metrics: Metrics,
         images: ImageDefaults,
         version: str,
         resync_seconds: float,
-        monotonic: Callable[[], float],
         now: Callable[[], datetime],
         random: Random,
     ) -> None:
         self._kube, self._lease, self._recorder, self._metrics = kube, lease, recorder, metrics
         self._images, self._version, self._resync_seconds = images, version, resync_seconds
-        self._monotonic, self._now, self._random = monotonic, now, random
+        self._scaler, self._now, self._random = scaler, now, random
         self._known: dict[str, Memory] = {}
 
     def known_keys(self) -> set[str]:
@@ -87,9 +96,11 @@ class Reconciler:
             problem = invalid or unreadable(error)
             await self._patch_status(cluster, mark_problem(cluster, problem, now=self._now()))
             raise
-        decision = None if cluster.paused or invalid else self._decide(cluster, children)
-        applied = await self._bring(cluster, children, decision, memory, invalid)
-        await self._write_status(cluster, replace(children, live=applied.live), decision, applied.problem)
+        sizing = self._size(cluster, children, invalid)
+        applied = await self._bring(cluster, children, sizing, memory, invalid)
+        await self._write_status(
+            cluster, replace(children, live=applied.live), sizing, applied.problem, memory
+        )
         if applied.error is not None:
             raise applied.error
         reason = None if applied.problem is None else applied.problem.reason
@@ -104,55 +115,71 @@ class Reconciler:
 
     def _forget(self, key: str) -> None:
         self._known.pop(key, None)
+        self._scaler.forget(key)
         self._metrics.forget(*key.split("/", 1))
 
-    def _decide(self, cluster: PoseCluster, children: Children) -> Decision:
-        scaling = cluster.spec.scaling
-        deployment = children.deployment_of(cluster)
-        state = State(
-            mode=scaling.mode,
-            fixed_replicas=cluster.spec.replicas,
-            min_replicas=scaling.min_replicas,
-            max_replicas=scaling.max_replicas,
-            current=None if deployment is None else deployment["spec"].get("replicas"),
-        )
-        return decide(self._monotonic(), NOTHING, state)
+    def _size(self, cluster: PoseCluster, children: Children, invalid: Failure | None) -> Sizing | None:
+        if cluster.paused or invalid:
+            self._scaler.forget(cluster.key)
+            return None
+        return self._scaler.decide(cluster, children.deployment_of(cluster))
 
     async def _bring(
         self,
         cluster: PoseCluster,
         children: Children,
-        decision: Decision | None,
+        sizing: Sizing | None,
         memory: Memory,
         invalid: Failure | None,
     ) -> Applied:
-        if decision is None:
+        if sizing is None:
             return Applied(dict(children.live), invalid)
+        decision = sizing.decision
         try:
             desired = desired_children(
-                cluster, replicas=decision.replicas, images=self._images, version=self._version
+                cluster,
+                replicas=decision.replicas,
+                images=self._images,
+                version=self._version,
+                taken_over=decision.blind is ScalingReason.REPLICAS_TAKEN_OVER,
             )
         except InvalidSpec as error:
             return Applied(dict(children.live), _invalid(error))
         if blocked := blocked_by(cluster, children.live):
             return Applied(dict(children.live), blocked)
-        applied = await apply_children(self._kube, cluster, desired, children, memory)
         before = children.deployment_of(cluster)
-        if not applied.problem and before and before["spec"].get("replicas") != decision.replicas:
-            self._metrics.count_decision(decision.reason)
+        size = None if before is None else count(child(before, "spec"), "replicas")
+        resized = size is not None and size != decision.replicas
+        if resized and decision.numbers is not None:
+            activity = self._scaler.activity(cluster.key)
+            removed = size - decision.replicas if size is not None else 0
+            await mark(self._kube, cluster.namespace, costs(children.pods, activity, removed=removed))
+        applied = await apply_children(self._kube, cluster, desired, children, memory)
+        if not applied.problem:
+            self._scaler.ordered(cluster.key, decision.replicas)
+            if resized and size is not None:
+                self._metrics.count_decision(decision.reason)
+                memory.last_scaling = scaled(decision, before=size, now=self._now())
         for kind, name in applied.repaired:
             self._recorder.emit(cluster, repaired(kind, name))
         return applied
 
     async def _write_status(
-        self, cluster: PoseCluster, children: Children, decision: Decision | None, problem: Failure | None
+        self,
+        cluster: PoseCluster,
+        children: Children,
+        sizing: Sizing | None,
+        problem: Failure | None,
+        memory: Memory,
     ) -> None:
         status = compute_status(
             cluster,
             deployment=children.deployment_of(cluster),
             service=children.service_of(cluster),
             pods=children.pods,
-            decision=decision,
+            decision=sizing.decision if sizing else None,
+            shown=sizing.shown if sizing else None,
+            last_scaling=memory.last_scaling,
             problem=problem,
             now=self._now(),
         )

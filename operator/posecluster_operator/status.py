@@ -8,13 +8,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from posecluster_operator.autoscaler import Decision
+from posecluster_operator.autoscaler.shown import Shown
 from posecluster_operator.builders.labels import child_name, selector_text
 from posecluster_operator.failures import Failure, find_failure, judges_current_spec
-from posecluster_operator.models import Json, PoseCluster, ScalingMode
+from posecluster_operator.models import Json, PoseCluster
 from posecluster_operator.observed import child, condition, count, text
 from posecluster_operator.reasons import (
     AvailableReason,
@@ -23,9 +24,10 @@ from posecluster_operator.reasons import (
     Reason,
     ScalingReason,
 )
+from posecluster_operator.scaling_status import scaling_verdict, shown_load
+from posecluster_operator.words import stamp
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
-_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _HTTP_PORT = 80
 _ON_THE_WAY = {ProgressingReason.ROLLOUT_COMPLETE, ProgressingReason.ROLLING_OUT}
 # False by the user's own wish: nothing to look at
@@ -66,12 +68,16 @@ def compute_status(
     problem: Failure | None,
     now: datetime,
     service: Json | None = None,
+    shown: Shown | None = None,
+    last_scaling: Json | None = None,
 ) -> dict[str, Any]:
     """Return the whole status.
 
     `deployment`, `service` and `pods` are this PoseCluster's own, or None and empty. `problem`, what kept the
     pass from acting, goes before what the Deployment says. Without a decision (paused, invalid
-    spec) the size is the Deployment's. `now` (aware) dates only conditions that change.
+    spec) the size is the Deployment's. `shown` is what is to be seen of the load; None, with a decision
+    that follows from load: what is seen now. `last_scaling` None: the one that is there. `now` (aware)
+    dates only conditions that change.
     """
     observed = child(deployment, "status")
     desired = decision.replicas if decision else count(child(deployment, "spec"), "replicas")
@@ -83,9 +89,12 @@ def compute_status(
     verdicts = {
         ConditionType.AVAILABLE: _available(sizes["readyReplicas"], decision),
         ConditionType.PROGRESSING: _progressing(cluster, deployment, pods, desired, problem),
-        ConditionType.SCALING_ACTIVE: _scaling(cluster, decision),
+        ConditionType.SCALING_ACTIVE: scaling_verdict(cluster, decision, shown),
     }
-    return _status(cluster, sizes, verdicts, endpoint=_endpoint(cluster, service), now=now)
+    status = _status(cluster, sizes, verdicts, endpoint=_endpoint(cluster, service), now=now)
+    load = shown_load(cluster, decision, shown)
+    scaled = last_scaling or child(cluster.status, "lastScaling")
+    return status | ({"load": load} if load else {}) | ({"lastScaling": scaled} if scaled else {})
 
 
 def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> dict[str, Any]:
@@ -95,7 +104,7 @@ def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> di
     verdicts = {
         ConditionType.AVAILABLE: _available(sizes["readyReplicas"], None),
         ConditionType.PROGRESSING: (problem.reason in _ON_THE_WAY, problem.reason, problem.message),
-        ConditionType.SCALING_ACTIVE: _scaling(cluster, None),
+        ConditionType.SCALING_ACTIVE: scaling_verdict(cluster, None, None),
     }
     endpoint = text(before, "endpoint") or _endpoint(cluster, None)
     return _status(cluster, sizes, verdicts, endpoint=endpoint, now=now)
@@ -140,9 +149,9 @@ def _condition(
     previous = condition(before, kind)
     since = text(previous, "lastTransitionTime")
     # a day ahead, no operator's clock wrote it
-    ahead = since > (now + timedelta(days=1)).astimezone(UTC).strftime(_FORM)
+    ahead = since > stamp(now + timedelta(days=1))
     if text(previous, "status") != status or ahead or not _TIME.fullmatch(since):
-        since = now.astimezone(UTC).strftime(_FORM)
+        since = stamp(now)
     return {
         "type": kind.value,
         "status": status,
@@ -192,17 +201,6 @@ def _is_complete(deployment: Json, desired: int) -> bool:
     return judges_current_spec(deployment) and all(size == desired for size in sizes)
 
 
-def _scaling(cluster: PoseCluster, decision: Decision | None) -> _Verdict:
-    if decision:
-        return decision.active, decision.reason, decision.message
-    if cluster.paused:
-        message = 'The annotation posecluster.io/paused is "true": the size is held.'
-        return False, ScalingReason.PAUSED, message
-    if cluster.spec.scaling.mode is ScalingMode.FIXED:
-        return False, ScalingReason.FIXED_SIZE, "spec.scaling.mode is Fixed: the size is spec.replicas."
-    return False, ScalingReason.NO_METRICS, "Nothing is measured at the moment: the size is held."
-
-
 def status_patch(before: Json, after: Json) -> dict[str, Any] | None:
     """Return the merge patch that makes `before` into `after`, or None if nothing differs.
 
@@ -240,7 +238,9 @@ def notices(before: Json, after: Json) -> tuple[Notice, ...]:
             found.append(Notice(weight, text(new, "reason"), text(new, "message")))
     sizes = [child(status).get("desiredReplicas") for status in (before, after)]
     if not first and sizes[0] != sizes[1] and all(type(size) is int for size in sizes) and _is_sized(after):
-        found.append(Notice("Normal", "Scaled", f"Scaled from {sizes[0]} to {sizes[1]}"))
+        last = child(after, "lastScaling")
+        why = f": {text(last, 'message')}" if [last.get("from"), last.get("to")] == sizes else ""
+        found.append(Notice("Normal", "Scaled", f"Scaled from {sizes[0]} to {sizes[1]}{why}"))
     return tuple(found)
 
 
@@ -250,6 +250,8 @@ def _goes_without_saying(kind: ConditionType, old: Json, new: Json, after: Json)
         return reason == AvailableReason.PODS_READY and progressing == ProgressingReason.ROLLOUT_COMPLETE
     if kind is ConditionType.PROGRESSING:
         return reason == ProgressingReason.ROLLING_OUT and text(old, "status") == "True"
+    if text(old, "status") == text(new, "status") == "True":
+        return True  # a new size is told as Scaled
     return ScalingReason.PAUSED in (reason, text(old, "reason"))  # told as Progressing
 
 

@@ -1,7 +1,8 @@
-"""Others' messages made fit for a condition: the same fact always gives the same text."""
+"""Texts of a status: others' messages made fit for a condition, the same text for the same fact; times."""
 
 import re
 from collections.abc import Collection
+from datetime import UTC, datetime
 
 LONGEST = 512
 _LONGEST_READ = 4_096
@@ -45,3 +46,8 @@ def _substituted(part: str, prefix: str) -> str:
         return part
     random_end = rf"(?<![\w.-]){re.escape(prefix)}-{_RANDOM}{{1,10}}(?:-{_RANDOM}{{5}}|-)?(?![\w-])"
     return re.sub(random_end, lambda _match: prefix, part)
+
+
+def stamp(moment: datetime) -> str:
+    """Return an aware moment as Kubernetes writes times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,6 +14,7 @@ stub       pictures for the stub engine, requests left waiting, its count of inf
 processes  what /proc says of a process: alive, memory, children, session
 checks     the forty checks' names
 recorder   pytest plugin: acceptance(n), hostile("I-5"), record_figure, seeds, build/acceptance.json
+fleet      pods under a load in numbers only, sized by `decide` (or by a wrong one); faults of their samples
 kubernetes a package for apiserver tests: a real API server, faults before it, whoever is missing behind it
 tiers      pytest plugin: a marker per folder, required tiers must not skip, blockbuster
 """

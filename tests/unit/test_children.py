@@ -6,7 +6,7 @@ import pytest
 
 from harness.poseclusters import posecluster
 from posecluster_operator.applying import has_foreign_fields
-from posecluster_operator.children import is_own
+from posecluster_operator.children import is_own, is_taken_over
 
 CLUSTER = posecluster()
 OURS = {"manager": "posecluster-operator", "operation": "Apply"}
@@ -68,3 +68,41 @@ EXTRA = {"f:containers": {'k:{"name":"evil"}': {".": {}, "f:image": {}}}}
 )
 def test_only_fields_beside_ours_where_all_is_ours_are_foreign(theirs: dict[str, Any], foreign: bool) -> None:
     assert has_foreign_fields(child(APPLIED, theirs)) is foreign
+
+
+def size_of(*managers: str, fields: str = "f:replicas") -> dict[str, Any]:
+    """A Deployment whose `fields` of the spec these managers own."""
+    managed = [
+        {"manager": name, "operation": "Update", "fieldsV1": {"f:spec": {fields: {}}}} for name in managers
+    ]
+    return {"kind": "Deployment", "metadata": {"name": "demo-pose", "managedFields": managed}}
+
+
+def scaling(reason: str, generation: int = 1) -> dict[str, Any]:
+    """A status with that reason, judged at that generation."""
+    condition = {"type": "ScalingActive", "reason": reason, "observedGeneration": generation}
+    return {"conditions": [condition]}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "status", "taken_over"),
+    [
+        (None, {}, False),
+        (size_of("posecluster-operator"), {}, False),
+        (size_of(), {}, False),
+        (size_of("kubectl-edit", fields="f:template"), {}, False),
+        (size_of("kubectl"), {}, True),
+        (size_of("kube-controller-manager"), scaling("Steady"), True),
+        # both own it: they want the same
+        (size_of("kubectl", "posecluster-operator"), {}, False),
+        (size_of("kubectl"), scaling("ReplicasTakenOver", 2), True),
+        # taken back: the spec has changed since, or a pause is over
+        (size_of("kubectl"), scaling("ReplicasTakenOver", 1), False),
+        (size_of("kubectl"), scaling("Paused", 2), False),
+    ],
+)
+def test_a_size_is_taken_over_until_the_user_takes_it_back(
+    deployment: Any, status: Any, taken_over: bool
+) -> None:
+    cluster = posecluster(generation=2, status=status)
+    assert is_taken_over(cluster, deployment) is taken_over

@@ -9,7 +9,7 @@ from harness.server import ROOT
 
 PACKAGE = ROOT / "operator" / "posecluster_operator"
 # each turns it into a text at once: conditions, the Lease's record, Events
-DATES = {("app.py", "datetime.now"), ("lease.py", "datetime.now"), ("recorder.py", "datetime.now")}
+DATES = {(module, "datetime.now") for module in ("app.py", "inquiry.py", "lease.py", "recorder.py")}
 _WALL = {
     "time.time", "time.time_ns", "time.ctime", "datetime.now", "datetime.utcnow", "datetime.today",
     "date.today", "datetime.datetime.now", "datetime.datetime.utcnow", "datetime.date.today",

@@ -59,7 +59,7 @@ def metrics_told(text: str) -> dict[str, tuple[str, str]]:
 
 
 def test_every_metric_is_told_with_kind_and_labels() -> None:
-    assert len(metrics_expected()) == 10
+    assert len(metrics_expected()) == 13
     assert metrics_told(OPERATOR) == metrics_expected()
 
 

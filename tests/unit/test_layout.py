@@ -28,14 +28,14 @@ LONGER: dict[str, int] = {
 
 # Checks that must have a test; an issue that covers more adds its numbers here.
 IN_FORCE = frozenset({
-    3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 20,
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
     21, 22, 23, 24, 25, 26, 27, 28, 29, 31, 32, 34, 35, 36, 37, 38, 39,
 })  # fmt: skip
 # Rows of hostile inputs that must have a test, such as "I-5".
 ROWS_IN_FORCE = frozenset(
     {f"I-{row}" for row in range(1, 19)}
     | {f"H-{row}" for row in range(1, 23)}
-    | {f"K-{row}" for row in (*range(1, 14), 15)}
+    | {f"K-{row}" for row in range(1, 16)}
 )
 
 
@@ -108,11 +108,12 @@ def test_generated_parts_of_the_documents_are_filled() -> None:
     for name, start, end in (
         ("performance.md", "<!-- bench: start -->", "<!-- bench: end -->"),
         ("performance.md", "<!-- bench-operator: start -->", "<!-- bench-operator: end -->"),
+        ("autoscaling.md", "<!-- bench-scaling: start -->", "<!-- bench-scaling: end -->"),
         ("reliability.md", START, END),
     ):
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         block = text.partition(start)[2].partition(end)[0]
-        assert "|---" in block, f"docs/{name}: nothing between its marker lines"
+        assert re.search(r"\| ?---", block), f"docs/{name}: nothing between its marker lines"
 
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -7,9 +7,10 @@ import pytest
 
 from harness.kube_objects import container, deployment, pod, waiting
 from harness.poseclusters import posecluster
-from posecluster_operator.autoscaler import State, decide
-from posecluster_operator.autoscaler.decision import NOTHING
-from posecluster_operator.models import ScalingMode
+from harness.scaling import decision, fixed_decision
+from posecluster_operator.autoscaler import Decision
+from posecluster_operator.autoscaler.shown import next_shown
+from posecluster_operator.reasons import ScalingReason
 from posecluster_operator.status import Notice, compute_status, notices
 
 pytestmark = pytest.mark.unit
@@ -19,14 +20,15 @@ BROKEN_NOTE = "InvalidImageName: invalid reference format"
 
 
 def status(
-    observed: Any, *pods: Any, size: int = 1, mode: ScalingMode = ScalingMode.FIXED, paused: bool = False
+    observed: Any, *pods: Any, size: int = 1, auto: Decision | None = None, paused: bool = False
 ) -> dict[str, Any]:
-    state = State(mode=mode, fixed_replicas=size, min_replicas=1, max_replicas=10, current=size)
+    made = auto or fixed_decision(size)
     return compute_status(
         posecluster(paused=paused),
         deployment=observed,
         pods=pods,
-        decision=None if paused else decide(0, NOTHING, state),
+        decision=None if paused else made,
+        shown=next_shown(0.0, made, None, resized=False) if auto else None,
         problem=None,
         now=datetime(2026, 11, 22, tzinfo=UTC),
     )
@@ -40,7 +42,10 @@ GROWING = status(deployment(replicas=2, ready=1), size=2)
 SETTLED_TWO = status(deployment(replicas=2, ready=2), size=2)
 ZERO = status(deployment(replicas=0), size=0)
 PAUSED = status(deployment(replicas=5, ready=5), paused=True)
-AUTO = status(deployment(ready=1), mode=ScalingMode.AUTO)
+UNREADABLE = decision(1, ScalingReason.NO_METRICS, blind=ScalingReason.NO_METRICS, measured=False)
+AUTO = status(deployment(ready=1), auto=UNREADABLE)
+STEADY = status(deployment(ready=1), auto=decision(1))
+HOLDING = status(deployment(ready=1), auto=decision(1, ScalingReason.HOLDING_AFTER_BURST))
 LOST = status(deployment())
 
 
@@ -67,6 +72,9 @@ LOST = status(deployment())
         (PAUSED, GROWING, ["Normal RollingOut", "Normal Scaled"]),
         (SETTLED, AUTO, ["Warning NoMetrics"]),
         (AUTO, SETTLED, ["Normal FixedSize"]),
+        (AUTO, STEADY, ["Normal Steady"]),
+        (STEADY, HOLDING, []),
+        (HOLDING, AUTO, ["Warning NoMetrics"]),
     ],
 )
 def test_transitions_are_told_once(before: Any, after: Any, told: list[str]) -> None:

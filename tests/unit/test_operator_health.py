@@ -137,6 +137,7 @@ async def url() -> AsyncIterator[str]:
         content_type="text/plain; version=0.0.4; charset=utf-8",
         live=lambda: Probed.verdict,
         ready=lambda: Verdict(False, "not yet"),
+        explain=lambda namespace, name: Verdict(name == "demo", f"{namespace} and {name}"),
     )
     taken = await port.start("127.0.0.1", 0)
     yield f"http://127.0.0.1:{taken}"
@@ -154,6 +155,15 @@ async def test_the_port_answers_with_verdicts_and_reasons(url: str) -> None:
     Probed.verdict = Verdict(False, "the event loop is blocked")
     assert await get(f"{url}/livez") == (503, plain, "the event loop is blocked\n")
     assert await get(f"{url}/readyz") == (503, plain, "not yet\n")
+
+
+async def test_the_port_explains_and_does_not_know_others(url: str) -> None:
+    plain = "text/plain; charset=utf-8"
+    assert await get(f"{url}/explain/default/demo") == (200, plain, "default and demo\n")
+    assert await get(f"{url}/explain/default/other") == (404, plain, "default and other\n")
+    assert await get(f"{url}/explain/a%2Fb/demo") == (200, plain, "a/b and demo\n")
+    assert (await get(f"{url}/explain/demo"))[0] == 404
+    assert (await get(f"{url}/explain/default/demo/more"))[0] == 404
 
 
 async def test_the_port_shows_metrics(url: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness.kube_objects import DEADLINE, container, deployment, pod, refused, terminated, waiting
 from harness.poseclusters import posecluster
+from harness.scaling import fixed_decision
 from posecluster_operator.autoscaler import Decision
 from posecluster_operator.failures import Failure
 from posecluster_operator.models import PoseCluster
@@ -32,7 +33,7 @@ OUTCOMES = {"Available", "Progressing", "ScalingActive"}
 
 
 def decision(replicas: int = 1) -> Decision:
-    return Decision(replicas=replicas, reason=ScalingReason.FIXED_SIZE, active=False, message="Fixed.")
+    return fixed_decision(replicas)
 
 
 def status_of(
@@ -122,7 +123,7 @@ def test_the_whole_status() -> None:
             for kind, status, reason, message in (
                 ("Available", "True", "PodsReady", "At least one pod is ready."),
                 ("Progressing", "True", "RollingOut", "Pods are being started or replaced."),
-                ("ScalingActive", "False", "FixedSize", "Fixed."),
+                ("ScalingActive", "False", "FixedSize", ScalingReason.FIXED_SIZE.message),
             )
         ],
     }

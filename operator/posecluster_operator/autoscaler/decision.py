@@ -1,57 +1,216 @@
-"""The one function that sets the size. Time and load come in as arguments; nothing is read or kept here."""
+"""The one function that sets the size. Time and load come in, a size and its reason go out.
 
-from dataclasses import dataclass
+Read `decide` from top to bottom: what was measured, what that wants, what was wanted within the hold
+window; then up, down or neither. The size is always absolute: nothing is multiplied by the present
+size, so that refused requests and growing queues cannot feed back.
+"""
 
+import math
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from posecluster_operator.autoscaler.demand import Demand, measure
+from posecluster_operator.autoscaler.memory import (
+    BUSY_SECONDS,
+    GAP_SECONDS,
+    Need,
+    arrivals_within,
+    highest_need,
+    is_missing,
+    is_partial,
+    late_permille,
+    looked_before,
+    lowered,
+    lowest_size,
+    need_now,
+    observe,
+    raised,
+    rate_seconds,
+    remember,
+    service_seconds,
+)
+from posecluster_operator.autoscaler.target import utilisation_target
+from posecluster_operator.autoscaler.values import Decision, Load, Numbers, Samples, State
 from posecluster_operator.models import ScalingMode
 from posecluster_operator.reasons import ScalingReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What is known besides load. `current` is the Deployment's spec.replicas, None before it exists."""
+def decide(now: float, samples: Samples, state: State) -> Decision:
+    """Return the size for this moment. `now` is in seconds of a monotonic clock.
 
-    mode: ScalingMode
-    fixed_replicas: int
-    min_replicas: int
-    max_replicas: int
-    current: int | None
+    Up at once to what is needed. Down to the highest need of the hold window, only when every ready
+    pod's load is known, and only after a whole window of watching without a gap.
+    """
+    policy = state.policy
+    if policy.mode is ScalingMode.FIXED:
+        return _held(policy.fixed_replicas, ScalingReason.FIXED_SIZE, state)
+    demand, state = _watched(now, samples, state)
+    need = _need(demand, state)
+    if need is not None:
+        state = _remember(now, need, state)
+    if samples.taken_over and samples.replicas is not None:
+        return _held(samples.replicas, ScalingReason.REPLICAS_TAKEN_OVER, state)
+    ordered = policy.fixed_replicas if samples.replicas is None else samples.replicas
+    size = max(policy.min_replicas, min(policy.max_replicas, ordered))
+    partial = is_partial(now, state.memory, gap_seconds=_gap_seconds(samples))
+    if need is None:
+        return _bounded(_unmeasured(size, samples, partial, state), size, ordered)
+
+    numbers = _numbers(now, samples, demand, need, state)
+    decided = _bounded(_choose(now, size, samples, need, numbers, state), size, ordered)
+    blind = ScalingReason.PARTIAL_METRICS if partial else None
+    load = Load(
+        queued=round(demand.queued),
+        running=round(demand.running),
+        requests_per_second=round(numbers.requests_per_second),
+        late_permille=late_permille(state.memory.ticks),
+        scraped_pods=demand.readable,
+    )
+    return replace(decided, blind=blind, load=load, numbers=numbers)
+
+
+def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]:
+    """Turn counters into demand, and remember it."""
+    before = state.memory
+    demand, pods = measure(
+        now,
+        samples.pods,
+        earlier=before.pods,
+        workers=state.policy.objective.workers,
+        stale_seconds=samples.stale_seconds,
+        looked_before=looked_before(before),
+    )
+    unlisted = 0 if samples.listed else 1  # there may be a pod that we don't know of
+    memory = observe(
+        now,
+        demand,
+        before,
+        complete=samples.listed and 0 < samples.ready <= demand.measured + demand.new,
+        missing=max(0, samples.ready - demand.measured - demand.new) + unlisted,
+        gap_seconds=_gap_seconds(samples),
+    )
+    known = {pod.name: pods[pod.name] for pod in samples.pods if pod.name in pods}
+    return demand, replace(state, memory=replace(memory, pods=MappingProxyType(known)))
+
+
+def _gap_seconds(samples: Samples) -> float:
+    """Return after how long without data the window starts anew: later when scraping is stretched."""
+    return max(GAP_SECONDS, 2.0 * samples.stale_seconds)
+
+
+def _bounded(decided: Decision, size: int, ordered: int) -> Decision:
+    """Say so when nothing but the bounds moves the size."""
+    if decided.replicas != size or size == ordered:
+        return decided
+    reason = ScalingReason.AT_MINIMUM if size > ordered else ScalingReason.AT_MAXIMUM
+    return replace(decided, reason=reason)
+
+
+def _choose(
+    now: float,
+    size: int,
+    samples: Samples,
+    need: "_Need",
+    numbers: Numbers,
+    state: State,
+) -> Decision:
+    """Up, down, or neither."""
+    policy, memory = state.policy, state.memory
+    holds = {"hold_seconds": policy.hold_seconds, "max_hold_seconds": policy.max_hold_seconds}
+    wanted = max(1, math.ceil(need.pods - 1e-9))
+    highest = Need(at=now, pods=numbers.highest_pods)
+    window = rate_seconds(policy.hold_seconds)
+    lowest = lowest_size(
+        highest, policy.objective, service_seconds=numbers.service_seconds, rate_seconds=window
+    )
+    if wanted > size:
+        if size == policy.max_replicas:
+            return Decision(replicas=size, reason=ScalingReason.AT_MAXIMUM, state=state)
+        reason = ScalingReason.BURST if need.burst > need.steady else ScalingReason.DEMAND_ROSE
+        state = replace(state, memory=raised(now, memory, **holds))
+        return Decision(replicas=min(wanted, policy.max_replicas), reason=reason, state=state)
+    if lowest >= size:
+        reason = _why_unchanged(size, wanted, samples)
+        return Decision(replicas=size, reason=reason, state=state)
+    if size == policy.min_replicas:
+        return Decision(replicas=size, reason=ScalingReason.AT_MINIMUM, state=state)
+    if samples.ready == 0 or is_missing(memory.ticks, window):
+        return Decision(replicas=size, reason=ScalingReason.WAITING_FOR_PODS, state=state)
+    if numbers.watched_seconds < max(numbers.hold_seconds, BUSY_SECONDS):
+        return Decision(replicas=size, reason=ScalingReason.JUST_STARTED, state=state)
+    state = replace(state, memory=lowered(now, memory, **holds))
+    return Decision(replicas=max(lowest, policy.min_replicas), reason=ScalingReason.DEMAND_FELL, state=state)
+
+
+def _why_unchanged(size: int, wanted: int, samples: Samples) -> ScalingReason:
+    if samples.ready < size:
+        return ScalingReason.WAITING_FOR_PODS
+    return ScalingReason.HOLDING_AFTER_BURST if wanted < size else ScalingReason.STEADY
+
+
+def _unmeasured(size: int, samples: Samples, partial: bool, state: State) -> Decision:
+    """Hold: the first sample of a pod gives no rate yet, or nothing can be read."""
+    if samples.ready == 0 or partial:
+        return _held(size, ScalingReason.NO_METRICS, state)
+    return Decision(replicas=size, reason=ScalingReason.JUST_STARTED, state=state)
+
+
+def _held(replicas: int, reason: ScalingReason, state: State) -> Decision:
+    return Decision(replicas=replicas, reason=reason, blind=reason, state=state)
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
-    """Measured load of all pods; it has no fields before there is a scraper."""
+class _Need:
+    steady: float
+    burst: float
+
+    @property
+    def pods(self) -> float:
+        return max(self.steady, self.burst)
 
 
-NOTHING = Samples()
+def _need(demand: Demand, state: State) -> _Need | None:
+    """Return what is wanted now; None: nothing could be measured."""
+    if demand.measured == 0:
+        return None
+    objective = state.policy.objective
+    steady, burst = need_now(
+        state.memory.ticks,
+        objective,
+        service_seconds=service_seconds(state.memory),
+        queued=min(demand.queued, float(demand.readable * objective.queue_length)),
+        rate_seconds=rate_seconds(state.policy.hold_seconds),
+    )
+    return _Need(steady, burst)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """The size, and why. `active`: it follows from measured load. `message` is a condition's."""
+def _remember(now: float, need: _Need, state: State) -> State:
+    policy, memory = state.policy, state.memory
+    hold = policy.hold_seconds if memory.hold_seconds is None else memory.hold_seconds
+    hold = max(policy.hold_seconds, min(policy.max_hold_seconds, hold))
+    needs = memory.needs
+    for entry in (Need(at=now, pods=need.steady), Need(at=now, pods=need.burst, burst=True)):
+        needs = remember(needs, entry, oldest=now - policy.max_hold_seconds)
+    return replace(state, memory=replace(memory, needs=needs, hold_seconds=hold))
 
-    replicas: int
-    reason: ScalingReason
-    active: bool
-    message: str
 
-
-def decide(now: float, samples: Samples, state: State) -> Decision:
-    """Return the size for this moment: `spec.replicas` if fixed, else within the bounds, held without load.
-
-    `now` is in seconds of a monotonic clock. In `Auto` the first size, before there is a
-    Deployment, is `spec.replicas` too: no load is known then.
-    """
-    if state.mode is ScalingMode.FIXED:
-        return Decision(
-            replicas=state.fixed_replicas,
-            reason=ScalingReason.FIXED_SIZE,
-            active=False,
-            message="spec.scaling.mode is Fixed: the size is spec.replicas.",
-        )
-    held = state.fixed_replicas if state.current is None else state.current
-    return Decision(
-        replicas=max(state.min_replicas, min(state.max_replicas, held)),
-        reason=ScalingReason.NO_METRICS,
-        active=False,
-        message="No load is measured: the size is held within spec.scaling.minReplicas and maxReplicas.",
+def _numbers(now: float, samples: Samples, demand: Demand, need: _Need, state: State) -> Numbers:
+    policy, memory = state.policy, state.memory
+    hold = policy.hold_seconds if memory.hold_seconds is None else memory.hold_seconds
+    highest = highest_need(memory.needs, now=now, hold_seconds=hold, max_hold_seconds=policy.max_hold_seconds)
+    arrivals, seconds = arrivals_within(memory.ticks, BUSY_SECONDS)
+    service = service_seconds(memory)
+    return Numbers(
+        requests_per_second=arrivals / seconds if seconds else 0.0,
+        refused_per_second=demand.refused_per_second,
+        service_seconds=service,
+        utilisation=utilisation_target(policy.objective, service_seconds=service),
+        steady_pods=need.steady,
+        burst_pods=need.burst,
+        highest_pods=highest.pods,
+        highest_age_seconds=now - highest.at,
+        hold_seconds=hold,
+        watched_seconds=0.0 if memory.watched_since is None else now - memory.watched_since,
+        ready=samples.ready,
+        measured=demand.measured,
     )

@@ -11,16 +11,18 @@ __all__ = ["desired_children"]
 
 
 def desired_children(
-    cluster: PoseCluster, *, replicas: int, images: ImageDefaults, version: str
+    cluster: PoseCluster, *, replicas: int, images: ImageDefaults, version: str, taken_over: bool = False
 ) -> tuple[dict[str, Any], ...]:
     """Return all children in the order in which to apply them; raises InvalidSpec if no image is named.
+
+    `taken_over`: somebody else sets the size, so that ours says nothing of it.
 
     Services come first: their names resolve and load balancers begin while the pods start.
     """
     children = (
         client_service(cluster, version=version),
         pods_service(cluster, version=version),
-        deployment(cluster, replicas=replicas, images=images, version=version),
+        deployment(cluster, replicas=None if taken_over else replicas, images=images, version=version),
     )
     if replicas < SMALLEST_SIZE:
         return children

@@ -33,8 +33,12 @@ def check_image(spec: Spec, images: ImageDefaults) -> str:
     return image
 
 
-def deployment(cluster: PoseCluster, *, replicas: int, images: ImageDefaults, version: str) -> dict[str, Any]:
+def deployment(
+    cluster: PoseCluster, *, replicas: int | None, images: ImageDefaults, version: str
+) -> dict[str, Any]:
     """Return the Deployment with `replicas` pods; raises InvalidSpec if no image is named.
+
+    None: it says nothing of the size, which is somebody else's.
 
     The pod template carries a hash of itself, so that pods of this revision can be told from
     older ones without reading ReplicaSets.
@@ -46,7 +50,7 @@ def deployment(cluster: PoseCluster, *, replicas: int, images: ImageDefaults, ve
         "kind": "Deployment",
         "metadata": labels.metadata(cluster, labels.child_name(cluster.name), version),
         "spec": {
-            "replicas": replicas,
+            **({} if replicas is None else {"replicas": replicas}),
             # stated, so that `kubectl rollout pause` is drift like any other
             "paused": False,
             "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,

@@ -1,0 +1,24 @@
+"""A PoseCluster's spec as the autoscaler wants it: one reading for the operator and the simulation."""
+
+from posecluster_operator.autoscaler.target import Objective
+from posecluster_operator.autoscaler.values import Policy
+from posecluster_operator.models import PoseCluster
+
+
+def policy_of(cluster: PoseCluster) -> Policy:
+    """Return what the spec says about the size."""
+    spec, scaling = cluster.spec, cluster.spec.scaling
+    return Policy(
+        mode=scaling.mode,
+        objective=Objective(
+            latency_seconds=scaling.objective.latency_milliseconds / 1000,
+            late_share=scaling.objective.late_permille / 1000,
+            workers=spec.workers,
+            queue_length=spec.queue_places,
+        ),
+        fixed_replicas=spec.replicas,
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        hold_seconds=float(scaling.scale_down.hold_seconds),
+        max_hold_seconds=float(scaling.scale_down.max_hold_seconds),
+    )

@@ -1,0 +1,76 @@
+"""A PoseCluster from a YAML file, as users have it before it is applied."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from posecluster_operator.errors import InvalidInput, InvalidSpec
+from posecluster_operator.models import API_VERSION, KIND, PoseCluster, Spec
+from posecluster_operator.parsing import camel, parse
+
+_MOST_BYTES = 1024 * 1024
+
+
+def read_manifest(path: Path) -> PoseCluster:
+    """Return the one PoseCluster of a file that may hold other kinds too.
+
+    Raises InvalidInput, which names the file. A field that the CRD does not have is refused, as kubectl
+    does it: a slip of the pen would go unseen otherwise.
+    """
+    found = [document for document in _documents(path) if _is_ours(document)]
+    if len(found) != 1:
+        raise InvalidInput(
+            f"{path} has {len(found) or 'no'} {KIND}{'s' if found else ''} of {API_VERSION}: one is wanted"
+        )
+    try:
+        _refuse_unknown(Spec, found[0].get("spec"), "spec")
+        return parse(_as_stored(found[0]))
+    except InvalidSpec as error:
+        raise InvalidInput(f"{path}: {error}") from error
+
+
+def _documents(path: Path) -> list[Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > _MOST_BYTES:
+        raise InvalidInput(f"{path} has more than {_MOST_BYTES // 1024} KiB: no manifest has")
+    try:
+        return list(yaml.safe_load_all(data))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
+        raise InvalidInput(f"{path} is no YAML: {error}") from error
+
+
+def _is_ours(document: Any) -> bool:
+    return (
+        isinstance(document, Mapping)
+        and document.get("kind") == KIND
+        and document.get("apiVersion") == API_VERSION
+    )
+
+
+def _as_stored(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with the metadata that the API server would add."""
+    metadata = document.get("metadata")
+    if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str):
+        raise InvalidSpec("metadata.name is missing: set it")
+    kept = {"name": metadata["name"], "namespace": "default", "uid": "", "generation": 1}
+    return {"metadata": {**kept, "resourceVersion": ""}, "spec": document.get("spec")}
+
+
+def _refuse_unknown(cls: Any, value: object, path: str) -> None:
+    if not isinstance(value, Mapping):
+        return  # `parse` says so
+    kinds = typing.get_type_hints(cls)
+    known = {camel(item.name): kinds[item.name] for item in dataclasses.fields(cls)}
+    for name, inner in value.items():
+        if name not in known:
+            raise InvalidSpec(f"{path} has no field {str(name)[:80]!r}: correct or remove it")
+        if dataclasses.is_dataclass(known[name]):
+            _refuse_unknown(known[name], inner, f"{path}.{name}")

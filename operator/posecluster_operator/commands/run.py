@@ -1,0 +1,48 @@
+"""`posecluster-operator run`: the operator itself."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+from types import FrameType
+
+from posecluster_operator import log, settings
+from posecluster_operator.commands import refuse
+from posecluster_operator.errors import OperatorError
+
+HELP = "keep PoseClusters true (each flag is also a POSECLUSTER_OPERATOR_* variable)"
+
+logger = logging.getLogger(__name__)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting."""
+    settings.add_flags(parser)
+
+
+def execute(parsed: argparse.Namespace) -> int:
+    """Run until a signal; raises InvalidSetting. Ends the process itself once it has begun."""
+    loaded = settings.load(os.environ, vars(parsed))
+    # The first process of a container ignores signals that it does not handle, and the imports take a second.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    lines = log.configure(loaded.log_format)
+    for name in settings.unknown_variables(os.environ):
+        logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})
+    from posecluster_operator import app  # with kopf and the client: 60 MiB that `--help` need not load
+
+    # not asyncio.run: that would wait for threads that still look up a name or read a file
+    loop = asyncio.new_event_loop()
+    try:
+        code = loop.run_until_complete(app.run(loaded))
+    except OperatorError as error:
+        code = refuse(error)
+    except OSError as error:
+        code = refuse(f"cannot listen on {loaded.host}:{loaded.port}: {error.strerror or error}")
+    lines.stop()
+    os._exit(code)  # kopf's thread may be busy ending; nothing of it is worth a wait, or a warning
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    os._exit(0)

@@ -1,0 +1,126 @@
+"""`posecluster-operator simulate`: what the autoscaler would do, before it is trusted with anything."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from posecluster_operator.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from posecluster_operator.simulation.arrivals import Arrivals
+    from posecluster_operator.simulation.compare import Setting
+
+HELP = "try a PoseCluster's scaling on a load, beside fixed sizes and an HPA; no cluster is needed"
+
+_LONGEST_SECONDS = 31 * 86_400
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags; what they say is checked in `execute`."""
+    parser.add_argument("--spec", type=Path, metavar="FILE", required=True, help="manifest of a PoseCluster")
+    load = parser.add_mutually_exclusive_group(required=True)
+    load.add_argument(
+        "--trace", type=Path, metavar="FILE", help="CSV with the header second,requests or minute,requests"
+    )
+    load.add_argument(
+        "--pattern",
+        choices=("step", "wave", "burst"),
+        help="a made-up load: from 0.3 pods' work to 5 pods', if that is within the spec's reach",
+    )
+    numbers: tuple[tuple[str, float | None, str], ...] = (
+        ("service-ms", 60.0, "mean service time of a request on one worker"),
+        ("service-cv", 0.5, "its coefficient of variation: standard deviation / mean"),
+        ("start-seconds", 4.0, "from the order of a pod to ready"),
+        ("duration", None, "seconds to simulate (default: the whole trace; 1800 of a pattern)"),
+        ("skip", 0.0, "seconds at the trace's beginning to leave out"),
+        ("scale", 1.0, "multiplies the requests"),
+    )
+    for name, default, meaning in numbers:
+        said = "" if default is None else f" (default: {default:g})"
+        parser.add_argument(f"--{name}", type=float, metavar="N", default=default, help=meaning + said)
+    parser.add_argument("--seed", type=int, metavar="N", default=1, help="of all chance (default: 1)")
+    parser.add_argument(
+        "--routing",
+        choices=("random", "shared"),
+        default="random",
+        help="random: a Service, the default; shared: a gateway's one queue",
+    )
+    parser.add_argument("--decisions", action="store_true", help="show every change of size")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="also draw the curves (needs matplotlib)"
+    )
+
+
+def execute(parsed: argparse.Namespace) -> int:
+    """Simulate and print; raises InvalidInput for a flag or a file that is wrong."""
+    _check(parsed)
+    from posecluster_operator.autoscaler import Routing
+    from posecluster_operator.commands.manifest import read_manifest
+    from posecluster_operator.simulation import plot
+    from posecluster_operator.simulation.compare import Setting, compare
+    from posecluster_operator.simulation.report import report
+
+    if parsed.plot is not None:
+        plot.check(parsed.plot)
+    setting = Setting(
+        cluster=read_manifest(parsed.spec),
+        routing=Routing(parsed.routing.capitalize()),
+        service_seconds=parsed.service_ms / 1_000,
+        service_cv=parsed.service_cv,
+        start_seconds=parsed.start_seconds,
+        seed=parsed.seed,
+    )
+    comparison = compare(setting, _arrivals(parsed, setting))
+    load = parsed.pattern or parsed.trace.name
+    text = report(setting, comparison, load=load, every_change=parsed.decisions)
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # for terminals without ‰
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    if parsed.plot is not None:
+        plot.save(comparison, parsed.plot, title=f"{setting.cluster.name}, {load}")
+    return 0
+
+
+def _check(parsed: argparse.Namespace) -> None:
+    """The bounds of the numbers: those of a real server, with room."""
+    bounds = {
+        "service_ms": (0.5, 60_000.0),  # what the autoscaler takes for possible
+        "service_cv": (0.0, 5.0),
+        "start_seconds": (0.0, 3_600.0),
+        "duration": (10.0, float(_LONGEST_SECONDS)),
+        "skip": (0.0, float(_LONGEST_SECONDS)),
+        "scale": (0.001, 1_000_000.0),
+    }
+    for name, (low, high) in bounds.items():
+        value = getattr(parsed, name)
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            raise InvalidInput(f"--{name.replace('_', '-')} must be a number from {low:g} to {high:.10g}")
+    if parsed.pattern and parsed.skip:
+        raise InvalidInput("--skip is for --trace only: a pattern has nothing to leave out")
+
+
+def _arrivals(parsed: argparse.Namespace, setting: "Setting") -> "Arrivals":
+    from posecluster_operator.simulation import arrivals, patterns
+    from posecluster_operator.simulation.trace import read_trace
+
+    if parsed.pattern:
+        seconds = parsed.duration or patterns.SECONDS
+        quiet, busy = patterns.levels(setting.policy, service_seconds=setting.service_seconds)
+        rates = patterns.rates(
+            parsed.pattern, quiet=parsed.scale * quiet, busy=parsed.scale * busy, seconds=seconds
+        )
+        arrivals.check_total(sum(rates))
+        counts = patterns.poisson_counts(rates, arrivals.stream(setting.seed, "counts"))
+    else:
+        seconds = parsed.duration
+        counts = read_trace(parsed.trace).part(skip_seconds=parsed.skip, seconds=seconds)
+        counts = arrivals.scaled(counts, parsed.scale, seed=setting.seed)
+    return arrivals.draw(
+        counts,
+        service_seconds=setting.service_seconds,
+        service_cv=setting.service_cv,
+        seed=setting.seed,
+        seconds=seconds,
+    )

@@ -1,0 +1,68 @@
+"""What the status says of scaling: ScalingActive, `load`, `lastScaling`; pure."""
+
+from datetime import datetime
+from typing import Any
+
+from posecluster_operator.autoscaler import Decision
+from posecluster_operator.autoscaler.explanation import sentence
+from posecluster_operator.autoscaler.shown import Shown
+from posecluster_operator.models import Json, PoseCluster, ScalingMode
+from posecluster_operator.observed import child, condition, text
+from posecluster_operator.reasons import ConditionType, ScalingReason
+from posecluster_operator.words import stamp
+
+Verdict = tuple[bool, ScalingReason, str]
+
+
+def scaling_verdict(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Verdict:
+    """Return the condition ScalingActive: whether it holds, the reason, the message."""
+    if shown:
+        return shown.active, shown.reason, shown.reason.message
+    if decision and decision.blind:
+        return False, decision.blind, decision.blind.message
+    if decision:
+        return _scaling_as_before(cluster)
+    if cluster.paused:
+        reason = ScalingReason.PAUSED
+    elif cluster.spec.scaling.mode is ScalingMode.FIXED:
+        reason = ScalingReason.FIXED_SIZE
+    else:
+        reason = ScalingReason.NO_METRICS
+    return False, reason, reason.message
+
+
+def _scaling_as_before(cluster: PoseCluster) -> Verdict:
+    """Nothing is known of the load yet, right after a start: what was seen stays, if it can be."""
+    before = condition(cluster.status, ConditionType.SCALING_ACTIVE)
+    found = [reason for reason in ScalingReason if reason == text(before, "reason")]
+    active = text(before, "status") == "True"
+    if not found or found[0].is_active != active:
+        return False, ScalingReason.NO_METRICS, ScalingReason.NO_METRICS.message
+    return active, found[0], found[0].message
+
+
+def shown_load(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Json:
+    """Return `load`; empty: nothing is measured."""
+    if decision is not None and decision.blind is None and shown is None:
+        return child(cluster.status, "load")
+    if shown is None or shown.load is None:
+        return {}
+    load = shown.load
+    return {
+        "queued": load.queued,
+        "running": load.running,
+        "requestsPerSecond": load.requests_per_second,
+        "lateRequestsPermille": load.late_permille,
+        "scrapedPods": load.scraped_pods,
+    }
+
+
+def scaled(decision: Decision, *, before: int, now: datetime) -> dict[str, Any]:
+    """Return `lastScaling` for a change of size that was just applied."""
+    return {
+        "time": stamp(now),
+        "from": before,
+        "to": decision.replicas,
+        "reason": decision.reason.value,
+        "message": sentence(decision),
+    }

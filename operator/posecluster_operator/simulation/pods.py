@@ -1,0 +1,200 @@
+"""Pods as queues: workers, waiting places, a deadline, a start and an end that take their time.
+
+The order is first come, first served, so a request's whole fate is known when it comes: it begins when
+the worker that is free first is free (Kiefer and Wolfowitz 1955). No events between arrivals are needed.
+"""
+
+import math
+from array import array
+from collections import deque
+from dataclasses import dataclass
+from heapq import heapreplace
+from random import Random
+
+from posecluster_operator.autoscaler import PodSample, Routing, Samples
+
+START_JITTER = 0.25  # a start takes its mean, give or take up to so much of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodModel:
+    """What all pods have in common. A request is late when it takes longer than `latency_seconds`."""
+
+    workers: int
+    places: int
+    latency_seconds: float
+    deadline_seconds: float
+    start_seconds: float
+    drain_seconds: float
+    routing: Routing = Routing.RANDOM
+
+
+class Pod:
+    """One pod: paid from `ordered_at` to `ended_at`, serves from `ready_at` on."""
+
+    __slots__ = (
+        "_busy_seconds",
+        "_completed",
+        "_held",
+        "_late",
+        "_model",
+        "_refused",
+        "_starts",
+        "arrivals",
+        "ended_at",
+        "free_at",
+        "number",
+        "ordered_at",
+        "ready_at",
+    )
+
+    def __init__(self, model: PodModel, number: int, *, ordered_at: float, ready_at: float) -> None:
+        self._model, self.number, self.ordered_at, self.ready_at = model, number, ordered_at, ready_at
+        self.ended_at = math.inf
+        self.free_at = [ready_at] * model.workers  # a heap: when each worker has nothing left to do
+        self._starts: deque[float] = deque()  # when those that wait will begin, in order
+        self._held: list[tuple[float, float]] = []  # (end, service) of those not yet counted as completed
+        self.arrivals = self._completed = self._refused = self._late = 0
+        self._busy_seconds = 0.0
+
+    def offer(self, now: float, service: float) -> float | None:
+        """Take a request; return how long it takes, waiting included, or None: refused."""
+        self.arrivals += 1
+        begin = self.free_at[0]
+        if begin > now:
+            starts, model = self._starts, self._model
+            while starts and starts[0] <= now:
+                starts.popleft()
+            if len(starts) >= model.places or begin - now > model.deadline_seconds:
+                self._refused += 1
+                self._late += 1
+                return None
+            starts.append(begin)
+        else:
+            begin = now
+        end = begin + service
+        heapreplace(self.free_at, end)
+        self._held.append((end, service))
+        if end - now > self._model.latency_seconds:
+            self._late += 1
+        return end - now
+
+    def sample(self, now: float) -> PodSample:
+        """What a scrape tells. As in the server, a request's time is counted when it ends."""
+        starts = self._starts
+        while starts and starts[0] <= now:
+            starts.popleft()
+        held = []
+        for one in self._held:
+            if one[0] <= now:
+                self._completed += 1
+                self._busy_seconds += one[1]
+            else:
+                held.append(one)
+        self._held = held
+        return PodSample(
+            name=str(self.number),
+            at=now,
+            started=self.ready_at,
+            arrivals=float(self.arrivals),
+            completed=float(self._completed),
+            busy_seconds=self._busy_seconds,
+            queued=float(len(starts)),
+            running=float(len(held) - len(starts)),
+            refused=float(self._refused),
+            late=float(self._late),
+        )
+
+    def held(self, now: float) -> int:
+        """Return how many requests wait or are worked on."""
+        return sum(1 for end, _ in self._held if end > now)
+
+    def end(self, now: float) -> None:
+        """Take no more requests. A ready pod drains and finishes what it has; one that starts is gone."""
+        if self.ready_at > now:
+            self.ended_at = now
+        else:
+            self.ended_at = max(now + self._model.drain_seconds, *self.free_at)
+
+
+class Fleet:
+    """All pods. `serving`: ready ones that get requests. The first ones are ready from the beginning."""
+
+    def __init__(self, model: PodModel, size: int, random: Random) -> None:
+        self._model, self._random = model, random
+        self._all: list[Pod] = []
+        self._starting: list[Pod] = []
+        self.serving: list[Pod] = [self._order(0.0, 0.0) for _ in range(size)]
+        self.next_ready = math.inf
+
+    @property
+    def size(self) -> int:
+        """Pods ordered: those that serve and those that start."""
+        return len(self.serving) + len(self._starting)
+
+    def advance(self, now: float) -> None:
+        """Let those serve that have become ready."""
+        if now < self.next_ready:
+            return
+        self.serving += [pod for pod in self._starting if pod.ready_at <= now]
+        self._starting = [pod for pod in self._starting if pod.ready_at > now]
+        self._note_next()
+
+    def resize(self, now: float, size: int) -> None:
+        """Order pods, or end some: those that are not ready, then the idlest, as the operator has it."""
+        for _ in range(size - self.size):
+            delay = self._model.start_seconds * (1.0 + START_JITTER * (2.0 * self._random.random() - 1.0))
+            self._starting.append(self._order(now, now + delay))
+        if size < self.size:
+            self._starting.sort(key=lambda pod: pod.ready_at)
+            self.serving.sort(key=lambda pod: (-pod.held(now), -pod.arrivals))
+            kept = [*self.serving, *self._starting]
+            for pod in kept[size:]:
+                pod.end(now)
+            self.serving = sorted(self.serving[:size], key=lambda pod: pod.number)
+            self._starting = self._starting[: size - len(self.serving)]
+        self._note_next()
+
+    def samples(self, now: float) -> Samples:
+        """Return what the autoscaler is told."""
+        pods = tuple(pod.sample(now) for pod in self.serving)
+        return Samples(replicas=self.size, ready=len(pods), pods=pods)
+
+    def pod_seconds(self, end: float) -> float:
+        """Return what is paid for until `end`."""
+        return sum(min(end, pod.ended_at) - pod.ordered_at for pod in self._all)
+
+    def _order(self, now: float, ready_at: float) -> Pod:
+        self._all.append(Pod(self._model, len(self._all), ordered_at=now, ready_at=ready_at))
+        return self._all[-1]
+
+    def _note_next(self) -> None:
+        self.next_ready = min((pod.ready_at for pod in self._starting), default=math.inf)
+
+
+def offer_all(
+    fleet: Fleet,
+    routing: Routing,
+    requests: "zip[tuple[float, float, float]]",
+    latencies: "array[float]",
+) -> int:
+    """Offer (time, service, pick) in turn; append how long each answered one took, return the refused.
+
+    At random: any pod, however busy. Shared: the pod whose worker is free first, as from one queue.
+    """
+    serving, refused = fleet.serving, 0
+    count, random = len(serving), routing is Routing.RANDOM
+    if count == 0:
+        return sum(1 for _ in requests)
+    for time, service, pick in requests:
+        pod = serving[int(pick * count)] if random else min(serving, key=_first_free)
+        latency = pod.offer(time, service)
+        if latency is None:
+            refused += 1
+        else:
+            latencies.append(latency)
+    return refused
+
+
+def _first_free(pod: Pod) -> float:
+    return pod.free_at[0]

@@ -1,0 +1,113 @@
+"""One way of sizing, over all arrivals."""
+
+import math
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+from posecluster_operator.autoscaler import Samples
+from posecluster_operator.simulation.arrivals import Arrivals, stream
+from posecluster_operator.simulation.pods import Fleet, PodModel, offer_all
+
+FLIP_SECONDS = 60.0  # a change that is turned round so soon was for nothing
+
+
+class Sizer(Protocol):
+    """Sets the size: asked every `period_seconds`; `math.inf` for never."""
+
+    period_seconds: float
+
+    def size(self, now: float, samples: Samples) -> int:
+        """Return how many pods there should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of it. `sizes`: (moment, pods ordered), from 0 on; `latencies`: of the answered ones."""
+
+    seconds: float
+    refused: int
+    latency_seconds: float
+    latencies: "array[float]"
+    pod_seconds: float
+    sizes: tuple[tuple[float, int], ...]
+
+    @property
+    def requests(self) -> int:
+        """All that came."""
+        return len(self.latencies) + self.refused
+
+    @property
+    def late_share(self) -> float:
+        """Of all requests, those refused or slower than the objective."""
+        slow = sum(1 for latency in self.latencies if latency > self.latency_seconds)
+        return (self.refused + slow) / self.requests
+
+    @property
+    def pod_hours(self) -> float:
+        """What is paid, from the order of a pod to its end."""
+        return self.pod_seconds / 3_600.0
+
+    @property
+    def changes(self) -> int:
+        """Changes of size."""
+        return len(self.sizes) - 1
+
+    @property
+    def flips(self) -> int:
+        """Changes of size that turn round the one before, less than a minute later."""
+        steps = [(after[0], after[1] - before[1]) for before, after in pairwise(self.sizes)]
+        return sum(
+            (by > 0) != (then > 0) and later - at < FLIP_SECONDS
+            for (at, by), (later, then) in pairwise(steps)
+        )
+
+    @property
+    def mean_size(self) -> float:
+        """Pods ordered, in the mean over the time."""
+        ends = [at for at, _ in self.sizes[1:]] + [self.seconds]
+        return sum(size * (end - at) for (at, size), end in zip(self.sizes, ends, strict=True)) / self.seconds
+
+    def latency_at(self, share: float) -> float:
+        """Return how long at most that share of the answered requests took; nan without an answer."""
+        if not self.latencies:
+            return math.nan
+        return sorted(self.latencies)[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+
+
+def simulate(arrivals: Arrivals, model: PodModel, sizer: Sizer, *, size: int, seed: int) -> Outcome:
+    """Return what comes of that way of sizing, when `size` pods are ready at the beginning."""
+    fleet = Fleet(model, size, stream(seed, "starts"))
+    sizes = [(0.0, size)]
+    latencies = array("d")
+    refused = index = asked = 0
+    now, next_ask = 0.0, sizer.period_seconds
+    while now < arrivals.seconds:
+        now = min(next_ask, fleet.next_ready, arrivals.seconds)
+        upto = bisect_left(arrivals.times, now, index)
+        requests = zip(
+            arrivals.times[index:upto],
+            arrivals.services[index:upto],
+            arrivals.picks[index:upto],
+            strict=True,
+        )
+        refused += offer_all(fleet, model.routing, requests, latencies)
+        index = upto
+        fleet.advance(now)
+        if now == next_ask and now < arrivals.seconds:
+            wanted = sizer.size(now, fleet.samples(now))
+            if wanted != fleet.size:
+                fleet.resize(now, wanted)
+                sizes.append((now, wanted))
+            asked += 1
+            next_ask = (asked + 1) * sizer.period_seconds
+    return Outcome(
+        seconds=arrivals.seconds,
+        refused=refused,
+        latency_seconds=model.latency_seconds,
+        latencies=latencies,
+        pod_seconds=fleet.pod_seconds(arrivals.seconds),
+        sizes=tuple(sizes),
+    )

@@ -1,0 +1,75 @@
+"""How many requests came in each second or minute: a CSV file, read and checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from posecluster_operator.errors import InvalidInput
+
+LONGEST_SECONDS = 31 * 86_400
+_UNITS = {"second": 1, "minute": 60}
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_REQUESTS = 1_000_000_000  # in one row
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Requests in each of the bins, which are `bin_seconds` long and follow each other without a gap."""
+
+    bin_seconds: int
+    requests: tuple[int, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The length of it all."""
+        return float(self.bin_seconds * len(self.requests))
+
+    def part(self, *, skip_seconds: float, seconds: float | None) -> "Counts":
+        """Return the whole bins after `skip_seconds`, and so many that they make up `seconds`."""
+        first = int(skip_seconds // self.bin_seconds)
+        last = None if seconds is None else first + int(-(-seconds // self.bin_seconds))
+        return Counts(self.bin_seconds, self.requests[first:last])
+
+
+def read_trace(path: Path) -> Counts:
+    """Return the counts of a file with the header `second,requests` or `minute,requests`.
+
+    Rows count from 0 and rise; what is left out had no request. Raises InvalidInput, which names the line.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > _MOST_BYTES:
+        raise InvalidInput(f"{path} has more than {_MOST_BYTES // 1024**2} MiB: cut it")
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is no text") from error
+    return parse_trace(lines, name=str(path))
+
+
+def parse_trace(lines: list[str], *, name: str) -> Counts:
+    """As `read_trace`, of the file's lines."""
+    rows = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    head = [part.strip() for part in rows[0][1].split(",")] if rows else []
+    if len(head) != 2 or head[0] not in _UNITS or head[1] != "requests":
+        raise InvalidInput(f"{name} must begin with the line second,requests or minute,requests")
+    bin_seconds = _UNITS[head[0]]
+    counts: list[int] = []
+    for number, line in rows[1:]:
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+            raise InvalidInput(f"line {number} of {name} must be two whole numbers, such as 17,4")
+        if len(parts[0]) > 12 or int(parts[0]) * bin_seconds >= LONGEST_SECONDS:
+            raise InvalidInput(f"line {number} of {name} is beyond {LONGEST_SECONDS // 86_400} days")
+        if len(parts[1]) > 12 or int(parts[1]) > _MOST_REQUESTS:
+            raise InvalidInput(f"line {number} of {name} has too many requests: at most {_MOST_REQUESTS}")
+        index = int(parts[0])
+        if index < len(counts):
+            raise InvalidInput(f"line {number} of {name} does not come after the line before: sort the rows")
+        counts.extend([0] * (index - len(counts)))
+        counts.append(int(parts[1]))
+    if not any(counts):
+        raise InvalidInput(f"{name} has no request")
+    return Counts(bin_seconds, tuple(counts))
