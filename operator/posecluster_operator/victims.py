@@ -30,7 +30,7 @@ def costs(
     ready.sort(key=lambda pod: (activity.get(pod["metadata"]["uid"], busiest), pod["metadata"]["name"]))
     going = {pod["metadata"]["name"] for pod in ready[: max(0, removed - (len(staying) - len(ready)))]}
     wanted: dict[str, str | None] = {}
-    for pod in pods:
+    for pod in staying:
         name = pod["metadata"]["name"]
         cost = _LOW if name in going else None
         if (text(child(pod, "metadata", "annotations"), COST) or None) != cost:

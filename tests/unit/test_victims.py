@@ -43,6 +43,7 @@ def test_pods_that_are_not_ready_go_first_without_a_mark() -> None:
 
 def test_ending_pods_are_no_part_of_the_size() -> None:
     assert costs([*PODS, pod("old", ending=True)], ACTIVITY, removed=1) == {"c": "-1"}
+    assert costs([pod("old", cost="-1", ending=True)], ACTIVITY, removed=0) == {}
 
 
 def test_a_mark_of_an_earlier_step_is_removed_or_kept() -> None:

@@ -273,7 +273,7 @@ def sentence(decision: Decision) -> str:
 def demand(numbers: Numbers) -> str:
     """Return what is asked for, and how many pods that wants."""
     return (
-        f"{numbers.requests_per_second:.1f} requests/s ({numbers.refused_per_second:.1f}/s refused)"
-        f" of {1000 * numbers.service_seconds:.0f} ms want {numbers.steady_pods:.1f} pods,"
+        f"{numbers.requests_per_second:.1f} requests/s in {BUSY_SECONDS:.0f} s"
+        f" ({numbers.refused_per_second:.1f}/s refused now) of {1000 * numbers.service_seconds:.0f} ms want {numbers.steady_pods:.1f} pods,"
         f" the bursts of the last seconds {numbers.burst_pods:.1f}"
     )
