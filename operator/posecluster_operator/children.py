@@ -50,6 +50,7 @@ class Memory:
     newest: dict[Ident, int] = field(default_factory=dict)
     stale_reads: dict[Ident, int] = field(default_factory=dict)
     last_scaling: Json | None = None  # the status's, as this process wrote it
+    uid: str = ""  # of the PoseCluster: another of the same name is another
 
     def check_fresh(self, body: Json) -> None:
         """Raise Retryable if this object was already seen in a later version: a lagging server's answer."""

@@ -26,6 +26,8 @@ _WANTED: Mapping[str, bool] = {
     _STARTED: False,
 }
 NAMES: tuple[str, ...] = tuple(_WANTED)
+# a counter by reason has no line before its first one; counters tell most restarts without the start
+_MAY_BE_ABSENT = frozenset({f"{_PREFIX}failed_total", f"{_PREFIX}refused_total", _STARTED})
 # the server writes 34 for these names, and some 250 in all
 _MOST_LINES = 2_000
 _NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*+(?=[{ ])")
@@ -93,8 +95,9 @@ def _read(text: bytes) -> dict[str, float]:
             raise BadMetrics(f"{name} is no plain number")
         sums[name] = sums.get(name, 0.0) + number
     for name in NAMES:
-        if name not in sums:
+        if name not in sums and name not in _MAY_BE_ABSENT:
             raise BadMetrics(f"{name} is missing")
+        sums.setdefault(name, 0.0)
         if sums[name] >= MAX_COUNTER:
             raise BadMetrics(f"{name} is no plain number")
     return sums

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0
 _LEAST_SECONDS = 0.5  # from one list to the next, however many events come
-_BELIEVED_SECONDS = 3 * FRESH_SECONDS  # while the API server is away
+_BELIEVED_SECONDS = 2 * FRESH_SECONDS  # while the API server is away; then pods may be missing in it
 _LISTING_SHARE = 0.05  # of the time, that listing may take when there are very many pods
 _FIRST_BACK_OFF_SECONDS = 1.0
 _LONGEST_BACK_OFF_SECONDS = 15.0

@@ -92,7 +92,7 @@ class ScalingReason(_Documented):
     REPLICAS_TAKEN_OVER = (
         "ReplicasTakenOver",
         "False: somebody else, an HPA for instance, set the Deployment's size, and it is left to them; "
-        "remove that, then change `spec.scaling`, or pause and resume, to hand the size back",
+        "remove that, then change the spec, or pause and resume, to hand the size back",
     )
     FIXED_SIZE = "FixedSize", "False: the size is `spec.replicas`, because `spec.scaling.mode` is `Fixed`"
     PAUSED = "Paused", 'False: the size is held, because the annotation `posecluster.io/paused` is "true"'

@@ -81,13 +81,13 @@ class Reconciler:
 
     async def reconcile(self, key: str) -> Result:
         """Make one PoseCluster true; raises OperatorError, and the queue backs off."""
-        if not self._lease.held:
+        if not self._leads():
             return Result()  # every PoseCluster is looked at when the Lease is got
-        memory = self._known.setdefault(key, Memory())
         body = await self._read(key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._forget(key)  # the owner references do the deleting
             return Result()
+        memory = self._memory_of(key, body)
         memory.check_fresh(body)
         cluster, invalid = _parse(body)
         try:
@@ -96,6 +96,8 @@ class Reconciler:
             problem = invalid or unreadable(error)
             await self._patch_status(cluster, mark_problem(cluster, problem, now=self._now()))
             raise
+        if not self._leads():
+            return Result()  # lost meanwhile: what begins now would not end
         sizing = self._size(cluster, children, invalid)
         applied = await self._bring(cluster, children, sizing, memory, invalid)
         await self._write_status(
@@ -112,6 +114,18 @@ class Reconciler:
             return await self._kube.get(POSECLUSTERS, namespace, name)
         except NotFound:
             return None
+
+    def _leads(self) -> bool:
+        return self._lease.held
+
+    def _memory_of(self, key: str, body: Json) -> Memory:
+        """Return what is kept of it: of an earlier one of its name, only what spares writes."""
+        uid = body["metadata"]["uid"]
+        memory = self._known.setdefault(key, Memory(uid=uid))
+        if memory.uid != uid:
+            self._scaler.forget(key)
+            memory = self._known[key] = Memory(uid=uid, newest=memory.newest, applied=memory.applied)
+        return memory
 
     def _forget(self, key: str) -> None:
         self._known.pop(key, None)

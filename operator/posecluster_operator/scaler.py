@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _STALE_INTERVALS = 2.5  # of a stretched interval, so that one lost scrape makes no pod unreadable
 _WAKE_AGAIN_SECONDS = 10.0
+_TELL_AGAIN_SECONDS = 60.0
 _AT_ONCE = 50  # decisions between two looks at the event loop
 
 
@@ -47,6 +48,7 @@ class _Entry:
     after: Memory = field(default_factory=Memory)
     last: Mapping[str, PodSample] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, float] = field(default_factory=dict)  # when a pod's failure was logged
     decision: Decision | None = None
     shown: Shown | None = None
     woken: tuple[int, float] | None = None  # for which size, and when
@@ -105,6 +107,11 @@ class Scaler:
             self._entries[cluster.key] = entry
         entry.policy = policy
         taken_over = is_taken_over(cluster, deployment)
+        if entry.samples.taken_over and not taken_over:
+            entry.before = Memory()  # handed back: a whole window is watched before the size may fall
+        if replicas is None:  # the Deployment was deleted: it had the size that it needed
+            had = count(cluster.status, "desiredReplicas")
+            entry.policy = policy = replace(policy, fixed_replicas=max(policy.fixed_replicas, had))
         entry.samples = replace(entry.samples, replicas=replicas, taken_over=taken_over)
         state = State(policy=policy, memory=entry.before)
         entry.decision = decision = decide(entry.at, entry.samples, state)
@@ -117,9 +124,8 @@ class Scaler:
         if entry := self._entries.get(key):
             entry.samples = replace(entry.samples, replicas=replicas)
             entry.woken = None
-            # a pass before the next tick starts from `before`: what a step does to the hold must be in it
             entry.before = replace(
-                entry.before, lowered_at=entry.after.lowered_at, hold_seconds=entry.after.hold_seconds
+                entry.before, lowered_at=entry.after.lowered_at, doublings=entry.after.doublings
             )
 
     def known(self, key: str) -> Known | None:
@@ -190,9 +196,13 @@ class Scaler:
         # a silent pod's last sample counts until it is stale
         silent = {uid: entry.last[uid] for uid in answers if uid not in read and uid in entry.last}
         failed = {target.name: str(answers[target.pod]) for target in targets if target.pod not in read}
-        _tell_failures(key, entry.failures, failed)
+        entry.told = _tell_failures(now, key, entry.told, failed)
         entry.failures, entry.last = failed, read | silent
-        entry.before, entry.at = entry.after, now
+        # what a step does to the hold counts when the step was made: see `ordered`
+        entry.before = replace(
+            entry.after, lowered_at=entry.before.lowered_at, doublings=entry.before.doublings
+        )
+        entry.at = now
         entry.samples = replace(
             entry.samples,
             # not listed yet: the Deployment's own number, which the pass read
@@ -223,9 +233,14 @@ def _is_due(now: float, woken: tuple[int, float] | None, replicas: int) -> bool:
     return woken is None or woken[0] != replicas or now - woken[1] >= _WAKE_AGAIN_SECONDS
 
 
-def _tell_failures(key: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Log a pod's failure once, when it begins or becomes another, not every second."""
-    for pod, failure in now.items():
-        if before.get(pod) != failure:
+def _tell_failures(
+    now: float, key: str, told: Mapping[str, float], failures: Mapping[str, str]
+) -> dict[str, float]:
+    """Log each pod's failure once a minute at most; return when each was."""
+    recent = {pod: at for pod, at in told.items() if now - at < _TELL_AGAIN_SECONDS}
+    for pod, failure in failures.items():
+        if pod not in recent:
+            recent[pod] = now
             fields = {"key": key, "pod": pod, "failure": failure}
             logger.warning("Pod's load cannot be read", extra={"fields": fields})
+    return recent

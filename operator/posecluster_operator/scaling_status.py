@@ -21,18 +21,20 @@ def scaling_verdict(cluster: PoseCluster, decision: Decision | None, shown: Show
     if decision and decision.blind:
         return False, decision.blind, decision.blind.message
     if decision:
-        return _scaling_as_before(cluster)
+        return scaling_as_before(cluster)
     if cluster.paused:
         reason = ScalingReason.PAUSED
     elif cluster.spec.scaling.mode is ScalingMode.FIXED:
         reason = ScalingReason.FIXED_SIZE
+    elif scaling_as_before(cluster)[1] is ScalingReason.REPLICAS_TAKEN_OVER:
+        reason = ScalingReason.REPLICAS_TAKEN_OVER  # also while the spec is wrong
     else:
         reason = ScalingReason.NO_METRICS
     return False, reason, reason.message
 
 
-def _scaling_as_before(cluster: PoseCluster) -> Verdict:
-    """Nothing is known of the load yet, right after a start: what was seen stays, if it can be."""
+def scaling_as_before(cluster: PoseCluster) -> Verdict:
+    """Return ScalingActive when nothing new is known: what was seen stays, if it can have been seen."""
     before = condition(cluster.status, ConditionType.SCALING_ACTIVE)
     found = [reason for reason in ScalingReason if reason == text(before, "reason")]
     active = text(before, "status") == "True"

@@ -24,7 +24,7 @@ from posecluster_operator.reasons import (
     Reason,
     ScalingReason,
 )
-from posecluster_operator.scaling_status import scaling_verdict, shown_load
+from posecluster_operator.scaling_status import scaling_as_before, scaling_verdict, shown_load
 from posecluster_operator.words import stamp
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
@@ -104,10 +104,15 @@ def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> di
     verdicts = {
         ConditionType.AVAILABLE: _available(sizes["readyReplicas"], None),
         ConditionType.PROGRESSING: (problem.reason in _ON_THE_WAY, problem.reason, problem.message),
-        ConditionType.SCALING_ACTIVE: scaling_verdict(cluster, None, None),
+        ConditionType.SCALING_ACTIVE: (
+            scaling_as_before(cluster)
+            if condition(before, ConditionType.SCALING_ACTIVE)
+            else scaling_verdict(cluster, None, None)
+        ),
     }
     endpoint = text(before, "endpoint") or _endpoint(cluster, None)
-    return _status(cluster, sizes, verdicts, endpoint=endpoint, now=now)
+    kept = {name: child(before, name) for name in ("load", "lastScaling") if child(before, name)}
+    return _status(cluster, sizes, verdicts, endpoint=endpoint, now=now) | kept
 
 
 def _endpoint(cluster: PoseCluster, service: Json | None) -> str:

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 COST = "controller.kubernetes.io/pod-deletion-cost"
 _LOW = "-1"  # a pod without the annotation costs 0
 _AT_ONCE = 8
+_MARKING_SECONDS = 3.0
 
 
 def costs(
@@ -39,14 +40,22 @@ def costs(
 
 
 async def mark(kube: Kube, namespace: str, wanted: Mapping[str, str | None]) -> None:
-    """Set these costs. What fails is told in the log: a busier pod goes then, which loses no request."""
+    """Set these costs, in three seconds at most: the size must not wait for them.
+
+    What fails is told in the log: a busier pod goes then, which loses no request.
+    """
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(name: str, cost: str | None) -> None:
         async with slots:
             await kube.patch(PODS, namespace, name, {"metadata": {"annotations": {COST: cost}}})
 
-    results = await asyncio.gather(*(one(*item) for item in wanted.items()), return_exceptions=True)
+    try:
+        async with asyncio.timeout(_MARKING_SECONDS):
+            results = await asyncio.gather(*(one(*item) for item in wanted.items()), return_exceptions=True)
+    except TimeoutError:
+        logger.warning("Deletion costs not all set in time", extra={"fields": {"namespace": namespace}})
+        return
     for result in results:
         if isinstance(result, KubeError):
             logger.warning("Deletion cost not set", extra={"fields": {"error": result}})

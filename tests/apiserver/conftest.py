@@ -12,6 +12,7 @@ import pytest
 from harness.kubernetes.accounts import Account
 from harness.kubernetes.api import Api
 from harness.kubernetes.apiserver import find_server, own_server
+from harness.kubernetes.loaded_pods import LoadedPods
 from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.operator import start_operator as run_operator
 from harness.kubernetes.player import Player
@@ -98,6 +99,12 @@ def start_player(api: Api, namespace: str, stack: ExitStack) -> Callable[..., Pl
 def player(start_player: Callable[..., Player]) -> Player:
     """Plays Deployment controller and kubelet in `namespace`."""
     return start_player()
+
+
+@pytest.fixture
+def pods(player: Player, namespace: str, stack: ExitStack) -> LoadedPods:
+    """Answers the scrapes of PoseClusters in `namespace`, with the load that the test sets."""
+    return stack.enter_context(LoadedPods(player, namespace))
 
 
 @pytest.fixture

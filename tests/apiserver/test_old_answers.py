@@ -10,6 +10,7 @@ from harness.kubernetes.facts import CHILD_RESOURCES, children, intent, names, w
 from harness.kubernetes.operator import OperatorProcess, StartOperator
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
+from harness.kubernetes.sizes import auto
 from harness.kubernetes.waiting import Json, posecluster, wait_until
 
 NAME = "demo"
@@ -54,15 +55,13 @@ def test_an_old_deployment_shrinks_nothing(
     api: Api, namespace: str, player: Player, proxy: FaultProxy, operator: OperatorProcess
 ) -> None:
     """In Auto the size is what the Deployment has, so an old one would be a smaller one."""
-    api.create(
-        posecluster(NAME, namespace, scaling={"mode": "Auto", "minReplicas": 1, "maxReplicas": 5}, replicas=1)
-    )
+    api.create(posecluster(NAME, namespace, scaling=auto(1, 5), replicas=1))
     wait_rolled_out(api, namespace, NAME)
     old = api.get("deployments", namespace, f"{NAME}-pose")
-    api.patch("deployments", namespace, f"{NAME}-pose", {"spec": {"replicas": 4}})
-    wait_until(
-        lambda: api.get("poseclusters", namespace, NAME)["status"]["readyReplicas"] == 4, 20, "4 are ready"
-    )
+    # raised by its bounds; nothing is measured, so it is held when these are lowered
+    for low in (4, 1):
+        api.patch("poseclusters", namespace, NAME, {"spec": {"scaling": {"minReplicas": low}}})
+        assert wait_rolled_out(api, namespace, NAME)["status"]["readyReplicas"] == 4
     wait_rolled_out(api, namespace, NAME)
     serve_old(api, namespace, proxy, "deployments", old)
     poke(api, namespace, 2)

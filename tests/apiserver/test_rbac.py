@@ -12,10 +12,12 @@ from harness.kubernetes.accounts import Account
 from harness.kubernetes.api import Api
 from harness.kubernetes.calls import Call
 from harness.kubernetes.facts import wait_rolled_out
+from harness.kubernetes.loaded_pods import LoadedPods
 from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.planted import planted
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
+from harness.kubernetes.sizes import auto
 from harness.kubernetes.waiting import Json, posecluster
 from harness.recorder import RecordFigure
 from posecluster_operator.errors import NotPermitted
@@ -51,19 +53,20 @@ def used(call: Call) -> set[Right]:
     return {(call.resource, "patch")} | ({(call.resource, "create")} if call.status == 201 else set())
 
 
-def story(api: Api, namespace: str) -> None:
-    """Create, resize, change images, pause, meet a bad rollout twice, delete."""
+def story(api: Api, namespace: str, pods: LoadedPods) -> None:
+    """Create, follow the load down, change images, pause, meet a bad rollout twice, delete."""
     name = "demo"
+    pods.of(name)
 
     def change(**patch: object) -> None:
         api.patch("poseclusters", namespace, name, patch)
 
     api.create(posecluster(name, namespace, replicas=2))
     wait_rolled_out(api, namespace, name)
-    change(spec={"replicas": 1})
+    change(spec={"scaling": auto(1, 2, hold=1)})
     api.wait_until(
         lambda: api.find("poddisruptionbudgets", namespace, f"{name}-pose") is None,
-        20,
+        45,  # the load is watched for 20 s before a size falls
         "no budget for one pod",
     )
     for _ in range(2):
@@ -85,7 +88,7 @@ def test_every_right_is_used_and_none_is_missing(
     cluster_wide: bool,
     api: Api,
     namespace: str,
-    player: Player,
+    pods: LoadedPods,
     proxy: FaultProxy,
     start_operator: Callable[..., OperatorProcess],
     record_figure: RecordFigure,
@@ -93,7 +96,7 @@ def test_every_right_is_used_and_none_is_missing(
 ) -> None:
     namespaces = () if cluster_wide else (namespace,)
     operator = start_operator(namespaces=namespaces, env=planted(tmp_path / "soon", SOON))
-    story(api, namespace)
+    story(api, namespace, pods)
     calls = [call for call in list(proxy.calls) if call.resource]
     assert {call.caller for call in calls} == {f"system:serviceaccount:{namespace}:{NAME}"}
     assert [str(call) for call in calls if call.status in (401, 403)] == []

@@ -20,8 +20,8 @@ from harness.recorder import RecordFigure
 ROUNDS = 3
 NO_RESYNC_SECONDS = 86_400
 INACTIVITY_SECONDS = 2
-# What the list allows beyond the inactivity time-out, in seconds. A line that is no JSON is not on it: it ends
-# kopf, whose third start in a row waits for 4 s.
+# What the list allows beyond the inactivity time-out, in seconds. A line that is no JSON is not on it: that
+# ends kopf, whose third start in a row waits for 4 s.
 ALLOWED = {"silence": 5.0, "gone": 5.0, "cut": 3.0, "bad_json": 10.0}
 Start = Callable[..., OperatorProcess]
 
@@ -49,6 +49,13 @@ def break_watch(proxy: FaultProxy, do: str, resource: str = "poseclusters") -> C
 def is_known(operator: OperatorProcess, name: str) -> bool:
     """Whether the operator shows the size of a PoseCluster, which it does until it finds it gone."""
     return operator.metrics("desired_replicas", name=name) > 0
+
+
+def is_resting(operator: OperatorProcess) -> bool:
+    """Whether half a second goes by without a pass."""
+    before = operator.metrics("reconcile_total")
+    time.sleep(0.5)
+    return operator.metrics("reconcile_total") == before
 
 
 def notice(api: Api, operator: OperatorProcess, namespace: str, number: int, seconds: float) -> float:
@@ -105,6 +112,7 @@ def test_without_the_inactivity_limit_a_silent_watch_misses_both(
     operator = start(3_600)
     api.create(posecluster("round-0", namespace))
     wait_rolled_out(api, namespace, "round-0")
+    wait_until(lambda: is_resting(operator), 10, "no pass is left to find it gone")
     broken = break_watch(proxy, "silence")
     with pytest.raises(AssertionError, match="not noticed"):
         notice(api, operator, namespace, 1, INACTIVITY_SECONDS + ALLOWED["silence"])

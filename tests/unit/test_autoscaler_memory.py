@@ -12,12 +12,14 @@ from posecluster_operator.autoscaler.demand import Demand, Interval
 from posecluster_operator.autoscaler.memory import (
     ASSUMED_SERVICE_SECONDS,
     GAP_SECONDS,
+    NEED_STEP,
     RATE_SECONDS,
     Memory,
     Need,
     Tick,
     arrivals_within,
     highest_need,
+    hold_now,
     is_partial,
     late_permille,
     lowered,
@@ -162,7 +164,8 @@ def test_the_highest_need_is_that_of_all_within_the_hold(
         every.append(Need(at=now, pods=wanted))
         needs = remember(needs, every[-1], oldest=now - 300.0)
         found = highest_need(needs, now=now, hold_seconds=hold, max_hold_seconds=300.0)
-        assert found.pods == max(need.pods for need in every if now - need.at <= hold)
+        highest = max(need.pods for need in every if now - need.at <= hold)
+        assert highest <= found.pods <= highest + NEED_STEP * max(1.0, found.pods) + 1e-9
     assert all(one.pods > other.pods for one, other in pairwise(needs))
 
 
@@ -211,19 +214,37 @@ def test_what_a_restarted_operator_finds_is_no_burst() -> None:
 
 
 def test_a_step_up_soon_after_one_down_doubles_the_hold_and_a_late_one_does_not() -> None:
-    down = lowered(1000.0, Memory(), **HOLDS)
-    assert raised(1000.0 + 299.0, down, **HOLDS).hold_seconds == 120.0
-    assert raised(1000.0 + 301.0, down, **HOLDS).hold_seconds == down.hold_seconds == 60.0
-    assert raised(1000.0, Memory(), **HOLDS).hold_seconds is None
+    down = lowered(1000.0, Memory(), max_hold_seconds=300.0)
+    assert hold_now(raised(1000.0 + 299.0, down, **HOLDS), **HOLDS) == 120.0
+    assert hold_now(raised(1000.0 + 301.0, down, **HOLDS), **HOLDS) == hold_now(down, **HOLDS) == 60.0
+    assert raised(1000.0, Memory(), **HOLDS) == Memory()
 
 
-def test_the_hold_stays_between_its_bounds_and_halves_when_a_step_down_stands() -> None:
+def test_the_hold_stays_between_its_bounds_and_shrinks_when_a_step_down_stands() -> None:
     memory = Memory()
     for step in range(6):
-        memory = raised(100.0 * step + 50, lowered(100.0 * step, memory, **HOLDS), **HOLDS)
-    assert memory.hold_seconds == 300.0
+        down = lowered(100.0 * step, memory, max_hold_seconds=300.0)
+        memory = raised(100.0 * step + 50, down, **HOLDS)
+    assert hold_now(memory, **HOLDS) == 300.0
     seconds = []
     for step in range(1, 6):
-        memory = lowered(10_000.0 * step, replace(memory, lowered_at=memory.lowered_at or 0.0), **HOLDS)
-        seconds.append(memory.hold_seconds)
-    assert seconds == [150.0, 75.0, 60.0, 60.0, 60.0]
+        before = replace(memory, lowered_at=memory.lowered_at or 0.0)
+        memory = lowered(10_000.0 * step, before, max_hold_seconds=300.0)
+        seconds.append(hold_now(memory, **HOLDS))
+    assert seconds == [240.0, 120.0, 60.0, 60.0, 60.0]
+
+
+def test_a_hold_that_the_user_changes_counts_at_once() -> None:
+    doubled = Memory(doublings=1)
+    assert hold_now(doubled, hold_seconds=30.0, max_hold_seconds=300.0) == 60.0
+    assert hold_now(Memory(), hold_seconds=30.0, max_hold_seconds=300.0) == 30.0
+    assert hold_now(doubled, hold_seconds=0.0, max_hold_seconds=300.0) == 20.0
+
+
+def test_a_long_hold_remembers_some_hundred_needs_at_most() -> None:
+    needs: tuple[Need, ...] = ()
+    for second in range(20_000):
+        wanted = 200.0 * (1.0 - second / 20_000)
+        needs = remember(needs, Need(at=float(second), pods=wanted), oldest=-1.0)
+        assert wanted <= needs[-1].pods <= wanted + 0.02 * max(1.0, needs[-1].pods)
+    assert len(needs) < 400

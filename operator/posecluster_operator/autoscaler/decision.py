@@ -16,6 +16,7 @@ from posecluster_operator.autoscaler.memory import (
     Need,
     arrivals_within,
     highest_need,
+    hold_now,
     is_missing,
     is_partial,
     late_permille,
@@ -95,7 +96,7 @@ def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]
 
 def _gap_seconds(samples: Samples) -> float:
     """Return after how long without data the window starts anew: later when scraping is stretched."""
-    return max(GAP_SECONDS, 2.0 * samples.stale_seconds)
+    return max(GAP_SECONDS, samples.stale_seconds)
 
 
 def _bounded(decided: Decision, size: int, ordered: int) -> Decision:
@@ -135,10 +136,12 @@ def _choose(
     if size == policy.min_replicas:
         return Decision(replicas=size, reason=ScalingReason.AT_MINIMUM, state=state)
     if samples.ready == 0 or is_missing(memory.ticks, window):
-        return Decision(replicas=size, reason=ScalingReason.WAITING_FOR_PODS, state=state)
+        unready = samples.ready < size
+        reason = ScalingReason.WAITING_FOR_PODS if unready else ScalingReason.JUST_STARTED
+        return Decision(replicas=size, reason=reason, state=state)
     if numbers.watched_seconds < max(numbers.hold_seconds, BUSY_SECONDS):
         return Decision(replicas=size, reason=ScalingReason.JUST_STARTED, state=state)
-    state = replace(state, memory=lowered(now, memory, **holds))
+    state = replace(state, memory=lowered(now, memory, max_hold_seconds=policy.max_hold_seconds))
     return Decision(replicas=max(lowest, policy.min_replicas), reason=ScalingReason.DEMAND_FELL, state=state)
 
 
@@ -186,18 +189,17 @@ def _need(demand: Demand, state: State) -> _Need | None:
 
 def _remember(now: float, need: _Need, state: State) -> State:
     policy, memory = state.policy, state.memory
-    hold = policy.hold_seconds if memory.hold_seconds is None else memory.hold_seconds
-    hold = max(policy.hold_seconds, min(policy.max_hold_seconds, hold))
     needs = memory.needs
     for entry in (Need(at=now, pods=need.steady), Need(at=now, pods=need.burst, burst=True)):
         needs = remember(needs, entry, oldest=now - policy.max_hold_seconds)
-    return replace(state, memory=replace(memory, needs=needs, hold_seconds=hold))
+    return replace(state, memory=replace(memory, needs=needs))
 
 
 def _numbers(now: float, samples: Samples, demand: Demand, need: _Need, state: State) -> Numbers:
     policy, memory = state.policy, state.memory
-    hold = policy.hold_seconds if memory.hold_seconds is None else memory.hold_seconds
-    highest = highest_need(memory.needs, now=now, hold_seconds=hold, max_hold_seconds=policy.max_hold_seconds)
+    longest = policy.max_hold_seconds
+    hold = hold_now(memory, hold_seconds=policy.hold_seconds, max_hold_seconds=longest)
+    highest = highest_need(memory.needs, now=now, hold_seconds=hold, max_hold_seconds=longest)
     arrivals, seconds = arrivals_within(memory.ticks, BUSY_SECONDS)
     service = service_seconds(memory)
     return Numbers(

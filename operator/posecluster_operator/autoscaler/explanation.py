@@ -254,26 +254,35 @@ def next_step_down(known: Known) -> tuple[float, int] | None:
     return seconds, max(map(enough, [*rest, present]))
 
 
+_BOUNDS: Mapping[ScalingReason, str] = {
+    ScalingReason.AT_MAXIMUM: "maxReplicas",
+    ScalingReason.AT_MINIMUM: "minReplicas",
+}
+
+
 def sentence(decision: Decision) -> str:
     """Return why the size is what it is, for an Event and for `status.lastScaling`; no full stop."""
     numbers = decision.numbers
     if decision.blind is ScalingReason.FIXED_SIZE:
         return f"spec.replicas is {decision.replicas}"
+    bound = _BOUNDS.get(decision.reason)
     if numbers is None:
+        if bound:
+            return f"spec.scaling.{bound} is {decision.replicas}"
         return (decision.blind or decision.reason).message.rstrip(".")
     text = demand(numbers)
+    if bound:
+        return f"{text}; spec.scaling.{bound} is {decision.replicas}"
     if decision.reason is ScalingReason.DEMAND_FELL:
         return f"{text}; within {numbers.hold_seconds:.0f} s at most {numbers.highest_pods:.1f} were wanted"
-    if decision.reason in (ScalingReason.AT_MAXIMUM, ScalingReason.AT_MINIMUM):
-        bound = "maxReplicas" if decision.reason is ScalingReason.AT_MAXIMUM else "minReplicas"
-        return f"{text}; spec.scaling.{bound} is {decision.replicas}"
     return text
 
 
 def demand(numbers: Numbers) -> str:
     """Return what is asked for, and how many pods that wants."""
+    rate = f"{numbers.requests_per_second:.1f} requests/s in {BUSY_SECONDS:.0f} s"
+    refused, service = numbers.refused_per_second, 1000 * numbers.service_seconds
     return (
-        f"{numbers.requests_per_second:.1f} requests/s in {BUSY_SECONDS:.0f} s"
-        f" ({numbers.refused_per_second:.1f}/s refused now) of {1000 * numbers.service_seconds:.0f} ms want {numbers.steady_pods:.1f} pods,"
+        f"{rate} ({refused:.1f}/s refused now) of {service:.0f} ms want {numbers.steady_pods:.1f} pods,"
         f" the bursts of the last seconds {numbers.burst_pods:.1f}"
     )

@@ -18,6 +18,8 @@ ASSUMED_SERVICE_SECONDS = 0.05  # a pod of the Full model on one core, until it 
 LEAST_REQUESTS = 5.0  # fewer answers say less than the assumption
 QUIET_UTILISATION = 0.25  # pods that the last 20 s kept less busy: the burst came out of quiet (tuned)
 BURST_GROWTH = 3.0  # a burst out of quiet may grow so much beyond those pods (tuned: 2.5 to 3.5 do)
+NEED_STEP = 0.02  # needs are remembered in steps of so much
+LEAST_DOUBLED_SECONDS = 10.0  # a hold of 0 doubles too
 BURST_HOLDS = 5.0  # a burst's need is held so many times as long: 300 s by default, as an HPA's window
 SLACK_SIGMAS = 3.0  # of a rate over 60 s: room that the rest must keep for a pod to be given back
 GAP_SECONDS = 10.0  # without data for longer, the hold window starts anew: what came then isn't known
@@ -62,7 +64,7 @@ class Memory:
     service_requests: float = 0.0  # that it was learnt from, up to as many as it forgets by
     watched_since: float | None = None  # demand is known without a gap since then
     complete_at: float | None = None  # when every ready pod could be read last
-    hold_seconds: float | None = None  # None: the policy's
+    doublings: int = 0  # of the policy's hold
     lowered_at: float | None = None
 
 
@@ -134,20 +136,26 @@ def is_partial(now: float, memory: Memory, *, gap_seconds: float = GAP_SECONDS) 
     return known is None or now - known > gap_seconds
 
 
+def hold_now(memory: Memory, *, hold_seconds: float, max_hold_seconds: float) -> float:
+    """Return the hold in force: the policy's, doubled as often as it proved too short."""
+    if not memory.doublings:
+        return hold_seconds
+    return min(max(hold_seconds, LEAST_DOUBLED_SECONDS) * 2.0**memory.doublings, max_hold_seconds)
+
+
 def raised(now: float, memory: Memory, *, hold_seconds: float, max_hold_seconds: float) -> Memory:
     """Return the memory after a step up: one that undoes a step down soon after it doubles the hold."""
     if memory.lowered_at is None or now - memory.lowered_at > max_hold_seconds:
         return memory
-    hold = min(2.0 * (memory.hold_seconds or hold_seconds), max_hold_seconds)
-    return replace(memory, lowered_at=None, hold_seconds=hold)
+    longest = hold_now(memory, hold_seconds=hold_seconds, max_hold_seconds=max_hold_seconds)
+    doublings = memory.doublings + (longest < max_hold_seconds)
+    return replace(memory, lowered_at=None, doublings=doublings)
 
 
-def lowered(now: float, memory: Memory, *, hold_seconds: float, max_hold_seconds: float) -> Memory:
+def lowered(now: float, memory: Memory, *, max_hold_seconds: float) -> Memory:
     """Return the memory after a step down: an earlier one that stood halves the hold."""
-    hold = memory.hold_seconds or hold_seconds
-    if memory.lowered_at is not None and now - memory.lowered_at > max_hold_seconds:
-        hold = max(hold_seconds, hold / 2.0)
-    return replace(memory, lowered_at=now, hold_seconds=hold)
+    stood = memory.lowered_at is not None and now - memory.lowered_at > max_hold_seconds
+    return replace(memory, lowered_at=now, doublings=max(0, memory.doublings - stood))
 
 
 def learn_service(memory: Memory, demand: Demand) -> tuple[float | None, float]:
@@ -244,11 +252,16 @@ def lowest_size(
 def remember(needs: tuple[Need, ...], need: Need, *, oldest: float) -> tuple[Need, ...]:
     """Return the needs since `oldest`, newest last, without those that a later one of their kind exceeds.
 
-    A need of the rate doesn't replace one of a burst, which is held longer.
+    A need of the rate doesn't replace one of a burst, which is held longer. One that is less by a
+    step of 2 % only counts as the earlier: some hundred steps are all there can be, however long the hold.
     """
     kept = tuple(
         one for one in needs if one.at >= oldest and (one.pods > need.pods or (one.burst and not need.burst))
     )
+    last = next((one for one in reversed(kept) if one.burst is need.burst), None)
+    if last is not None and last.pods - need.pods <= NEED_STEP * max(1.0, last.pods):
+        kept = tuple(one for one in kept if one is not last)
+        need = replace(need, pods=last.pods)
     return (*kept, need)
 
 

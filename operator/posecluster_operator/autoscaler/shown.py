@@ -34,12 +34,10 @@ def next_shown(now: float, decision: Decision, before: Shown | None, *, resized:
     )
     if before is None or resized or fresh.active != before.active:
         return fresh
-    other = fresh.reason is not before.reason
-    if other and not fresh.active:
-        return fresh
     if now - before.at < SHOWN_SECONDS:
         return before
-    return fresh if other or differs(fresh.load, before.load) else before
+    changed = fresh.reason is not before.reason or differs(fresh.load, before.load)
+    return fresh if changed else before
 
 
 def differs(one: Load | None, other: Load | None) -> bool:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 HELP = "try a PoseCluster's scaling on a load, beside fixed sizes and an HPA; no cluster is needed"
 
-_LONGEST_SECONDS = 31 * 86_400
+_LONGEST_SKIP_SECONDS = 31 * 86_400
+_LONGEST_SECONDS = 3 * 86_400  # a decision each second: a minute of one core or so
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +91,7 @@ def _check(parsed: argparse.Namespace) -> None:
         "service_cv": (0.0, 5.0),
         "start_seconds": (0.0, 3_600.0),
         "duration": (10.0, float(_LONGEST_SECONDS)),
-        "skip": (0.0, float(_LONGEST_SECONDS)),
+        "skip": (0.0, float(_LONGEST_SKIP_SECONDS)),
         "scale": (0.001, 1_000_000.0),
     }
     for name, (low, high) in bounds.items():
@@ -116,6 +117,9 @@ def _arrivals(parsed: argparse.Namespace, setting: "Setting") -> "Arrivals":
     else:
         seconds = parsed.duration
         counts = read_trace(parsed.trace).part(skip_seconds=parsed.skip, seconds=seconds)
+        if counts.seconds > _LONGEST_SECONDS:
+            days = _LONGEST_SECONDS // 86_400
+            raise InvalidInput(f"{parsed.trace.name} is longer than {days} days: give --skip and --duration")
         counts = arrivals.scaled(counts, parsed.scale, seed=setting.seed)
     return arrivals.draw(
         counts,

@@ -1,0 +1,194 @@
+"""The size follows the load: up at once, down after the hold, the idlest first, never out of its bounds."""
+
+import os
+import re
+import time
+from datetime import UTC, datetime
+
+from harness.bars import bar_text
+from harness.kubernetes.api import Api
+from harness.kubernetes.loaded_pods import LoadedPods
+from harness.kubernetes.operator import OperatorProcess
+from harness.kubernetes.player import Player
+from harness.kubernetes.proxy import FaultProxy
+from harness.kubernetes.sizes import (
+    COST,
+    auto,
+    deployment_size,
+    scaled_events,
+    size_changes,
+    size_writes,
+    start_measured,
+    wait_change,
+    wait_ticks,
+)
+from harness.kubernetes.waiting import Json, conditions, posecluster
+from harness.recorder import RecordFigure
+
+LONG = os.environ.get("POSECLUSTER_LONG") == "1"
+SPIKE_SECONDS = 2.0
+SHARED_SPIKE_SECONDS = SPIKE_SECONDS if LONG else 4.0
+BUSY, HUGE = 80.0, 400.0  # requests a second: for some pods, and for more than any test allows
+MOST = 8
+WATCHED_SECONDS = 21  # so long a load must be known before a size falls, however short the hold
+RAISED = {"Burst", "DemandRose"}
+
+
+def pod_costs(api: Api, namespace: str, name: str) -> dict[str, str]:
+    """Deletion costs that its pods have, by pod name."""
+    found = api.list("pods", namespace, labels=f"app.kubernetes.io/instance={name}")
+    notes = {pod["metadata"]["name"]: pod["metadata"].get("annotations", {}) for pod in found}
+    return {pod: texts[COST] for pod, texts in notes.items() if COST in texts}
+
+
+def test_a_spike_raises_the_size_at_once_and_no_higher_than_allowed(
+    api: Api,
+    namespace: str,
+    operator: OperatorProcess,
+    pods: LoadedPods,
+    proxy: FaultProxy,
+    record_figure: RecordFigure,
+) -> None:
+    names = ["a", "b", "c", "d", "e"]
+    start_measured(api, namespace, pods, names, auto(1, MOST))
+    wait_ticks(operator, 2)
+    took = []
+    for index, name in enumerate(names):
+        time.sleep(index / len(names))  # at any phase of the operator's tick
+        begin = time.monotonic()
+        pods.of(name).per_second = BUSY
+        took.append(wait_change(proxy, name, since=begin, up=True).time - begin)
+    record_figure(
+        "spike to decision, slowest",
+        max(took),
+        bar=bar_text(f"<= {SHARED_SPIKE_SECONDS:.0f} s", f"<= {SPIKE_SECONDS:.0f} s"),
+        unit="s",
+        sample=len(took),
+    )
+    assert max(took) <= SHARED_SPIKE_SECONDS
+
+    pods.of("a").per_second = HUGE
+    api.wait_until(lambda: deployment_size(api, namespace, "a") == MOST, 10, "all that it may have")
+    found = api.wait_condition(namespace, "a", "ScalingActive", reason="AtMaximum", seconds=20)
+    assert found["status"] == "True"
+    assert "maxReplicas" in found["message"]
+    wait_ticks(operator, 2)
+    for name in names:
+        assert {write.size for write in size_writes(proxy, name)} <= set(range(1, MOST + 1))
+
+
+def test_a_change_of_size_is_told_with_its_numbers(
+    api: Api, namespace: str, operator: OperatorProcess, pods: LoadedPods, proxy: FaultProxy
+) -> None:
+    start_measured(api, namespace, pods, ["demo"], auto(1, 6, hold=300))
+    assert "lastScaling" not in api.get("poseclusters", namespace, "demo")["status"]
+    assert operator.metrics("scrape_interval_seconds") == 1.0
+    begin = time.monotonic()
+    pods.of("demo").change(per_second=BUSY, running=3, queued=7, late_share=0.25, refused_share=0.25)
+    write = wait_change(proxy, "demo", since=begin, up=True)
+    found = api.wait_until(
+        lambda: api.get("poseclusters", namespace, "demo")["status"].get("lastScaling"), 5, "lastScaling"
+    )
+    assert found is not None
+    assert (found["from"], found["to"]) == (1, write.size)
+    assert found["reason"] in RAISED
+    age = datetime.now(UTC) - datetime.fromisoformat(found["time"])
+    assert -2 <= age.total_seconds() <= 10
+    assert re.search(r"\d", found["message"])
+    assert operator.metrics("scaling_decisions_total", reason=found["reason"]) >= 1
+    (event,) = api.wait_until(lambda: scaled_events(api, namespace, "demo"), 5, "an Event")
+    assert event["type"] == "Normal"
+    assert re.fullmatch(rf"Scaled from 1 to {write.size}: .*\d.*", event["note"])
+
+    # the load is of the last seconds: wait until those are all busy
+    api.wait_ready(namespace, "demo")
+    load = api.wait_until(lambda: busy_load(api, namespace), 40, "the load in the status") or {}
+    assert 5 <= load["queued"] <= 9
+    assert 1 <= load["running"] <= 5
+    assert 150 <= load["lateRequestsPermille"] <= 350
+    size = deployment_size(api, namespace, "demo")
+    assert load["scrapedPods"] == size == operator.metrics("scraped_pods")
+    head, row = api.kubectl("get", "pose", "demo", "-n", namespace).stdout.splitlines()
+    shown = dict(zip(head.split(), row.split(), strict=True))
+    assert (shown["READY"], shown["DESIRED"], shown["AVAILABLE"]) == (str(size), str(size), "True")
+    assert (shown["QUEUE"], shown["RATE"]) == (str(load["queued"]), str(load["requestsPerSecond"]))
+    active = conditions(api.get("poseclusters", namespace, "demo"))["ScalingActive"]
+    assert shown["REASON"] == active["reason"]
+    assert active["status"] == "True"
+
+
+def busy_load(api: Api, namespace: str) -> Json | None:
+    """The status' load, once its rate is that of the test."""
+    load: Json = api.get("poseclusters", namespace, "demo")["status"].get("load", {})
+    return load if abs(load.get("requestsPerSecond", 0) - BUSY) <= 0.2 * BUSY else None
+
+
+def test_the_size_falls_after_the_hold_and_the_idlest_pods_go(
+    api: Api,
+    namespace: str,
+    player: Player,
+    operator: OperatorProcess,
+    pods: LoadedPods,
+    proxy: FaultProxy,
+) -> None:
+    hold = 6
+    start_measured(api, namespace, pods, ["held"], auto(1, 6, hold=hold))
+    start_measured(api, namespace, pods, ["quick"], auto(1, 6, hold=0))
+    wait_ticks(operator, WATCHED_SECONDS)
+    begin = time.monotonic()
+    for name in ("held", "quick"):
+        pods.of(name).per_second = BUSY
+    raised = {name: wait_change(proxy, name, since=begin, up=True) for name in ("held", "quick")}
+    pods.of("quick").per_second = 0.0
+    api.wait_until(
+        lambda: len(player.ready_pods(namespace, "held-pose")) >= raised["held"].size, 10, "all ready"
+    )
+    busy, *idle = pods.addresses("held")  # one goes on with a little, the others have nothing to do
+    pods.of("held").change(per_second=2.0, running=1, weights=dict.fromkeys(idle, 0.0))
+    quick = wait_change(proxy, "quick", since=raised["quick"].time, up=False, seconds=20)
+    held = wait_change(proxy, "held", since=raised["held"].time, up=False, seconds=20)
+    assert held.time - raised["held"].time >= hold - 0.5
+    assert quick.time - raised["quick"].time < hold - 1, "it is the hold that holds"
+
+    assert held.before is not None
+    marked = [
+        call
+        for call in proxy.find(verb="patch", resource="pods", name="held-pose-*")
+        if call.time < held.time and call.document()["metadata"]["annotations"] == {COST: "-1"}
+    ]
+    assert len({call.name for call in marked}) == len(marked) == held.before - held.size
+    assert all(call.status == 200 and call.ended <= held.time for call in marked), "before the size"
+    assert {call.name for call in marked} <= set(idle)
+    api.wait_until(lambda: deployment_size(api, namespace, "held") == 1, 40, "one pod left")
+    left = api.wait_until(
+        lambda: one if len(one := player.ready_pods(namespace, "held-pose")) == 1 else None, 10, "one pod"
+    )
+    assert left is not None
+    assert left[0]["metadata"]["name"] == busy, "the one with work"
+    assert not any(change.up for change in size_changes(proxy, "held", since=held.time)), "no flapping"
+    last = api.wait_ready(namespace, "held")["status"]["lastScaling"]
+    assert (last["to"], last["reason"]) == (1, "DemandFell")
+
+
+def test_costs_that_were_not_needed_are_removed(
+    api: Api,
+    namespace: str,
+    player: Player,
+    operator: OperatorProcess,
+    pods: LoadedPods,
+    proxy: FaultProxy,
+) -> None:
+    pods.of("demo")
+    api.create(posecluster("demo", namespace, replicas=4, scaling=auto(1, 6)))
+    api.wait_ready(namespace, "demo")
+    player.pause()  # nobody takes the pods that will be marked
+    wait_change(proxy, "demo", since=0.0, up=False, seconds=WATCHED_SECONDS + 20)
+    assert set(pod_costs(api, namespace, "demo").values()) == {"-1"}
+    since = time.monotonic()
+    pods.of("demo").per_second = HUGE
+    wait_change(proxy, "demo", since=since, up=True)
+    api.wait_until(lambda: not pod_costs(api, namespace, "demo"), 10, "no costs left")
+    player.resume()
+    api.wait_until(lambda: len(player.ready_pods(namespace, "demo-pose")) == 6, 10, "6 pods")
+    wait_ticks(operator, 2)
+    assert not pod_costs(api, namespace, "demo")
