@@ -18,7 +18,8 @@ import pytest
 from harness import generated_objects, generated_specs
 from harness.recorder import RecordFigure
 from posecluster_operator.applying import fingerprint
-from posecluster_operator.autoscaler import NOTHING, State, decide
+from posecluster_operator.autoscaler import Samples, State, decide
+from posecluster_operator.autoscaler.policy import policy_of
 from posecluster_operator.builders import desired_children
 from posecluster_operator.children import blocked_by, idents
 from posecluster_operator.errors import InvalidSpec
@@ -107,15 +108,8 @@ def _desired(rng: random.Random, cluster: PoseCluster) -> tuple[dict[str, Any], 
 
 
 def _decide(cluster: PoseCluster, deployment: Mapping[str, Any] | None) -> Any:
-    scaling = cluster.spec.scaling
-    state = State(
-        mode=scaling.mode,
-        fixed_replicas=cluster.spec.replicas,
-        min_replicas=scaling.min_replicas,
-        max_replicas=scaling.max_replicas,
-        current=deployment and deployment["spec"].get("replicas"),
-    )
-    decision = decide(0.0, NOTHING, state)
+    seen = Samples(replicas=deployment and deployment["spec"].get("replicas"), ready=0)
+    decision = decide(0.0, seen, State(policy=policy_of(cluster)))
     assert 0 <= decision.replicas <= 500
     return decision
 
