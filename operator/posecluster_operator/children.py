@@ -39,7 +39,7 @@ class Children:
 
 @dataclass(slots=True)
 class Memory:
-    """What is kept of a PoseCluster between passes: only what spares writes or unmasks old answers.
+    """What is kept of a PoseCluster between passes: what spares writes, and unmasks old answers and forgery.
 
     Losing it (a restart) costs one apply a child that changes nothing.
     """
@@ -49,8 +49,10 @@ class Memory:
     )  # hash of intent, fingerprint of answer
     newest: dict[Ident, int] = field(default_factory=dict)
     stale_reads: dict[Ident, int] = field(default_factory=dict)
-    last_scaling: Json | None = None  # the status's, as this process wrote it
     uid: str = ""  # of the PoseCluster: another of the same name is another
+    # as the status has them, whose forgery changes nothing here
+    desired: int | None = None
+    last_scaling: Json | None = None
 
     def check_fresh(self, body: Json) -> None:
         """Raise Retryable if this object was already seen in a later version: a lagging server's answer."""

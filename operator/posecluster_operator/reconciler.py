@@ -8,6 +8,7 @@ from datetime import datetime
 from random import Random
 
 from posecluster_operator.applying import Applied, apply_children, unreadable
+from posecluster_operator.autoscaler import Decision
 from posecluster_operator.builders import desired_children
 from posecluster_operator.children import Children, Memory, blocked_by, read_children
 from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
@@ -121,10 +122,18 @@ class Reconciler:
     def _memory_of(self, key: str, body: Json) -> Memory:
         """Return what is kept of it: of an earlier one of its name, only what spares writes."""
         uid = body["metadata"]["uid"]
-        memory = self._known.setdefault(key, Memory(uid=uid))
-        if memory.uid != uid:
+        memory = self._known.get(key)
+        if memory is None or memory.uid != uid:
             self._scaler.forget(key)
-            memory = self._known[key] = Memory(uid=uid, newest=memory.newest, applied=memory.applied)
+            earlier = memory or Memory()
+            status = child(body, "status")
+            memory = self._known[key] = Memory(
+                uid=uid,
+                applied=earlier.applied,
+                newest=earlier.newest,
+                desired=count(status, "desiredReplicas") if status else None,
+                last_scaling=child(status, "lastScaling") or None,
+            )
         return memory
 
     def _forget(self, key: str) -> None:
@@ -161,22 +170,30 @@ class Reconciler:
             return Applied(dict(children.live), _invalid(error))
         if blocked := blocked_by(cluster, children.live):
             return Applied(dict(children.live), blocked)
-        before = children.deployment_of(cluster)
-        size = None if before is None else count(child(before, "spec"), "replicas")
-        resized = size is not None and size != decision.replicas
-        if resized and decision.numbers is not None:
-            activity = self._scaler.activity(cluster.key)
-            removed = size - decision.replicas if size is not None else 0
-            await mark(self._kube, cluster.namespace, costs(children.pods, activity, removed=removed))
+        await self._mark_victims(cluster, children, decision)
         applied = await apply_children(self._kube, cluster, desired, children, memory)
         if not applied.problem:
             self._scaler.ordered(cluster.key, decision.replicas)
-            if resized and size is not None:
-                self._metrics.count_decision(decision.reason)
-                memory.last_scaling = scaled(decision, before=size, now=self._now())
+            self._note_size(memory, decision)
         for kind, name in applied.repaired:
             self._recorder.emit(cluster, repaired(kind, name))
         return applied
+
+    async def _mark_victims(self, cluster: PoseCluster, children: Children, decision: Decision) -> None:
+        """Before a step down by load, say who goes; before one up, take back what an earlier one said."""
+        size = count(child(children.deployment_of(cluster), "spec"), "replicas")
+        if decision.numbers is not None and size not in (0, decision.replicas):
+            activity = self._scaler.activity(cluster.key)
+            wanted = costs(children.pods, activity, removed=size - decision.replicas)
+            await mark(self._kube, cluster.namespace, wanted)
+
+    def _note_size(self, memory: Memory, decision: Decision) -> None:
+        """Note a change of size; also one that an operator made which was killed before it told."""
+        before, memory.desired = memory.desired, decision.replicas
+        if before in (None, decision.replicas) or decision.blind is ScalingReason.REPLICAS_TAKEN_OVER:
+            return
+        self._metrics.count_decision(decision.reason)
+        memory.last_scaling = scaled(decision, before=before or 0, now=self._now())
 
     async def _write_status(
         self,

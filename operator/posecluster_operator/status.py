@@ -76,7 +76,7 @@ def compute_status(
     `deployment`, `service` and `pods` are this PoseCluster's own, or None and empty. `problem`, what kept the
     pass from acting, goes before what the Deployment says. Without a decision (paused, invalid
     spec) the size is the Deployment's. `shown` is what is to be seen of the load; None, with a decision
-    that follows from load: what is seen now. `last_scaling` None: the one that is there. `now` (aware)
+    that follows from load: what is seen now. `last_scaling` None: there was none. `now` (aware)
     dates only conditions that change.
     """
     observed = child(deployment, "status")
@@ -93,8 +93,7 @@ def compute_status(
     }
     status = _status(cluster, sizes, verdicts, endpoint=_endpoint(cluster, service), now=now)
     load = shown_load(cluster, decision, shown)
-    scaled = last_scaling or child(cluster.status, "lastScaling")
-    return status | ({"load": load} if load else {}) | ({"lastScaling": scaled} if scaled else {})
+    return status | ({"load": load} if load else {}) | ({"lastScaling": last_scaling} if last_scaling else {})
 
 
 def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> dict[str, Any]:

@@ -135,6 +135,8 @@ def snapshot(api: Api, namespace: str) -> Snapshot:
     for item in clusters.values():
         status = dict(item.get("status", {}))
         status["conditions"] = [{**one, "lastTransitionTime": ""} for one in status.get("conditions", [])]
+        if "lastScaling" in status:
+            status["lastScaling"] = {**status["lastScaling"], "time": ""}
         found[f"poseclusters {item['metadata']['name']}"] = {"spec": item["spec"], "status": status}
     for kind in CHILDREN:
         for item in api.list(kind, namespace):

@@ -100,9 +100,9 @@ def test_a_change_of_size_is_told_with_its_numbers(
     assert event["type"] == "Normal"
     assert re.fullmatch(rf"Scaled from 1 to {write.size}: .*\d.*", event["note"])
 
-    # the load is of the last seconds: wait until those are all busy
+    # the load is of the last seconds: wait until those are all busy, and no more pods are wanted for it
+    load = api.wait_until(lambda: busy_load(api, namespace), 75, "the load of all pods in the status") or {}
     api.wait_ready(namespace, "demo")
-    load = api.wait_until(lambda: busy_load(api, namespace), 40, "the load in the status") or {}
     assert 5 <= load["queued"] <= 9
     assert 1 <= load["running"] <= 5
     assert 150 <= load["lateRequestsPermille"] <= 350
@@ -118,9 +118,10 @@ def test_a_change_of_size_is_told_with_its_numbers(
 
 
 def busy_load(api: Api, namespace: str) -> Json | None:
-    """The status' load, once its rate is that of the test."""
+    """The status' load, once its rate is that of the test, and of as many pods as there are to be."""
     load: Json = api.get("poseclusters", namespace, "demo")["status"].get("load", {})
-    return load if abs(load.get("requestsPerSecond", 0) - BUSY) <= 0.2 * BUSY else None
+    complete = load.get("scrapedPods") == deployment_size(api, namespace, "demo")
+    return load if complete and abs(load.get("requestsPerSecond", 0) - BUSY) <= 0.2 * BUSY else None
 
 
 def test_the_size_falls_after_the_hold_and_the_idlest_pods_go(

@@ -157,8 +157,8 @@ def test_the_last_scaling_is_told_and_kept() -> None:
     told = [notice for notice in notices(before, after) if notice.reason == "Scaled"]
     assert [notice.note for notice in told] == [f"Scaled from 3 to 5: {last['message']}"]
     assert "31.2 requests/s" in last["message"]
-    # another process does not know it, and leaves it
-    assert status(made, first_shown(made), before=after)["lastScaling"] == last
+    assert status(made, first_shown(made), before=after, last=last)["lastScaling"] == last
+    assert "lastScaling" not in status(made, first_shown(made), before=after), "forged"
 
 
 def test_a_fixed_size_says_whose_wish_it_is() -> None:
