@@ -167,6 +167,10 @@ def test_the_size_falls_after_the_hold_and_the_idlest_pods_go(
     assert left is not None
     assert left[0]["metadata"]["name"] == busy, "the one with work"
     assert not any(change.up for change in size_changes(proxy, "held", since=held.time)), "no flapping"
+    # the status follows the Deployment: what is ready just now may be the size before
+    api.wait_until(
+        lambda: api.get("poseclusters", namespace, "held")["status"]["lastScaling"]["to"] == 1, 10, "told"
+    )
     last = api.wait_ready(namespace, "held")["status"]["lastScaling"]
     assert (last["to"], last["reason"]) == (1, "DemandFell")
 
