@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 from aiohttp import web
@@ -65,10 +66,18 @@ class _Stop:
         self.asked = asyncio.Event()
         self.error: PoseClusterError | None = None
         self.waits_for_endpoints = True
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._ask, True)
+        # Not the loop's own handlers: to remove one gives its signal back the power to kill, for a moment.
+        signal.signal(signal.SIGTERM, self._caller(waits_for_endpoints=True))
         # someone at a terminal has no endpoints to wait for
-        loop.add_signal_handler(signal.SIGINT, self._ask, False)
+        signal.signal(signal.SIGINT, self._caller(waits_for_endpoints=False))
+
+    def _caller(self, *, waits_for_endpoints: bool) -> Callable[[int, FrameType | None], None]:
+        loop = asyncio.get_running_loop()
+
+        def caught(_number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._ask, waits_for_endpoints)
+
+        return caught
 
     def _ask(self, waits_for_endpoints: bool) -> None:
         if not self.asked.is_set():
@@ -87,9 +96,8 @@ class _Stop:
             self.fail(PoseClusterError(f"a background task ended: {error!r}"))
 
     def close(self) -> None:
-        """Ignore signals from now on: closing the loop would give them back their power to kill."""
+        """Ignore signals from now on, to the very end of the process."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
     def fail(self, error: PoseClusterError) -> None:
