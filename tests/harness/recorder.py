@@ -191,7 +191,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     entries = session.config.stash[_RUN].entries
-    if entries:
+    if entries and not session.config.option.collectonly:
         folder = Path(os.environ.get("POSECLUSTER_BUILD_DIR") or ROOT / "build")
         name = "acceptance.json" if _is_whole(session.config) else "acceptance-partial.json"
         write(folder / name, entries, session.config.stash[_SEED])
