@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from posecluster_operator.errors import InvalidInput, InvalidSpec
+from posecluster_operator.files import read_file
 from posecluster_operator.models import API_VERSION, KIND, PoseCluster, Spec
 from posecluster_operator.parsing import camel, parse
 
@@ -34,13 +35,8 @@ def read_manifest(path: Path) -> PoseCluster:
 
 
 def _documents(path: Path) -> list[Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror or error}") from error
-    if len(data) > _MOST_BYTES:
-        raise InvalidInput(f"{path} has more than {_MOST_BYTES // 1024} KiB: no manifest has")
+    too_large = f"has more than {_MOST_BYTES // 1024} KiB: no manifest has"
+    data = read_file(path, most_bytes=_MOST_BYTES, too_large=too_large)
     try:
         return list(yaml.safe_load_all(data))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError

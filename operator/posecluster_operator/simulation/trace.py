@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posecluster_operator.errors import InvalidInput
+from posecluster_operator.files import read_file
 
 LONGEST_SECONDS = 31 * 86_400
 _UNITS = {"second": 1, "minute": 60}
@@ -35,13 +36,8 @@ def read_trace(path: Path) -> Counts:
 
     Rows count from 0 and rise; what is left out had no request. Raises InvalidInput, which names the line.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror or error}") from error
-    if len(data) > _MOST_BYTES:
-        raise InvalidInput(f"{path} has more than {_MOST_BYTES // 1024**2} MiB: cut it")
+    too_large = f"has more than {_MOST_BYTES // 1024**2} MiB: cut it"
+    data = read_file(path, most_bytes=_MOST_BYTES, too_large=too_large)
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
