@@ -10,7 +10,8 @@
 
 A run of whole tiers replaces the entries of the checks and rows that it ran in build/acceptance.json
 (any other run: acceptance-partial.json); a check is passed when at least one of its tests passed in
-that tier and none failed or was left out.
+that tier and none failed or was left out. Under pytest-xdist each worker hands what it ran to the
+controller, which has the seed and writes the record.
 """
 
 import json
@@ -93,6 +94,21 @@ class Run:
             ends[item.nodeid] = max(known, state, key=_RANK.__getitem__)
         self.begun.add(item.nodeid)
 
+    def as_sent(self) -> dict[str, Any]:
+        """As a worker of pytest-xdist can send it: plain values."""
+        entries = [(*key, entry.states, entry.controls, entry.figures) for key, entry in self.entries.items()]
+        return {"entries": entries, "begun": sorted(self.begun)}
+
+    def take(self, sent: dict[str, Any]) -> None:
+        """Add what a worker sent; it collected every test, so only those that it began say how they ended."""
+        begun = set(sent["begun"])
+        for subject, tier, states, controls, figures in sent["entries"]:
+            entry = self.entries.setdefault((subject, tier), Entry())
+            for known, told in ((entry.states, states), (entry.controls, controls)):
+                known |= {name: end for name, end in told.items() if name in begun or name not in known}
+            entry.figures += figures
+        self.begun |= begun
+
     def _ends(self, item: pytest.Item) -> Iterable[dict[str, str]]:
         for subject in subjects(item):
             entry = self.entries.setdefault((subject, tier_of(item)), Entry())
@@ -154,8 +170,22 @@ def record_figure(request: pytest.FixtureRequest) -> RecordFigure:
 
 def pytest_configure(config: pytest.Config) -> None:
     text = os.environ.get("POSECLUSTER_SEED", "")
-    config.stash[_SEED] = int(text) if text else secrets.randbelow(1 << 32)
+    fresh = getattr(config, "workerinput", {}).get("seed") or secrets.randbelow(1 << 32)
+    config.stash[_SEED] = int(text) if text else fresh
     config.stash[_RUN] = Run()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """pytest-xdist: every worker has the run's seed."""
+    node.workerinput["seed"] = node.config.stash[_SEED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """pytest-xdist: a worker has ended, and sent what it ran if it could."""
+    if sent := getattr(node, "workeroutput", {}).get("record"):
+        node.config.stash[_RUN].take(sent)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -190,7 +220,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    entries = session.config.stash[_RUN].entries
+    run = session.config.stash[_RUN]
+    controller = getattr(session.config, "workeroutput", None)  # pytest-xdist's, in a worker
+    if controller is not None:
+        controller["record"] = run.as_sent()
+        return
+    entries = run.entries
     if entries and not session.config.option.collectonly:
         folder = Path(os.environ.get("POSECLUSTER_BUILD_DIR") or ROOT / "build")
         name = "acceptance.json" if _is_whole(session.config) else "acceptance-partial.json"

@@ -12,7 +12,7 @@ import pytest
 
 from harness import load, pictures, processes, raw
 from harness.bars import bar_text
-from harness.recorder import Entry, write
+from harness.recorder import Entry, Run, write
 from harness.reliability_table import END, START, replaced, table
 
 JPEG = b"\xff\xd8\xff\xd9"
@@ -94,6 +94,21 @@ def test_the_record_keeps_what_did_not_run(tmp_path: Path) -> None:
         (6, "open", "failed as it should"),
     ]
     assert [line["row"] for line in record["rows"]] == ["I-5"]
+
+
+def test_the_record_of_two_workers_holds_what_each_ran() -> None:
+    """Both collected all three tests; `c` ran nowhere, and stays open."""
+    collected = {"a": "open", "b": "open", "c": "open"}
+    first = Run({(3, "apiserver"): Entry(states=collected | {"a": "passed"}, figures=[{"name": "x"}])}, {"a"})
+    second = Run({(3, "apiserver"): Entry(states=collected | {"b": "failed"}, controls={"d": "open"})}, {"b"})
+    whole = Run()
+    for worker in (first, second):
+        whole.take(json.loads(json.dumps(worker.as_sent())))
+    entry = whole.entries[3, "apiserver"]
+    assert entry.states == {"a": "passed", "b": "failed", "c": "open"}
+    assert entry.controls == {"d": "open"}
+    assert entry.figures == [{"name": "x"}]
+    assert whole.begun == {"a", "b"}
 
 
 def test_the_table_names_every_check_and_keeps_the_text_around() -> None:
