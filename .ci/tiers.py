@@ -18,7 +18,7 @@ TIERS = ("unit", "component", "apiserver", "chart", "browser", "e2e")
 _FIRST_LINES, _LAST_LINES, _WIDTH = 400, 200, 300
 _NO_TESTS = 5  # pytest's exit code
 # Tiers whose tests mostly wait, and share nothing between files, and how many run at once.
-_AT_ONCE = {"unit": 2, "apiserver": 3}
+_AT_ONCE = {"unit": 2, "apiserver": 2}
 
 
 @dataclass(frozen=True, slots=True)
