@@ -69,9 +69,9 @@ models: set-up ## fetch and verify the model files: lite, full, heavy
 reference: set-up-dev ## make docs/reference.md again from the CRD
 	@$(BIN)/python .ci/reference.py
 
-.PHONY: rbac
-rbac: set-up-dev ## write deploy/rbac*.yaml from the operator's table of rights
-	@PYTHONPATH=operator $(BIN)/python .ci/rbac.py
+.PHONY: manifests
+manifests: set-up-dev ## write what the chart has from elsewhere, its table of values, and deploy/install.yaml (helm)
+	@$(BIN)/python .ci/manifests.py
 
 .PHONY: lock
 lock: set-up-dev ## pin every package again from pyproject.toml (UPGRADE=1: newest)

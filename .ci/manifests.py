@@ -1,0 +1,97 @@
+"""Write what the chart has from elsewhere, its page of values, and deploy/install.yaml (`make manifests`).
+
+Usage: manifests.py [--check]; `--check` changes nothing, names what is out of date and ends with 1.
+Needs helm for deploy/install.yaml: on PATH, or beside the programs in KUBEBUILDER_ASSETS.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "operator")]
+
+import chart_values
+
+from posecluster_operator.permissions import LEASE, WATCHED, Rule
+
+ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "charts" / "posecluster"
+_RELEASE = _NAMESPACE = "posecluster"
+_PERMISSIONS = "# Made by `make manifests` from operator/posecluster_operator/permissions.py: change it there.\n"
+_INSTALL = """\
+# Everything but a PoseCluster: namespace, CRD, operator, rights. Made by `make manifests` from charts/posecluster.
+#   kubectl apply --server-side -f deploy/install.yaml
+# Its images are those of this checkout, without a registry: put yours before posecluster-operator: and
+# posecluster-inference: below.
+"""
+
+
+def rules(table: Sequence[Rule]) -> list[dict[str, Any]]:
+    """RBAC rules of a table of rights."""
+    return [
+        {"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)} for rule in table
+    ]
+
+
+def permissions() -> str:
+    """Text of the chart's files/permissions.yaml."""
+    table = {"watched": rules(WATCHED), "lease": rules(LEASE)}
+    return _PERMISSIONS + yaml.safe_dump(table, sort_keys=False, default_flow_style=None, width=120)
+
+
+def find_helm() -> str | None:
+    """Path of helm; None if it is not there."""
+    return shutil.which("helm") or shutil.which("helm", path=os.environ.get("KUBEBUILDER_ASSETS", ""))
+
+
+def install(helm: str) -> str:
+    """Text of deploy/install.yaml."""
+    command = [helm, "template", _RELEASE, str(CHART), "--namespace", _NAMESPACE]
+    rendered = subprocess.run(
+        [*command, "--include-crds", "--skip-tests"], check=True, stdout=subprocess.PIPE, encoding="utf-8"
+    ).stdout
+    labels = {f"pod-security.kubernetes.io/{level}": "restricted" for level in ("enforce", "warn", "audit")}
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": _NAMESPACE, "labels": {"app.kubernetes.io/part-of": "posecluster"} | labels},
+    }
+    return f"{_INSTALL}---\n{yaml.safe_dump(namespace, sort_keys=False)}{rendered}"
+
+
+def main() -> int:
+    helm = find_helm()
+    if helm is None:
+        print("make manifests needs helm: on PATH, or in KUBEBUILDER_ASSETS", file=sys.stderr)
+        return 1
+    check, stale = "--check" in sys.argv[1:], []
+
+    def write(path: Path, text: str) -> None:
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(str(path.relative_to(ROOT)))
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+
+    crd = "crds/poseclusters.yaml"
+    write(CHART / crd, (ROOT / crd).read_text(encoding="utf-8"))
+    write(CHART / "files" / "permissions.yaml", permissions())
+    values, schema = chart_values.read(CHART)
+    write(CHART / "values.schema.json", json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+    page = CHART / "README.md"
+    write(page, chart_values.filled(page.read_text(encoding="utf-8"), values, schema))
+    write(ROOT / "deploy" / "install.yaml", install(helm))
+    for path in stale:
+        print(f"{path} is out of date: run make manifests" if check else f"Wrote {path}")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

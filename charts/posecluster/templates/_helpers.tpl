@@ -1,0 +1,70 @@
+{{/* Name of the operator's objects. */}}
+{{- define "posecluster.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains "posecluster" .Release.Name -}}
+{{- printf "%s-operator" .Release.Name -}}
+{{- else -}}
+{{- printf "%s-posecluster-operator" .Release.Name | trunc 63 -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels by which the operator's pods are found; a Deployment's selector, so they can never change. */}}
+{{- define "posecluster.selector" -}}
+app.kubernetes.io/name: posecluster-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{/* Labels of every object that is not selected by them; with the user's, which cannot replace ours. */}}
+{{- define "posecluster.labels" -}}
+{{- $ours := dict
+  "app.kubernetes.io/name" "posecluster-operator"
+  "app.kubernetes.io/instance" .Release.Name
+  "app.kubernetes.io/part-of" "posecluster"
+  "app.kubernetes.io/version" (.Chart.AppVersion | toString)
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_"))
+-}}
+{{- merge $ours .Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{- define "posecluster.serviceAccount" -}}
+{{- .Values.operator.serviceAccount.name | default (include "posecluster.fullname" .) -}}
+{{- end -}}
+
+{{/* An image, of (dict "image" … "version" …). */}}
+{{- define "posecluster.image" -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" .image.repository .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .image.repository (.image.tag | default .version) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* RBAC rules of one group of files/permissions.yaml, of (list root group). */}}
+{{- define "posecluster.rules" -}}
+{{- $rules := index ((index . 0).Files.Get "files/permissions.yaml" | fromYaml) (index . 1) -}}
+{{- required "files/permissions.yaml lacks rules: run make manifests" $rules | toYaml -}}
+{{- end -}}
+
+{{/* Environment of the operator: what values name, by the names of its settings. */}}
+{{- define "posecluster.environment" -}}
+{{- $set := dict
+  "namespaces" (join "," .Values.operator.namespaces)
+  "leaseNamespace" .Release.Namespace
+  "leaseName" (include "posecluster.fullname" .)
+  "inferenceImage" (include "posecluster.image" (dict "image" .Values.inference.image "version" .Chart.AppVersion))
+  "inferenceImagePullPolicy" .Values.inference.image.pullPolicy
+  "logFormat" .Values.operator.logFormat
+-}}
+{{- $secrets := list -}}
+{{- range .Values.inference.image.pullSecrets }}{{ $secrets = append $secrets .name }}{{ end -}}
+{{- $_ := set $set "inferenceImagePullSecrets" (join "," $secrets) -}}
+{{- range $name, $value := merge $set .Values.operator.settings }}
+{{- if not (empty $value) }}
+- name: POSECLUSTER_OPERATOR_{{ $name | snakecase | upper }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
