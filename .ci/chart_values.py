@@ -10,7 +10,7 @@ import yaml
 
 _KEY = re.compile(r"(?P<indent> *)(?P<name>[A-Za-z]+):(?: |$)")
 _START, _END = "<!-- values: made by make manifests -->\n", "<!-- values: end -->"
-_SETTINGS = "operator.settings"
+_SETTINGS, _HELM_S_OWN = "operator.settings", "global"
 
 Json = dict[str, Any]
 
@@ -68,23 +68,25 @@ def filled(page: str, values: Json, schema: Json) -> str:
 def _rows(values: Json, schema: Json) -> Iterator[tuple[str, ...]]:
     for path, one in keys(schema):
         if "properties" not in one or path == _SETTINGS:
-            yield f"`{path}`", _default(values, path), _allowed(one), one["description"].replace("|", "\\|")
+            cells = f"`{path}`", _default(values, path), _allowed(one, schema), one["description"]
+            yield tuple(cell.replace("|", "\\|") for cell in cells)
 
 
 def _default(values: Json, path: str) -> str:
     value: Any = values
     for name in path.split("."):
-        if not isinstance(value, dict) or name not in value:
-            return "the operator's"
-        value = value[name]
+        value = value.get(name, {} if path == _HELM_S_OWN else None)
+    if value is None:
+        return "the operator's"
     return "empty" if value in ("", [], {}) else f"`{json.dumps(value).strip(chr(34))}`"
 
 
-def _allowed(one: Json) -> str:
+def _allowed(one: Json, schema: Json) -> str:
     if "enum" in one:
         return ", ".join(f"`{value}`" if value != "" else "empty" for value in one["enum"])
     if "minimum" in one:
         return f"{one['minimum']}-{one['maximum']}"
     if "$ref" in one:
-        return one["$ref"].rpartition("/")[2]
+        title: str = schema["definitions"][one["$ref"].rpartition("/")[2]]["title"]
+        return title
     return {"object": "map", "array": "list", "string": "text", "boolean": "`true`, `false`"}[one["type"]]

@@ -17,16 +17,18 @@ import yaml
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "operator")]
 
-import chart_values
+import chart_values  # noqa: E402
 
-from posecluster_operator.permissions import LEASE, WATCHED, Rule
+from posecluster_operator.permissions import LEASE, WATCHED, Rule  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "posecluster"
 _RELEASE = _NAMESPACE = "posecluster"
-_PERMISSIONS = "# Made by `make manifests` from operator/posecluster_operator/permissions.py: change it there.\n"
+_PERMISSIONS = (
+    "# Made by `make manifests` from operator/posecluster_operator/permissions.py: change it there.\n"
+)
 _INSTALL = """\
-# Everything but a PoseCluster: namespace, CRD, operator, rights. Made by `make manifests` from charts/posecluster.
+# Everything but a PoseCluster: namespace, CRD, operator, rights. By `make manifests` from charts/posecluster.
 #   kubectl apply --server-side -f deploy/install.yaml
 # Its images are those of this checkout, without a registry: put yours before posecluster-operator: and
 # posecluster-inference: below.
@@ -75,7 +77,10 @@ def main() -> int:
 
     def write(path: Path, text: str) -> None:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            stale.append(str(path.relative_to(ROOT)))
+            name = str(path.relative_to(ROOT))
+            stale.append(name)
+            # at once: what is written below may be made of it
+            print(f"{name} is out of date: run make manifests" if check else f"Wrote {name}", flush=True)
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
@@ -88,8 +93,6 @@ def main() -> int:
     page = CHART / "README.md"
     write(page, chart_values.filled(page.read_text(encoding="utf-8"), values, schema))
     write(ROOT / "deploy" / "install.yaml", install(helm))
-    for path in stale:
-        print(f"{path} is out of date: run make manifests" if check else f"Wrote {path}")
     return int(check and bool(stale))
 
 

@@ -210,7 +210,8 @@ def forbidden(error: Forbidden) -> Failure:
     """What the status says when a right is missing. Pure."""
     return Failure(
         ProgressingReason.FORBIDDEN,
-        f"The operator may not {error.what}: grant its service account the rights in deploy/rbac.yaml.",
+        f"The operator may not {error.what}: grant its service account the rights in "
+        "charts/posecluster/files/permissions.yaml.",
     )
 
 

@@ -1,6 +1,6 @@
 """Every metric of the operator, declared once, on an explicit registry; names are a contract."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -51,6 +51,15 @@ class Metrics:
         self._scraped = self._gauge("scraped_pods", "Pods whose load was read last time")
         self._desired = self._gauge("desired_replicas", "Pods that are wanted", "namespace", "name")
         self._ready = self._gauge("ready_replicas", "Pods that are ready", "namespace", "name")
+        self._unmet = self._gauge(
+            "unmet_conditions",
+            "1 for each condition that is False",
+            "namespace",
+            "name",
+            "condition",
+            "reason",
+        )
+        self._shown_unmet: dict[tuple[str, str], frozenset[tuple[str, str]]] = {}
         self._scaling_decisions = self._counter("scaling_decisions", "Changes of a size", "reason")
         self._api_requests = self._counter("api_requests", "Answered calls to the API server", "verb", "code")
         self._leader = self._gauge("leader", "1 while this process holds the Lease")
@@ -97,8 +106,19 @@ class Metrics:
         self._desired.labels(namespace, name).set(desired)
         self._ready.labels(namespace, name).set(ready)
 
+    def show_unmet(self, namespace: str, name: str, unmet: Iterable[tuple[str, str]]) -> None:
+        """Show the conditions that are False, as type and reason, in place of those shown before."""
+        now = frozenset(unmet)
+        for one in self._shown_unmet.pop((namespace, name), frozenset()) - now:
+            self._unmet.remove(namespace, name, *one)
+        for one in now:
+            self._unmet.labels(namespace, name, *one).set(1)
+        if now:
+            self._shown_unmet[namespace, name] = now
+
     def forget(self, namespace: str, name: str) -> None:
         """Remove the labels of a PoseCluster that is gone; unknown ones are fine."""
+        self.show_unmet(namespace, name, ())
         for gauge in (self._desired, self._ready):
             gauge.remove_by_labels({"namespace": namespace, "name": name})
 
@@ -106,6 +126,8 @@ class Metrics:
         """Remove all PoseClusters' labels: only the holder of the Lease shows sizes."""
         self._desired.clear()
         self._ready.clear()
+        self._unmet.clear()
+        self._shown_unmet.clear()
 
     def show_leader(self, held: bool) -> None:
         """Show whether this process holds the Lease."""

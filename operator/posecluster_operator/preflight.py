@@ -46,8 +46,9 @@ async def check_permissions(kube: Kube, *, namespaces: Sequence[str], lease_name
         wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
     missing = [right for right in rights if not allowed[right]]
     if missing:
-        example = "deploy/rbac-namespaced.yaml" if namespaces else "deploy/rbac.yaml"
-        raise NotPermitted(f"Missing rights: {describe(missing)}. Grant them, see {example}")
+        raise NotPermitted(
+            f"Missing rights: {describe(missing)}. Grant them, see charts/posecluster/files/permissions.yaml"
+        )
 
 
 async def wait_for_crd(kube: Kube) -> None:

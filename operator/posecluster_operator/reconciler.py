@@ -95,7 +95,9 @@ class Reconciler:
             children = await read_children(self._kube, cluster, memory)
         except (Forbidden, Rejected) as error:
             problem = invalid or unreadable(error)
-            await self._patch_status(cluster, mark_problem(cluster, problem, now=self._now()))
+            status = mark_problem(cluster, problem, now=self._now())
+            await self._patch_status(cluster, status)
+            self._show_unmet(cluster, status)
             raise
         if not self._leads():
             return Result()  # lost meanwhile: what begins now would not end
@@ -218,6 +220,11 @@ class Reconciler:
         if self._lease.held:  # else the pass was overtaken, and another shows it
             desired, ready = status["desiredReplicas"], status["readyReplicas"]
             self._metrics.show_size(cluster.namespace, cluster.name, desired=desired, ready=ready)
+            self._show_unmet(cluster, status)
+
+    def _show_unmet(self, cluster: PoseCluster, status: Json) -> None:
+        unmet = [(one["type"], one["reason"]) for one in status["conditions"] if one["status"] == "False"]
+        self._metrics.show_unmet(cluster.namespace, cluster.name, unmet)
 
     async def _patch_status(self, cluster: PoseCluster, status: Json) -> None:
         patch = status_patch(cluster.status, status)

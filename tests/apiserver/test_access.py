@@ -68,7 +68,7 @@ async def test_preflight_finds_the_exact_rights_enough_and_names_each_that_is_mi
     assert "get, list, watch, create, patch deployments.apps in namespace default" in text
     assert "patch poseclusters.posecluster.io/status in namespace default" in text
     assert "get, create, update leases.coordination.k8s.io in namespace default" in text
-    assert text.endswith("Grant them, see deploy/rbac-namespaced.yaml")
+    assert text.endswith("Grant them, see charts/posecluster/files/permissions.yaml")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Check 20: every template that the operator makes is admitted where `restricted` is enforced."""
+"""Check 20: every template, the chart's and the operator's, is admitted where `restricted` is enforced."""
 
 import copy
 from collections.abc import Callable
@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
+from harness import chart
 from harness.kubernetes.api import Api, ApiError
 from harness.kubernetes.facts import wait_rolled_out
 from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.player import Player
 from harness.kubernetes.waiting import Json, posecluster
+from harness.pod_security import hardened
 from harness.recorder import RecordFigure
 from harness.server import ROOT
 
@@ -38,6 +40,17 @@ SPECS: dict[str, Json] = {
     },
     "private image": {"imagePullPolicy": "Always", "imagePullSecrets": [{"name": "one"}, {"name": "two"}]},
 }
+
+# what of the chart's values reaches the API server, each in a way of its own
+CHART_VALUES: dict[str, Json] = {
+    "defaults": {},
+    "all": {
+        "operator": {"replicas": 2, "priorityClassName": "system-cluster-critical"},
+        **{part: {"enabled": True} for part in ("grafanaDashboard", "networkPolicy")},
+    },
+}
+# kinds of which no plain cluster has the CRD
+FOREIGN = {"PodMonitor", "PrometheusRule"}
 
 Path = tuple[str | int, ...]
 # settings without any one of which a pod is refused, and everywhere it is set
@@ -97,23 +110,32 @@ def test_every_template_is_admitted_without_a_warning(
         api.create(bare_pod(deployment["spec"]["template"], strict), dry_run=True)
         assert api.warnings == [], what
         for pod in player.ready_pods(strict, f"{name}-pose"):
-            hardened(pod["spec"])
+            hardened(pod["spec"], "inference")
+            assert pod["spec"]["automountServiceAccountToken"] is False
     record_figure(
         "templates admitted without a warning", len(clusters), bar="every one", sample=len(clusters)
     )
 
 
-def hardened(pod: Json) -> None:
-    """What `restricted` does not ask for, and we do."""
-    assert pod["automountServiceAccountToken"] is False
-    assert "hostNetwork" not in pod
-    assert pod["securityContext"]["runAsUser"] >= 10_000
-    assert pod["securityContext"]["runAsGroup"] >= 10_000
-    assert "initContainers" not in pod
-    assert [container["name"] for container in pod["containers"]] == ["inference"]
-    assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
-    assert {kind for volume in pod["volumes"] for kind in volume} <= {"name", "emptyDir", "secret"}
-    assert not any("hostPort" in port for port in pod["containers"][0]["ports"])
+@pytest.mark.acceptance(20)
+@pytest.mark.parametrize("values", CHART_VALUES.values(), ids=CHART_VALUES)
+def test_the_whole_chart_is_applied_without_a_warning(api: Api, strict: str, values: Json) -> None:
+    objects = [one for one in chart.render(values, namespace=strict) if one["kind"] not in FOREIGN]
+    templates = chart.pod_templates(objects)
+    api.warnings.clear()
+    for one in objects:
+        api.apply(one, force=True, dry_run=True)
+    for template in templates:
+        api.create(bare_pod(template, strict), dry_run=True)
+    assert api.warnings == []
+    assert [template["spec"]["containers"][0]["name"] for template in templates] == ["operator", "test"]
+
+
+@pytest.mark.acceptance(20)
+@pytest.mark.control
+def test_a_pod_of_the_chart_that_lacks_one_setting_is_refused(api: Api, strict: str) -> None:
+    for template in chart.pod_templates(chart.render(namespace=strict)):
+        refused_without_one_setting(api, bare_pod(template, strict))
 
 
 @pytest.mark.acceptance(20)
@@ -125,6 +147,11 @@ def test_a_pod_that_lacks_one_setting_is_refused(
     api.create(posecluster(NAME, strict))
     deployment = api.wait_until(lambda: api.find("deployments", strict, CHILD), 20, "a Deployment")
     whole = bare_pod(deployment["spec"]["template"], strict)
+    refused_without_one_setting(api, whole)
+
+
+def refused_without_one_setting(api: Api, whole: Json) -> None:
+    """The pod is admitted as it is, and without any of the needed settings it is not."""
     api.create(whole, dry_run=True)
     for setting, places in NEEDED.items():
         spoilt = copy.deepcopy(whole)

@@ -4,10 +4,12 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from harness import chart
 from harness.kubernetes.accounts import Account
 from harness.kubernetes.api import Api
 from harness.kubernetes.calls import Call
@@ -17,12 +19,13 @@ from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.planted import planted
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
+from harness.kubernetes.rights import NAME
 from harness.kubernetes.sizes import auto
 from harness.kubernetes.waiting import Json, posecluster
 from harness.recorder import RecordFigure
 from posecluster_operator.errors import NotPermitted
 from posecluster_operator.kube import connect
-from posecluster_operator.permissions import LEASE, NAME, WATCHED, Rule, manifests
+from posecluster_operator.permissions import LEASE, WATCHED, Rule
 from posecluster_operator.preflight import check_permissions
 
 RULES = (*WATCHED, *LEASE)
@@ -91,11 +94,16 @@ def test_every_right_is_used_and_none_is_missing(
     pods: LoadedPods,
     proxy: FaultProxy,
     start_operator: Callable[..., OperatorProcess],
+    stack: ExitStack,
     record_figure: RecordFigure,
     tmp_path: Path,
 ) -> None:
     namespaces = () if cluster_wide else (namespace,)
-    operator = start_operator(namespaces=namespaces, env=planted(tmp_path / "soon", SOON))
+    rendered = chart.rights(namespace=namespace, watched=namespaces)
+    account = api.operator_account(namespaces=namespaces, lease_namespace=namespace, manifests=rendered)
+    if cluster_wide:
+        stack.callback(account.revoke)
+    operator = start_operator(account=account, namespaces=namespaces, env=planted(tmp_path / "soon", SOON))
     story(api, namespace, pods)
     calls = [call for call in list(proxy.calls) if call.resource]
     assert {call.caller for call in calls} == {f"system:serviceaccount:{namespace}:{NAME}"}
@@ -117,8 +125,9 @@ def test_every_right_is_used_and_none_is_missing(
 @pytest.mark.acceptance(21)
 @pytest.mark.parametrize("watched", [(), ("one",), ("one", "two")])
 def test_no_right_is_dangerous(watched: tuple[str, ...]) -> None:
-    roles = [one for one in manifests(namespace="home", watched=watched) if one["kind"].endswith("Role")]
-    bindings = [one for one in manifests(namespace="home", watched=watched) if "subjects" in one]
+    objects = chart.rights(namespace="home", watched=watched)
+    roles = [one for one in objects if one["kind"].endswith("Role")]
+    bindings = [one for one in objects if "subjects" in one]
     rules = [rule for role in roles for rule in role["rules"]]
     assert rules
     assert not {resource for rule in rules for resource in rule["resources"]} & DANGEROUS_RESOURCES

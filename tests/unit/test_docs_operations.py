@@ -3,15 +3,14 @@
 import ast
 import re
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 import posecluster_inference
+from harness import metric_names
 from harness.markdown import blocks, plain, rows
 from posecluster_inference import memory, supervisor
-from posecluster_inference.metrics import Metrics
 from posecluster_inference.settings import PREFIX, Settings
 
 pytestmark = pytest.mark.unit
@@ -24,7 +23,6 @@ OPERATIONS, _, _ = (ROOT / "docs/operations.md").read_text(encoding="utf-8").par
 DEFAULTS = Settings()
 # read by `posecluster-inference models`, not by the server
 MODEL_COMMAND_VARIABLES = {f"{PREFIX}MODEL_SOURCE"}
-SAMPLES = {"_bucket", "_sum", "_count"}
 
 
 # --- settings ---
@@ -94,54 +92,26 @@ def test_memory_and_back_off_figures_are_those_of_the_code() -> None:
 # --- metrics ---
 
 
-@cache
-def metrics_expected() -> dict[str, tuple[str, str]]:
-    """Name to kind and labels: the registry's, and the gauges that the service adds to it."""
-    expected = {}
-    for collector in list(Metrics().registry._collector_to_names):
-        name, kind = collector._name, collector._type  # type: ignore[attr-defined]
-        labels = ", ".join(collector._labelnames)  # type: ignore[attr-defined]
-        expected[f"{name}_total" if kind == "counter" else name] = (kind, labels)
-    for call in ast.walk(ast.parse((PACKAGE / "service.py").read_text(encoding="utf-8"))):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-            texts = [str(node.value) for node in call.args if isinstance(node, ast.Constant)]
-            if call.func.attr == "gauge":
-                expected[f"posecluster_{texts[0]}"] = ("gauge", "")
-            elif call.func.attr == "gauge_by":
-                expected[f"posecluster_{texts[0]}"] = ("gauge", texts[1])
-            elif call.func.attr == "build_info":
-                labels = ", ".join(str(keyword.arg) for keyword in call.keywords)
-                expected["posecluster_build_info"] = ("gauge", labels)
-    return expected
-
-
 def metrics_told(text: str) -> dict[str, tuple[str, str]]:
     table = rows(text, "metric", "kind", "labels", "meaning")
     return {plain(name): (kind, labels) for name, kind, labels, _meaning in table}
 
 
-def unknown_metrics(text: str) -> set[str]:
-    named = set(re.findall(r"\bposecluster_[a-z_]+[a-z]", text))
-    known = metrics_expected()
-    histograms = {name for name, (kind, _labels) in known.items() if kind == "histogram"}
-    return named - known.keys() - {name + sample for name in histograms for sample in SAMPLES}
-
-
 def test_every_metric_is_told_with_kind_and_labels() -> None:
-    assert len(metrics_expected()) == 19
-    assert metrics_told(OPERATIONS) == metrics_expected()
+    assert len(metric_names.inference()) == 19
+    assert metrics_told(OPERATIONS) == metric_names.inference()
 
 
 def test_expressions_name_metrics_that_exist() -> None:
     assert len(blocks(OPERATIONS, "promql")) >= 10
-    assert unknown_metrics(OPERATIONS) - {"posecluster_inference"} == set()
+    assert metric_names.unknown(OPERATIONS) - {"posecluster_inference"} == set()
 
 
 @pytest.mark.control
 def test_control_a_renamed_metric_is_seen() -> None:
-    assert unknown_metrics("rate(posecluster_refusals_total[5m])") == {"posecluster_refusals_total"}
+    assert metric_names.unknown("rate(posecluster_refusals_total[5m])") == {"posecluster_refusals_total"}
     renamed = OPERATIONS.replace("| `posecluster_running` |", "| `posecluster_active` |")
-    assert metrics_told(renamed) != metrics_expected()
+    assert metrics_told(renamed) != metric_names.inference()
 
 
 # --- log lines ---

@@ -8,7 +8,7 @@ from posecluster_operator.reasons import ScalingReason
 
 pytestmark = pytest.mark.unit
 
-# DESIGN section 3, and the lead's additions: leader, build_info
+# DESIGN section 3, and additions: leader, build_info, unmet_conditions
 CONTRACT = {
     "posecluster_operator_reconcile_total": {"result"},
     "posecluster_operator_reconcile_seconds_bucket": {"le"},
@@ -23,6 +23,7 @@ CONTRACT = {
     "posecluster_operator_scrape_seconds_sum": set(),
     "posecluster_operator_scrape_seconds_count": set(),
     "posecluster_operator_ready_replicas": {"namespace", "name"},
+    "posecluster_operator_unmet_conditions": {"namespace", "name", "condition", "reason"},
     "posecluster_operator_scaling_decisions_total": {"reason"},
     "posecluster_operator_api_requests_total": {"verb", "code"},
     "posecluster_operator_leader": set(),
@@ -47,6 +48,7 @@ def metrics() -> Metrics:
 def test_names_and_labels_are_the_contract(metrics: Metrics) -> None:
     metrics.count_call("list", "200")
     metrics.show_size("default", "demo", desired=3, ready=2)
+    metrics.show_unmet("default", "demo", [("Available", "NoReadyPods")])
     shown = {name: {label for label, _ in labels} for name, labels in samples(metrics)}
     ours = {name: labels for name, labels in shown.items() if name.startswith("posecluster")}
     assert ours == CONTRACT
@@ -91,6 +93,32 @@ def test_a_gone_posecluster_is_forgotten_and_no_other(metrics: Metrics) -> None:
     assert named == {(("name", "x"), ("namespace", "b"))}
     metrics.forget_all()
     assert not [name for name, _ in samples(metrics) if name.endswith("_replicas")]
+
+
+def unmet(metrics: Metrics) -> set[tuple[str, ...]]:
+    """Namespace, name, condition, reason of what is shown as False."""
+    shown = samples(metrics, "posecluster_operator_unmet_conditions")
+    assert set(shown.values()) <= {1.0}
+    order = ("namespace", "name", "condition", "reason")
+    return {tuple(dict(labels)[label] for label in order) for _, labels in shown}
+
+
+def test_a_condition_that_is_false_is_shown_until_it_is_met_or_has_another_reason(metrics: Metrics) -> None:
+    metrics.show_unmet("a", "x", [("Available", "NoReadyPods"), ("ScalingActive", "NoMetrics")])
+    metrics.show_unmet("b", "x", [("Progressing", "Unschedulable")])
+    metrics.show_unmet("a", "x", [("ScalingActive", "PartialMetrics")])
+    other = ("b", "x", "Progressing", "Unschedulable")
+    assert unmet(metrics) == {("a", "x", "ScalingActive", "PartialMetrics"), other}
+    metrics.show_unmet("a", "x", [])
+    metrics.show_unmet("a", "x", [])
+    assert unmet(metrics) == {other}
+    metrics.forget("b", "x")
+    assert unmet(metrics) == set()
+    metrics.show_unmet("b", "x", [("Progressing", "Unschedulable")])
+    metrics.forget_all()
+    assert unmet(metrics) == set()
+    metrics.show_unmet("b", "x", [("Progressing", "Unschedulable")])
+    assert unmet(metrics) == {other}
 
 
 def test_a_scrape_may_ask_for_a_few(metrics: Metrics) -> None:

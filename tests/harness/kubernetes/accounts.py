@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.kubernetes import rights
 from harness.kubernetes.certificates import write_kubeconfig
 from harness.kubernetes.waiting import Json
-from posecluster_operator import permissions
 
 if TYPE_CHECKING:
     from harness.kubernetes.api import Api
@@ -94,12 +94,18 @@ def _object(api_version: str, kind: str, name: str, namespace: str | None) -> Js
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
 
 
-def operator_account(api: "Api", *, namespaces: Sequence[str], lease_namespace: str) -> Account:
-    """The operator's account with exactly the rights of `permissions`; empty `namespaces`: cluster-wide."""
-    manifests = permissions.manifests(namespace=lease_namespace, watched=tuple(namespaces))
+def operator_account(
+    api: "Api", *, namespaces: Sequence[str], lease_namespace: str, manifests: Sequence[Json] | None = None
+) -> Account:
+    """The operator's account with exactly the rights of its table; empty `namespaces`: cluster-wide.
+
+    `manifests`: the same from elsewhere, as the chart renders them.
+    """
+    if manifests is None:
+        manifests = rights.manifests(namespace=lease_namespace, watched=tuple(namespaces))
     for manifest in manifests:
         # the cluster-wide ones may be left over from an operator of another namespace
         api.apply(manifest, force=True)
-    made = Account(api, namespace=lease_namespace, name=permissions.NAME)
+    made = Account(api, namespace=lease_namespace, name=rights.NAME)
     made.bindings = [one for one in manifests if one["kind"].endswith("Binding")]
     return made

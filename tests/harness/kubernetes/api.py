@@ -261,6 +261,14 @@ class Api:
         """A ServiceAccount with these RBAC rules in its namespace."""
         return account(self, namespace, name, rules)
 
-    def operator_account(self, *, namespaces: Sequence[str] = (), lease_namespace: str) -> Account:
+    def operator_account(
+        self,
+        *,
+        namespaces: Sequence[str] = (),
+        lease_namespace: str,
+        manifests: Sequence[Json] | None = None,
+    ) -> Account:
         """The operator's ServiceAccount, in `lease_namespace`, with exactly the rights it says it needs."""
-        return operator_account(self, namespaces=namespaces, lease_namespace=lease_namespace)
+        return operator_account(
+            self, namespaces=namespaces, lease_namespace=lease_namespace, manifests=manifests
+        )

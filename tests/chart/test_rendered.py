@@ -1,0 +1,291 @@
+"""What the chart renders: exact rights in both modes, restricted pods, the operator's settings, labels."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+
+import pytest
+
+from harness import chart
+from harness.chart import Json, of_kind, one_of, pod_templates, render
+from harness.kubernetes import rights
+from harness.pod_security import hardened
+from posecluster_operator.permissions import LEASE, WATCHED
+from posecluster_operator.settings import PREFIX, Settings, load, unknown_variables
+
+PARTS = ("podMonitor", "prometheusRule", "grafanaDashboard", "networkPolicy")
+EVERYTHING: Json = {
+    "commonLabels": {"team": "vision"},
+    "operator": {
+        "image": {
+            "repository": "registry.example/op",
+            "digest": f"sha256:{'a' * 64}",
+            "pullSecrets": [{"name": "one"}],
+        },
+        "replicas": 2,
+        "logFormat": "json",
+        "settings": {"resyncSeconds": 60, "leaseSeconds": 5},
+        "podLabels": {"team": "other", "app.kubernetes.io/name": "forged"},
+        "podAnnotations": {"example.test/a": "b"},
+        "nodeSelector": {"pool": "cpu"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "high",
+        "serviceAccount": {"create": False, "name": "theirs"},
+    },
+    "inference": {
+        "image": {
+            "repository": "registry.example/pose",
+            "tag": "7",
+            "pullPolicy": "",
+            "pullSecrets": [{"name": "a"}, {"name": "b"}],
+        },
+    },
+    **{part: {"enabled": True} for part in PARTS},
+}
+VALUES: dict[str, Json] = {
+    "defaults": {},
+    "everything": EVERYTHING,
+    "namespaced": {"operator": {"namespaces": ["one", "two"]}} | {part: {"enabled": True} for part in PARTS},
+    "nobody": {"operator": {"replicas": 0}},
+}
+CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding"}
+OPTIONAL = {
+    "podMonitor": {"PodMonitor"},
+    "prometheusRule": {"PrometheusRule"},
+    "grafanaDashboard": {"ConfigMap"},
+    "networkPolicy": {"NetworkPolicy"},
+}
+
+
+def stripped(objects: Sequence[Json]) -> list[Json]:
+    """Without labels, in one order."""
+    bare = [
+        one
+        | {"metadata": {key: one["metadata"][key] for key in ("name", "namespace") if key in one["metadata"]}}
+        for one in objects
+    ]
+    return sorted(bare, key=lambda one: (one["kind"], str(one["metadata"])))
+
+
+def environment(objects: Sequence[Json]) -> dict[str, str]:
+    """The operator's, without what Kubernetes fills in."""
+    container = one_of(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    return {one["name"]: one["value"] for one in container["env"] if "value" in one}
+
+
+def containers(objects: Sequence[Json]) -> list[Json]:
+    return [one for template in pod_templates(objects) for one in template["spec"]["containers"]]
+
+
+# --- rights (check 21) ---
+
+
+@pytest.mark.acceptance(21)
+@pytest.mark.parametrize("watched", [(), ("one",), ("one", "two", "posecluster")], ids=len)
+def test_rights_are_exactly_those_of_the_table(watched: tuple[str, ...]) -> None:
+    expected = rights.manifests(namespace=chart.NAMESPACE, watched=watched)
+    assert stripped(chart.rights(namespace=chart.NAMESPACE, watched=watched)) == stripped(expected)
+
+
+@pytest.mark.acceptance(21)
+@pytest.mark.control
+def test_control_a_rule_too_few_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights, "WATCHED", WATCHED[1:])
+    expected = rights.manifests(namespace=chart.NAMESPACE)
+    assert stripped(chart.rights(namespace=chart.NAMESPACE)) != stripped(expected)
+
+
+@pytest.mark.acceptance(21)
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_no_wildcard_anywhere_and_nothing_cluster_scoped_when_namespaced(values: Json) -> None:
+    objects = render(values)
+    rules = [rule for one in objects for rule in one.get("rules", ()) if "verbs" in rule]
+    assert len(rules) >= len(WATCHED) + len(LEASE)
+    assert not [rule for rule in rules if "*" in str(rule)]
+    namespaced = bool(values.get("operator", {}).get("namespaces"))
+    kinds = {one["kind"] for one in objects}
+    assert kinds & CLUSTER_SCOPED == (set() if namespaced else CLUSTER_SCOPED)
+    assert all("namespace" in one["metadata"] for one in objects if one["kind"] not in CLUSTER_SCOPED)
+
+
+def test_people_get_rights_on_poseclusters_by_the_cluster_s_own_roles() -> None:
+    objects = render()
+    roles = {
+        role: one_of(objects, "ClusterRole", f"posecluster-operator-{role}") for role in ("view", "edit")
+    }
+    aggregated = {
+        role: {
+            label.rpartition("-")[2]
+            for label in one["metadata"]["labels"]
+            if label.startswith("rbac.authorization.k8s.io/aggregate-to-")
+        }
+        for role, one in roles.items()
+    }
+    assert aggregated == {"view": {"view", "edit", "admin"}, "edit": {"edit", "admin"}}
+    verbs = {role: {verb for rule in one["rules"] for verb in rule["verbs"]} for role, one in roles.items()}
+    assert verbs["view"] == {"get", "list", "watch"}
+    assert {group for one in roles.values() for rule in one["rules"] for group in rule["apiGroups"]} == {
+        "posecluster.io"
+    }
+    written = [rule["resources"] for rule in roles["edit"]["rules"]]
+    assert sorted(written) == [["poseclusters"], ["poseclusters/scale"]]
+    without = render({"rbac": {"aggregateRoles": False}})
+    assert [one["metadata"]["name"] for one in of_kind(without, "ClusterRole")] == ["posecluster-operator"]
+
+
+# --- pods (check 20; admission itself: tests/apiserver/test_pod_security.py) ---
+
+
+@pytest.mark.acceptance(20)
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_every_pod_is_restricted_and_hardened(values: Json) -> None:
+    templates = pod_templates(render(values))
+    for template, name in zip(templates, ("operator", "test"), strict=True):
+        pod = template["spec"]
+        hardened(pod, name)
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["enableServiceLinks"] is False
+        (container,) = pod["containers"]
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
+
+
+# --- the operator ---
+
+
+def test_the_default_operator_has_the_names_of_the_contract() -> None:
+    objects = render()
+    deployment = one_of(objects, "Deployment")
+    assert deployment["metadata"]["name"] == "posecluster-operator"
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    assert deployment["spec"]["template"]["metadata"]["labels"] == {
+        "app.kubernetes.io/name": "posecluster-operator",
+        "app.kubernetes.io/instance": "posecluster",
+        "app.kubernetes.io/component": "operator",
+        "app.kubernetes.io/part-of": "posecluster",
+    }
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "posecluster-operator:0.1.0"
+    assert [port["containerPort"] for port in container["ports"]] == [9091]
+    probes = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("liveness", "readiness")}
+    assert probes == {
+        "liveness": {"path": "/livez", "port": "metrics"},
+        "readiness": {"path": "/readyz", "port": "metrics"},
+    }
+    assert {"name": "POD_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}} in container["env"]
+    assert not of_kind(
+        objects, "PodDisruptionBudget", *(kind for kinds in OPTIONAL.values() for kind in kinds)
+    )
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_the_operator_understands_its_environment(values: Json) -> None:
+    variables = environment(render(values, namespace="home"))
+    assert unknown_variables(variables) == []
+    settings = load(variables, {})
+    assert settings.lease_namespace == "home"
+    assert settings.lease_name == "posecluster-operator"
+    operator = values.get("operator", {})
+    assert settings.watched_namespaces == tuple(operator.get("namespaces", ()))
+    assert settings.log_format == operator.get("logFormat", "text")
+    if values is EVERYTHING:
+        assert (settings.resync_seconds, settings.lease_seconds) == (60, 5)
+        assert settings.images.image == "registry.example/pose:7"
+        assert settings.images.pull_policy is None
+        assert settings.images.pull_secrets == ("a", "b")
+    else:
+        assert settings.images.image == "posecluster-inference:0.1.0"
+        assert str(settings.images.pull_policy) == "IfNotPresent"
+
+
+def test_every_setting_of_the_operator_is_reachable_or_the_chart_s_own() -> None:
+    schema = chart.schema()["properties"]["operator"]["properties"]["settings"]["properties"]
+    named = {re.sub("([A-Z])", r"_\1", name).lower(): one for name, one in schema.items()}
+    by_chart = {name.removeprefix(PREFIX).lower() for name in environment(render(VALUES["everything"]))}
+    by_chart |= {"namespaces", "inference_image_pull_policy"}  # empty here, and left out
+    fixed = {"host", "port", "identity"}
+    assert named.keys() & fixed == set()
+    assert named.keys() | by_chart | fixed == {item.name for item in fields(Settings)}
+    bounds = {item.name: (item.metadata.get("low"), item.metadata.get("high")) for item in fields(Settings)}
+    assert {name: (one["minimum"], one["maximum"]) for name, one in named.items()} == {
+        name: bounds[name] for name in named
+    }
+
+
+def test_what_is_set_for_the_pods_is_there_and_replaces_nothing_of_ours() -> None:
+    objects = render(EVERYTHING)
+    deployment = one_of(objects, "Deployment")
+    metadata, pod = (deployment["spec"]["template"][key] for key in ("metadata", "spec"))
+    assert metadata["annotations"] == {"example.test/a": "b"}
+    assert metadata["labels"]["team"] == "other"
+    assert metadata["labels"].items() >= deployment["spec"]["selector"]["matchLabels"].items()
+    assert metadata["labels"]["app.kubernetes.io/name"] == "posecluster-operator"
+    assert pod["nodeSelector"] == {"pool": "cpu"}
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert pod["affinity"] == {"nodeAffinity": {}}
+    assert pod["priorityClassName"] == "high"
+    assert pod["imagePullSecrets"] == [{"name": "one"}]
+    assert pod["serviceAccountName"] == "theirs"
+    assert {one["image"] for one in containers(objects)} == {f"registry.example/op@sha256:{'a' * 64}"}
+    assert of_kind(objects, "ServiceAccount") == []
+    subjects = [subject["name"] for one in objects for subject in one.get("subjects", ())]
+    assert set(subjects) == {"theirs"}
+    assert all(one["metadata"]["labels"]["team"] == "vision" for one in objects)
+
+
+def test_a_hot_standby_is_never_away_whole() -> None:
+    objects = render({"operator": {"replicas": 2}})
+    deployment = one_of(objects, "Deployment")["spec"]
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 1}
+    budget = one_of(objects, "PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == deployment["selector"]
+    (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"] == deployment["selector"]
+
+
+@pytest.mark.parametrize(
+    ("release", "values", "name"),
+    [
+        ("posecluster", {}, "posecluster-operator"),
+        ("my-posecluster", {}, "my-posecluster-operator"),
+        ("vision", {}, "vision-posecluster-operator"),
+        ("vision", {"fullnameOverride": "eyes"}, "eyes"),
+        ("v" * 53, {}, "v" * 53 + "-posecluster-operator"[:10]),
+    ],
+)
+def test_names_follow_the_release(release: str, values: Json, name: str) -> None:
+    objects = render(values, release=release)
+    assert one_of(objects, "Deployment")["metadata"]["name"] == name.rstrip("-")
+    assert environment(objects)["POSECLUSTER_OPERATOR_LEASE_NAME"] == name.rstrip("-")
+
+
+# --- what is optional ---
+
+
+@pytest.mark.parametrize("part", OPTIONAL)
+def test_a_part_is_there_when_it_is_asked_for_and_then_only(part: str) -> None:
+    with_it, without = render({part: {"enabled": True}}), render()
+    more = [one for one in with_it if one not in without]
+    assert {one["kind"] for one in more} == OPTIONAL[part]
+
+
+@pytest.mark.parametrize("watched", [[], ["one", "two"]], ids=["all", "named"])
+def test_pod_monitors_read_both_ports(watched: list[str]) -> None:
+    values = {
+        "podMonitor": {"enabled": True, "labels": {"release": "p"}},
+        "operator": {"namespaces": watched},
+    }
+    operator, inference = of_kind(render(values), "PodMonitor")
+    deployment = one_of(render(values), "Deployment")
+    assert operator["spec"]["selector"] == deployment["spec"]["selector"]
+    ports = [one["spec"]["podMetricsEndpoints"][0]["port"] for one in (operator, inference)]
+    assert ports == ["metrics", "admin"]
+    where = {"matchNames": watched} if watched else {"any": True}
+    assert inference["spec"]["namespaceSelector"] == where
+    assert {one["metadata"]["labels"]["release"] for one in (operator, inference)} == {"p"}
