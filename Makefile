@@ -38,6 +38,10 @@ test-component: set-up-dev models ## run the tests against real server processes
 test-apiserver: set-up-dev ## run the operator against a real API server (KUBEBUILDER_ASSETS, or KUBECONFIG of a kind cluster)
 	@$(BIN)/python .ci/tiers.py apiserver
 
+.PHONY: test-chart
+test-chart: set-up-dev ## render the chart and try its alerts (helm and promtool: on PATH, or see .ci/promtool)
+	@$(BIN)/python .ci/tiers.py chart
+
 .PHONY: lint
 lint: set-up-dev ## check style, types and import contracts
 	@failed=0; for tool in "ruff check --output-format concise ." "ruff format --check ." mypy "lint-imports --no-cache --no-logo"; do \
