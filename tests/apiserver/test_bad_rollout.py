@@ -167,8 +167,11 @@ def test_a_rollout_that_cannot_succeed_costs_nothing_and_says_why(
     assert_quiet(operator, proxy, passes=2)
     assert api.get("poseclusters", namespace, NAME) == said
     player.resume()
+    stuck = {"namespace": namespace, "name": NAME, "condition": "Progressing"}
+    assert operator.metrics("unmet_conditions", **stuck, reason=reason) == 1  # what alerts go by
 
     heal(api, serving, record_figure, behaviour)
+    api.wait_until(lambda: operator.metrics("unmet_conditions", **stuck) == 0, 5, "the alert's end")
     never_below(proxy, begin)
     api.wait_until(lambda: serving.look() or serving.looks >= LEAST_LOOKS, 10, "looks at the pods")
 

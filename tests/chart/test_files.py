@@ -195,3 +195,18 @@ def test_control_a_wrong_example_is_seen(spec: Json) -> None:
     document = examples()["posecluster.yaml"] | {"spec": spec}
     with pytest.raises((jsonschema_rs.ValidationError, InvalidSpec)):
         parse_example(document)
+
+
+@pytest.mark.parametrize("page", ["README.md", "charts/posecluster/README.md", "docs/ARCHITECTURE.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    links = re.findall(r"\]\(([^)#]+)(?:#([^)]*))?\)", path.read_text(encoding="utf-8"))
+    for target, anchor in links:
+        assert (path.parent / target).exists(), target
+        if anchor:
+            text = (path.parent / target).read_text(encoding="utf-8")
+            titles = [
+                re.sub(r"[^a-z -]", "", title.lower()) for title in re.findall(r"^#+ (.+)$", text, re.M)
+            ]
+            assert anchor in [title.replace(" ", "-") for title in titles]
+    assert links or page == "docs/ARCHITECTURE.md"

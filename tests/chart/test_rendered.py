@@ -273,19 +273,3 @@ def test_a_part_is_there_when_it_is_asked_for_and_then_only(part: str) -> None:
     with_it, without = render({part: {"enabled": True}}), render()
     more = [one for one in with_it if one not in without]
     assert {one["kind"] for one in more} == OPTIONAL[part]
-
-
-@pytest.mark.parametrize("watched", [[], ["one", "two"]], ids=["all", "named"])
-def test_pod_monitors_read_both_ports(watched: list[str]) -> None:
-    values = {
-        "podMonitor": {"enabled": True, "labels": {"release": "p"}},
-        "operator": {"namespaces": watched},
-    }
-    operator, inference = of_kind(render(values), "PodMonitor")
-    deployment = one_of(render(values), "Deployment")
-    assert operator["spec"]["selector"] == deployment["spec"]["selector"]
-    ports = [one["spec"]["podMetricsEndpoints"][0]["port"] for one in (operator, inference)]
-    assert ports == ["metrics", "admin"]
-    where = {"matchNames": watched} if watched else {"any": True}
-    assert inference["spec"]["namespaceSelector"] == where
-    assert {one["metadata"]["labels"]["release"] for one in (operator, inference)} == {"p"}
