@@ -230,6 +230,10 @@ class Api:
         path = BY_PLURAL["poseclusters"].path(None)
         wait_until(lambda: self.request("GET", path).status_code == 200, 15, "PoseClusters served")
 
+    def has_nodes(self) -> bool:
+        """Whether pods can run here."""
+        return bool(self.list("nodes"))
+
     def make_namespace(self, **labels: str) -> str:
         """A new namespace that enforces restricted pods, also with these labels."""
         name = f"test-{uuid.uuid4().hex[:10]}"

@@ -27,6 +27,7 @@ from harness.kubernetes.certificates import make_certificates, write_kubeconfig
 
 NONE_FOUND = "set KUBECONFIG to a throw-away cluster or KUBEBUILDER_ASSETS to etcd and kube-apiserver"
 _OWN_CONTEXTS = ("posecluster-local", "kind-posecluster")
+OWN_CONTEXTS = f"its context must be {_OWN_CONTEXTS[0]}, or begin with {_OWN_CONTEXTS[1]}"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _START_SECONDS = 60.0
 
@@ -174,7 +175,7 @@ def find_server() -> Iterator[Server]:
     """The API server for this session of tests; skips, saying what to set, if there is none."""
     assets = _assets()
     with tempfile.TemporaryDirectory(prefix="posecluster-api-") as folder:
-        named = _named_server(Path(folder)) if os.environ.get("KUBECONFIG") else None
+        named = named_server(Path(folder)) if os.environ.get("KUBECONFIG") else None
         if named is not None and (assets is None or not named.has_controllers()):
             yield named
             return
@@ -210,11 +211,14 @@ def find_kubectl() -> str:
     return found
 
 
+def is_own_context(context: str) -> bool:
+    """Whether a context's name says that the cluster is there for these tests."""
+    return context == _OWN_CONTEXTS[0] or context.startswith(_OWN_CONTEXTS[1])
+
+
 def may_touch(*, context: str, url: str, nodes: int) -> bool:
     """Whether the tests may write to a cluster that KUBECONFIG names."""
-    if context == _OWN_CONTEXTS[0] or context.startswith(_OWN_CONTEXTS[1]):
-        return True
-    return nodes == 0 and urlsplit(url).hostname in _LOOPBACK
+    return is_own_context(context) or (nodes == 0 and urlsplit(url).hostname in _LOOPBACK)
 
 
 def _assets() -> Path | None:
@@ -222,8 +226,11 @@ def _assets() -> Path | None:
     return folder if all((folder / name).exists() for name in ("etcd", "kube-apiserver")) else None
 
 
-def _named_server(folder: Path) -> Server:
-    """The server of KUBECONFIG's current context; skips if it is foreign or away."""
+def named_server(folder: Path, *, needs_own_context: bool = False) -> Server:
+    """The server of KUBECONFIG's current context; skips if it is foreign or away.
+
+    needs_own_context: for tests that install something; its address alone does not make it theirs.
+    """
     source = Path(os.environ["KUBECONFIG"])
     document = yaml.safe_load(source.read_text(encoding="utf-8"))
     context = document["current-context"]
@@ -236,6 +243,8 @@ def _named_server(folder: Path) -> Server:
         certificate = _as_file(user, "client-certificate", folder)
         server.certificate = (str(certificate), str(_as_file(user, "client-key", folder)))
     server.token = user.get("token", "")
+    if needs_own_context and not is_own_context(context):
+        pytest.skip(f"KUBECONFIG names a cluster that is not for tests ({context}): {OWN_CONTEXTS}")
     with server.connect() as client:
         try:
             nodes = len(client.get("/api/v1/nodes").raise_for_status().json()["items"])
