@@ -1,0 +1,102 @@
+"""For e2e tests: the cluster that KUBECONFIG names, the chart installed, a namespace and a load generator."""
+
+import itertools
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from harness.e2e.cluster import find_cluster
+from harness.e2e.collecting import collect, folder_name
+from harness.e2e.pose import Place, new_place
+from harness.e2e.release import CHART, NAMESPACE, Release
+from harness.kubernetes.api import Api
+from harness.server import ROOT
+
+_API = pytest.StashKey[Api]()
+_PLACES = pytest.StashKey[list[Place]]()
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "e2e" in item.path.parts and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(180))  # pods are started and drained
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    stash = item.config.stash
+    if report.failed and report.when != "teardown" and _API in stash:
+        namespaces = [NAMESPACE, *(place.namespace for place in stash[_PLACES])]
+        folder = ROOT / "build" / "e2e" / folder_name(item.nodeid)
+        report.sections.append(("the cluster", collect(stash[_API], namespaces, folder)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def api(request: pytest.FixtureRequest) -> Iterator[Api]:
+    """Admin of the cluster; skips, saying what to set, if there is none for tests."""
+    if not (CHART / "Chart.yaml").is_file():
+        pytest.skip("no chart in charts/posecluster")
+    with find_cluster() as found:
+        request.config.stash[_PLACES] = []
+        request.config.stash[_API] = found
+        yield found
+        del request.config.stash[_API]
+
+
+@pytest.fixture(scope="session")
+def installed(api: Api) -> Iterator[Release]:
+    """The release, for the session; whatever is left of it afterwards is taken away, the CRD too."""
+    release = Release(api)
+    release.remove_all()
+    yield release
+    release.remove_all()
+
+
+@pytest.fixture
+def release(installed: Release) -> Release:
+    """The release, installed and ready, also after a test that took it away."""
+    return installed.ensure()
+
+
+@pytest.fixture
+def make_place(api: Api, request: pytest.FixtureRequest) -> Iterator[Callable[[], Place]]:
+    """Places of one test, whether the release is there or not."""
+    with _places(api, request) as make:
+        yield make
+
+
+@pytest.fixture
+def place(release: Release, make_place: Callable[[], Place]) -> Place:
+    """A namespace that enforces `restricted`, with what a test puts into it."""
+    return make_place()
+
+
+@pytest.fixture(scope="module")
+def shared_place(api: Api, installed: Release, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A place that the tests of a module share."""
+    installed.ensure()
+    with _places(api, request) as make:
+        yield make()
+
+
+@contextmanager
+def _places(api: Api, request: pytest.FixtureRequest) -> Iterator[Callable[[], Place]]:
+    known, made = request.config.stash[_PLACES], []
+
+    def make() -> Place:
+        one = new_place(api, f"e2e-{next(_numbers)}-{uuid.uuid4().hex[:6]}")
+        made.append(one)
+        known.append(one)
+        return one
+
+    try:
+        yield make
+    finally:
+        for one in made:
+            known.remove(one)
+            one.close()

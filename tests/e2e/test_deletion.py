@@ -1,0 +1,135 @@
+"""Check 27 and the uninstall on a real cluster: all goes without the operator, and nothing is left."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from harness.e2e.cluster import CRD
+from harness.e2e.pose import Place, Pose
+from harness.e2e.release import NAME, NAMESPACE, OPERATOR, Release
+from harness.kubernetes.api import Api
+from harness.kubernetes.facts import children
+from harness.kubernetes.resources import BY_PLURAL
+from harness.kubernetes.waiting import Json, wait_until
+from harness.recorder import RecordFigure
+
+GONE_SECONDS = 60.0
+WAYS = ("singly", "with the namespace", "after the chart")
+# state -> spec, and the reason that Progressing has in it
+STATES: dict[str, tuple[Json, str]] = {
+    "creating": ({"auth": {"tokenSecretName": "missing"}}, "RollingOut"),
+    "failing": ({"image": "registry.invalid/posecluster-inference:none"}, "ImagePullBackOff"),
+    "paused": ({}, "Paused"),
+    "without": ({}, "RolloutComplete"),  # ready, and then the operator goes
+}
+LEFT_BY_HELM = {("customresourcedefinitions", CRD), ("leases", OPERATOR)}
+
+
+def populate(place: Place) -> dict[str, Pose]:
+    """A PoseCluster in each state; they are not waited for."""
+    spec = {"replicas": 1, "drainSeconds": 1}
+    return {state: place.pose(state, wait=False, **(spec | STATES[state][0])) for state in STATES}
+
+
+def wait_states(poses: dict[str, Pose]) -> None:
+    """Wait until each is in its state; `paused` is ready first."""
+    for state in ("paused", "without"):
+        poses[state].wait_rolled_out(GONE_SECONDS)
+    poses["paused"].annotate(paused="true")
+    for state, pose in poses.items():
+        reasons = {STATES[state][1]} | ({"CreateContainerError"} if state == "creating" else set())
+        wait_until(
+            lambda of=pose, wanted=reasons: of.condition("Progressing").get("reason") in wanted,  # type: ignore[misc]
+            GONE_SECONDS,
+            f"{pose.namespace}: {state}",
+        )
+
+
+def owned(api: Api, namespace: str) -> dict[tuple[str, str], Json]:
+    """Children, ReplicaSets and pods of a namespace but the load generator's."""
+    found = dict(children(api, namespace))
+    for plural in ("replicasets", "pods"):
+        found |= {(plural, one["metadata"]["name"]): one for one in api.list(plural, namespace)}
+    return found
+
+
+def wait_gone(api: Api, namespace: str) -> float:
+    """Wait until nothing that the operator or its Deployments made is there; the seconds."""
+    begin = time.monotonic()
+    wait_until(lambda: not owned(api, namespace), GONE_SECONDS, f"{namespace} empty")
+    return time.monotonic() - begin
+
+
+@pytest.mark.acceptance(27)
+@pytest.mark.timeout(240)
+def test_everything_goes_without_the_operator(
+    release: Release, api: Api, make_place: Callable[[], Place], record_figure: RecordFigure
+) -> None:
+    places = {way: make_place() for way in WAYS}
+    poses = {way: populate(place) for way, place in places.items()}
+    for made in poses.values():
+        wait_states(made)
+    orphans = 0
+    for place in places.values():
+        for (plural, _), item in owned(api, place.namespace).items():
+            controllers = [
+                one for one in item["metadata"].get("ownerReferences", ()) if one.get("controller")
+            ]
+            assert len(controllers) == 1, f"{plural} {item['metadata']['name']} has no owner"
+            orphans += not controllers
+    release.scale(0)
+
+    took = {}
+    for way in WAYS:
+        namespace = places[way].namespace
+        if way == "after the chart":
+            release.uninstall()
+        if way == "with the namespace":
+            api.delete("namespaces", None, namespace)
+        else:
+            api.kubectl("delete", "poseclusters", "--namespace", namespace, *STATES, "--timeout=60s")
+        took[way] = wait_gone(api, namespace)
+    gone = places["with the namespace"].namespace
+    wait_until(lambda: api.find("namespaces", None, gone) is None, GONE_SECONDS, "the namespace gone")
+    for way, seconds in took.items():
+        record_figure(
+            f"{way}: gone after", seconds, bar=f"<= {GONE_SECONDS:.0f} s", unit="s", sample=len(STATES)
+        )
+
+
+@pytest.mark.acceptance(27)
+def test_uninstall_leaves_what_it_says(release: Release, api: Api, place: Place) -> None:
+    """PoseClusters go on serving, and of the chart only what the notes name is left."""
+    pose = place.pose(replicas=1)
+    notes = release.helm("get", "notes", NAME)
+    release.uninstall()
+    assert left_of(api) == LEFT_BY_HELM
+    assert CRD in notes
+    assert f"kubectl delete lease -n {NAMESPACE} {OPERATOR}" in notes
+    with place.agent.traffic(pose.url, most=50) as traffic:
+        traffic.wait_total(50)
+    assert traffic.failures == []
+
+    # as the notes say, for those who want nothing left
+    api.kubectl("delete", "crd", CRD, "--timeout=60s")
+    api.kubectl("delete", "lease", OPERATOR, "--namespace", NAMESPACE)
+    assert left_of(api) == set()
+
+    def gone() -> bool:
+        return {name for _, name in owned(api, place.namespace)} <= {"agent"}
+
+    wait_until(gone, GONE_SECONDS, "its pods gone")
+
+
+def left_of(api: Api) -> set[tuple[str, str]]:
+    """What in the cluster is the release's, by its labels or its name; Events tell, they are nothing."""
+    found = set()
+    for kind in BY_PLURAL.values():
+        if kind.plural in {"poseclusters", "events", "namespaces"}:
+            continue
+        for one in api.list(kind.plural, NAMESPACE if kind.namespaced else None):
+            instance = one["metadata"].get("labels", {}).get("app.kubernetes.io/instance")
+            if instance == NAME or "posecluster" in one["metadata"]["name"]:
+                found.add((kind.plural, one["metadata"]["name"]))
+    return found

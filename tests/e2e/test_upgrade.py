@@ -1,0 +1,74 @@
+"""Check 30 on a real cluster: the chart goes up and back under traffic, and nothing is lost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.e2e.cluster import INFERENCE_IMAGE, SAME_IMAGE
+from harness.e2e.pods import uids
+from harness.e2e.pose import Place, Pose
+from harness.e2e.release import Release, renumbered
+from harness.e2e.rollout import watch_replaced
+from harness.kubernetes.api import Api
+from harness.kubernetes.facts import wait_rolled_out
+from harness.recorder import RecordFigure
+
+LEAST = 400
+BEFORE = "0.0.9"  # the release before this one, until there is one: this chart, renumbered
+
+
+@pytest.fixture
+def before(installed: Release, tmp_path: Path) -> Iterator[Release]:
+    """The chart N-1, installed."""
+    if installed.ensure().revision():
+        installed.uninstall()
+    installed.install(renumbered(tmp_path, BEFORE))
+    yield installed
+    installed.uninstall()
+
+
+@pytest.mark.acceptance(30)
+@pytest.mark.timeout(240)
+def test_up_and_back_lose_nothing(
+    before: Release, api: Api, place: Place, record_figure: RecordFigure
+) -> None:
+    # one has its own image, the other the chart's: only the latter's pods depend on the chart
+    own = place.pose("own", replicas=1)
+    charts = place.pose("charts", image=None)
+    operator = uids(before.ready_pods())
+    first, second = uids(own.pods()), uids(charts.pods())
+    with place.agent.traffic(charts.url) as traffic, place.agent.traffic(own.url, new=1, kept=1) as other:
+        traffic.wait(20)
+        before.upgrade()  # N
+        assert before.revision() == 2
+        wait_judged(api, own, charts)
+        assert (uids(own.pods()), uids(charts.pods())) == (first, second), "the template is the same"
+
+        repository = SAME_IMAGE.rpartition(":")[0]
+        before.upgrade(inference__image__repository=repository)  # N, with another default image
+        up = watch_replaced(charts, second)
+        second = uids(charts.pods())
+        before.rollback(2)
+        back = watch_replaced(charts, second)
+        second = uids(charts.pods())
+
+        before.rollback(1)  # N-1
+        wait_judged(api, own, charts)
+        traffic.wait_total(LEAST)
+    failed = len(traffic.failures) + len(other.failures)
+    record_figure("up and back: failed requests", failed, bar="0", sample=traffic.shown())
+    record_figure("pods replaced by another default image", up.seconds, bar="bounded", unit="s")
+    assert traffic.failures == []
+    assert other.failures == []
+    assert (uids(own.pods()), uids(charts.pods())) == (first, second), "replaced for nothing"
+    assert min(up.fewest_ready, back.fewest_ready) >= 2
+    assert not operator & uids(before.ready_pods()), "the chart's number is in no pod"
+    assert charts.deployment()["spec"]["template"]["spec"]["containers"][0]["image"] == INFERENCE_IMAGE
+
+
+def wait_judged(api: Api, *poses: Pose) -> None:
+    """Wait until the operator that is there now has looked at each: it answers a change."""
+    for pose in poses:
+        pose.patch(scaling={"maxReplicas": 11 if pose.get()["spec"]["scaling"]["maxReplicas"] == 10 else 10})
+        wait_rolled_out(api, pose.namespace, pose.name, 60)
