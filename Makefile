@@ -8,6 +8,9 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 VARIANT := $(or $(POSECLUSTER_MODEL_VARIANT),full)
 export PYTHON
+# shows what would be done: make deploy DRY_RUN=1
+DRY := $(if $(DRY_RUN),--dry-run)
+export ENGINE BASE_IMAGE BUILD BUILD_FLAGS KIND_IMAGE CONTEXT LOAD VALUES NAMESPACE
 
 .PHONY: help
 help: ## list the commands
@@ -23,7 +26,7 @@ run-operator: set-up ## run the operator here, against the cluster that KUBECONF
 	@exec $(BIN)/posecluster-operator run
 
 .PHONY: test
-test: set-up-dev models ## run every test that this machine can, and say what was left out
+test: set-up-dev models scanners ## run every test that this machine can, and say what was left out
 	@$(BIN)/python .ci/tiers.py
 
 .PHONY: test-unit
@@ -31,7 +34,7 @@ test-unit: set-up-dev ## run the tests that need nothing but Python
 	@$(BIN)/python .ci/tiers.py unit
 
 .PHONY: test-component
-test-component: set-up-dev models ## run the tests against real server processes
+test-component: set-up-dev models scanners ## run the tests against real server processes
 	@$(BIN)/python .ci/tiers.py component
 
 .PHONY: test-apiserver
@@ -39,7 +42,7 @@ test-apiserver: set-up-dev ## run the operator against a real API server (KUBEBU
 	@$(BIN)/python .ci/tiers.py apiserver
 
 .PHONY: test-chart
-test-chart: set-up-dev ## render the chart and try its alerts (helm and promtool: on PATH, or see .ci/promtool)
+test-chart: set-up-dev scanners ## render the chart and try its alerts (helm and promtool: on PATH, or see .ci/promtool)
 	@$(BIN)/python .ci/tiers.py chart
 
 .PHONY: lint
@@ -47,6 +50,30 @@ lint: set-up-dev ## check style, types and import contracts
 	@failed=0; for tool in "ruff check --output-format concise ." "ruff format --check ." mypy "lint-imports --no-cache --no-logo"; do \
 	  echo "== $$tool"; $(BIN)/$$tool || failed=1; \
 	done; exit $$failed
+
+.PHONY: images
+images: ## build both images (ENGINE=docker|podman|buildah, BASE_IMAGE=, BUILD_FLAGS=)
+	@.ci/images $(DRY)
+
+.PHONY: kind-up
+kind-up: ## make the kind cluster of kind-config.yaml, if it is not there (KIND_IMAGE= chooses the Kubernetes version)
+	@.ci/kind $(DRY) up
+
+.PHONY: kind-down
+kind-down: ## delete the kind cluster
+	@.ci/kind $(DRY) down
+
+.PHONY: deploy
+deploy: ## build, load, install the chart and the example into kind (or CONTEXT= and LOAD=), say how to call it
+	@.ci/deploy $(DRY)
+
+.PHONY: scanners
+scanners: set-up-dev ## set up the scanners of check 40 (a minute or two)
+	@.ci/scanners
+
+.PHONY: sbom
+sbom: scanners ## write the bills of materials of both images to build/sbom (CycloneDX)
+	@$(BIN)/python .ci/sbom.py build/sbom
 
 .PHONY: bench
 bench: set-up-dev ## measure: bare landmarkers, our server, the plain way (a quiet machine)

@@ -1,0 +1,49 @@
+# shellcheck shell=bash disable=SC2034 # variables for those who source it
+# What the scripts for images and clusters share; source it from the repository's root.
+version=$(awk -F '"' '/^version = / { print $2; exit }' pyproject.toml)
+kind_cluster=posecluster
+dry_run=""
+
+fail() {
+  echo "${0##*/}: $*" >&2
+  exit 1
+}
+
+read_dry_run() { # ARGUMENT...: sets dry_run if the first one asks for it
+  if [ "${1:-}" = --dry-run ]; then dry_run=yes; fi
+}
+
+run() { # COMMAND...: show it, and run it unless this is a dry run
+  printf '+ %s\n' "$(printf '%q ' "$@")" >&2
+  [ -n "$dry_run" ] || "$@"
+}
+
+need() { # PROGRAM...: all of them must be there
+  local program
+  for program in "$@"; do
+    command -v "$program" >/dev/null || fail "needs $program: install it and put it on PATH"
+  done
+}
+
+engine_works() { # ENGINE: docker is of use only with its daemon
+  command -v "$1" >/dev/null && { [ "$1" != docker ] || docker info >/dev/null 2>&1; }
+}
+
+find_engine() { # prints docker, podman or buildah
+  local name
+  case ${ENGINE:-} in
+  docker | podman | buildah)
+    engine_works "$ENGINE" || fail "ENGINE=$ENGINE does not work here: is it installed, and its daemon running?"
+    echo "$ENGINE"
+    return
+    ;;
+  ?*) fail "ENGINE=$ENGINE: use docker, podman or buildah" ;;
+  esac
+  for name in docker podman buildah; do
+    if engine_works "$name"; then
+      echo "$name"
+      return
+    fi
+  done
+  fail "needs docker (with its daemon running), podman or buildah to build images"
+}
