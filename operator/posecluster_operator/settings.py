@@ -37,7 +37,8 @@ def _text(default: str, meaning: str) -> Any:
 class Settings:
     """The operator's settings, checked. Made by `load`."""
 
-    host: str = _text("0.0.0.0", "address of the port")  # noqa: S104 - probes and metrics come from outside
+    # probes and metrics come from outside
+    host: str = _text("0.0.0.0", "address of the port")  # noqa: S104  # nosec B104
     port: int = _number(9091, 0, 65_535, "port for /metrics, /livez and /readyz; 0 takes a free one")
     namespaces: str = _text("", "comma list of the namespaces to watch; empty: all")
     inference_image: str = _text("", "image of pods whose spec names none")

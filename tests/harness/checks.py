@@ -41,5 +41,5 @@ CHECKS: dict[int, tuple[str, tuple[str, ...]]] = {
     37: ("Decoder fuzz", ("component",)),
     38: ("Framing", ("component",)),
     39: ("Fairness, identity, reach", ("component", "e2e")),
-    40: ("Static and supply", ("component",)),
+    40: ("Static and supply", ("component", "chart", "e2e")),
 }

@@ -127,7 +127,7 @@ def _container(spec: Spec, images: ImageDefaults) -> dict[str, Any]:
         "livenessProbe": _probe("/livez", period_seconds=10, timeout_seconds=5, tries=3),
         # the server's last line says why it did not start; `failures` quotes it
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  # nosec B108 - a volume of the pod's own
     }
     if policy := spec.image_pull_policy or images.pull_policy:
         container["imagePullPolicy"] = str(policy)
@@ -143,7 +143,7 @@ def _environment(spec: Spec) -> dict[str, str]:
     """
     limits = spec.limits
     values: dict[str, str | int] = {
-        "HOST": "0.0.0.0",  # noqa: S104
+        "HOST": "0.0.0.0",  # noqa: S104  # nosec B104 - of the pod: callers come from outside
         "PORT": CLIENT_PORT,
         "ADMIN_PORT": ADMIN_PORT,
         "WORKERS": spec.workers,
