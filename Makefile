@@ -27,7 +27,7 @@ run-operator: set-up ## run the operator here, against the cluster that KUBECONF
 
 .PHONY: test
 test: set-up-dev models scanners ## run every test that this machine can, and say what was left out
-	@$(BIN)/python .ci/tiers.py
+	@$(BIN)/python .ci/tiers.py $(TIERS)
 
 .PHONY: test-unit
 test-unit: set-up-dev ## run the tests that need nothing but Python
