@@ -19,6 +19,9 @@ def client_app(service: Service) -> web.Application:
     app.router.add_get("/v1/model", handlers.model, expect_handler=_leave_expectation)
     app.router.add_get("/healthz", handlers.healthz, expect_handler=_leave_expectation)
     app.router.add_get("/openapi.json", handlers.api_description, expect_handler=_leave_expectation)
+    app.router.add_get("/", handlers.playground, expect_handler=_leave_expectation)
+    app.router.add_get("/docs", handlers.reference, expect_handler=_leave_expectation)
+    app.router.add_get("/assets/{name}", handlers.asset, expect_handler=_leave_expectation)
     return app
 
 

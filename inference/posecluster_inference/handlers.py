@@ -12,7 +12,8 @@ from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
 from posecluster_inference.jobs import JSON_ANSWER, Answer, Job
 from posecluster_inference.middleware import FACTS
-from posecluster_inference.negotiation import CONTENT_TYPES, answer_form, deadline_seconds
+from posecluster_inference.negotiation import CONTENT_TYPES, accepts_gzip, answer_form, deadline_seconds
+from posecluster_inference.pages import PLAYGROUND, REFERENCE
 from posecluster_inference.problems import problem
 from posecluster_inference.quota import Allowance
 from posecluster_inference.service import SERVICE, Service
@@ -170,6 +171,38 @@ async def api_description(request: web.Request) -> web.StreamResponse:
     """GET /openapi.json: this very contract, with the limits in force."""
     body = openapi.encoded(request.app[SERVICE].settings)
     return web.Response(body=body, content_type="application/json")
+
+
+async def playground(request: web.Request) -> web.StreamResponse:
+    """GET /: the page on which people try it."""
+    return _file(request, PLAYGROUND)
+
+
+async def reference(request: web.Request) -> web.StreamResponse:
+    """GET /docs: the contract for people."""
+    return _file(request, REFERENCE)
+
+
+async def asset(request: web.Request) -> web.StreamResponse:
+    """GET /assets/{name}: what the two pages load."""
+    name = request.match_info["name"]
+    return _file(request, name if name not in (PLAYGROUND, REFERENCE) else "")
+
+
+def _file(request: web.Request, name: str) -> web.Response:
+    """Return a file, packed if the caller takes that; 304 if it has it already."""
+    file = request.app[SERVICE].pages.get(name)
+    if file is None:
+        raise Refusal(Reason.NOT_FOUND, "There is no file of this name.")
+    headers = {**file.headers, hdrs.ETAG: f'W/"{file.tag}"'}
+    known = request.if_none_match or ()
+    if any(tag.value in (file.tag, "*") for tag in known):
+        del headers[hdrs.CONTENT_TYPE]
+        return web.Response(status=304, headers=headers)
+    body = file.body
+    if file.packed is not None and accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
+        body, headers[hdrs.CONTENT_ENCODING] = file.packed, "gzip"
+    return web.Response(body=body, headers=headers)
 
 
 async def healthz(request: web.Request) -> web.StreamResponse:

@@ -49,6 +49,18 @@ def answer_form(accept: str) -> str:
     return best
 
 
+@lru_cache(maxsize=64)
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether an Accept-Encoding field names gzip, or anything, with a weight above 0."""
+    weights = {"gzip": 0.0, "*": 0.0}
+    for item in accept_encoding.split(","):
+        name, *parameters = (part.strip().lower() for part in item.split(";"))
+        weights[name] = _weight(parameters)
+        if name == "gzip":
+            return weights[name] > 0
+    return weights["*"] > 0
+
+
 def _weight(parameters: list[str]) -> float:
     for parameter in parameters:
         if parameter.startswith("q="):

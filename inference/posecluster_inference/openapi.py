@@ -11,7 +11,7 @@ from importlib import resources
 from itertools import groupby
 from typing import Any
 
-from posecluster_inference import __version__
+from posecluster_inference import __version__, pages
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
 from posecluster_inference.negotiation import CONTENT_TYPES
@@ -72,26 +72,38 @@ _DETECT = (
 
 _ALWAYS = ("X-Request-Id", "Cache-Control")
 _QUOTA = ("RateLimit", "RateLimit-Policy")
-_BY_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_BY_STATUS = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    415: ("Accept-Encoding",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
 
 
 def document(settings: Settings) -> _Object:
     """Return the document of the client port, with the limits of these settings; ready for json.dumps."""
     components = _components(settings)
+    if not settings.auth_tokens_dir:
+        del components["securitySchemes"]
     security: list[_Object] = [{"bearer": []}] if settings.auth_tokens_dir else []
     return {
         "openapi": "3.1.0",
         "info": {"title": "PoseCluster inference", "version": __version__, "description": _DESCRIPTION},
-        "servers": [{"url": "/"}],
+        "servers": [{"url": ".", "description": "Wherever this document came from"}],
         "tags": [
             {"name": "pose", "description": "Pictures to landmarks"},
             {"name": "server", "description": "About this server"},
+            {"name": "pages", "description": "For people"},
         ],
         "paths": {
             "/v1/detect": {"post": _detect(settings) | {"security": security}},
             "/v1/model": {"get": _model() | {"security": security}},
             "/healthz": {"get": _health()},
             "/openapi.json": {"get": _openapi()},
+            "/": {"get": _page("playground", "The playground, for a browser")},
+            "/docs": {"get": _page("reference", "This reference, for a browser")},
+            "/assets/{name}": {"get": _asset()},
         },
         "components": components,
     }
@@ -197,6 +209,31 @@ def _openapi() -> _Object:
     responses = {"200": _response("This document.", content, ("X-Request-Id",))}
     responses |= _refused((*_ANY_ROUTE, _wrong("GET, HEAD")))
     return _get("openapi", "server", "This document", responses)
+
+
+def _page(name: str, summary: str) -> _Object:
+    return _file(name, summary, {"text/html": {"schema": {"type": "string"}}}, ("Content-Security-Policy",))
+
+
+def _asset() -> _Object:
+    kinds = sorted({kind for suffix, kind in pages.CONTENT_TYPES.items() if suffix != ".html"})
+    operation = _file("asset", "What the pages load", dict.fromkeys(kinds, _BINARY))
+    names = {"type": "string", "enum": pages.asset_names()}
+    operation["parameters"].append({"name": "name", "in": "path", "required": True, "schema": names})
+    operation["responses"] |= _refused((Refusal(Reason.NOT_FOUND, "There is no file of this name."),))
+    return operation
+
+
+def _file(name: str, summary: str, content: _Object, more_headers: tuple[str, ...] = ()) -> _Object:
+    headers = (*_ALWAYS, "ETag", "Vary", "X-Content-Type-Options", *more_headers)
+    responses = {
+        "200": _response(f"{summary}. Packed, if the caller takes gzip.", content, headers),
+        "304": _response("It is what `If-None-Match` names.", {}, headers),
+        **_refused((*_ANY_ROUTE, _wrong("GET, HEAD"))),
+    }
+    operation = _get(name, "pages", summary, responses)
+    operation["parameters"].append(_ref("parameters", "If-None-Match"))
+    return operation
 
 
 def _get(name: str, tag: str, summary: str, responses: _Object) -> _Object:

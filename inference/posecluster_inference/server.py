@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from posecluster_inference import openapi
 from posecluster_inference.app import admin_app, client_app
 from posecluster_inference.connection import ClientConnection
 from posecluster_inference.errors import PoseClusterError
@@ -29,6 +30,7 @@ async def serve(settings: Settings) -> None:
     service.pool.supervisor.on_fatal = stop.fail
     service.pool.supervisor.start()  # the workers load while the ports open: `readyz` says when they are done
     background = [stop.background(service.memory.run())]
+    await asyncio.to_thread(_read_pages, service)
     if service.tokens is not None:
         await asyncio.to_thread(service.tokens.read)
         background.append(stop.background(service.tokens.run()))
@@ -57,6 +59,11 @@ async def serve(settings: Settings) -> None:
     if stop.error is not None:
         raise stop.error
     logger.info("Stopped")
+
+
+def _read_pages(service: Service) -> None:
+    service.pages.read()
+    openapi.encoded(service.settings)
 
 
 class _Stop:

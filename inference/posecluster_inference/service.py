@@ -21,6 +21,7 @@ from posecluster_inference.jobs import JobQueue
 from posecluster_inference.memory import MemoryWatch, worker_share_bytes
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.models import store
+from posecluster_inference.pages import Pages
 from posecluster_inference.pool import Pool
 from posecluster_inference.quota import Quota
 from posecluster_inference.settings import IPNetwork, Settings
@@ -50,6 +51,7 @@ class Service:
     connections: ConnectionLimits
     health: Health
     model: dict[str, Any]
+    pages: Pages = field(default_factory=Pages)
     started: float = field(default_factory=monotonic)
 
 

@@ -1,0 +1,104 @@
+// The camera: a still to send, or frame after frame with never more than one request under way.
+
+const LARGEST_SIDE = 640;
+const QUALITY = 0.85;
+const WINDOW_MS = 2000;
+
+const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+export class Camera {
+  constructor(video) {
+    this.video = video;
+    this.stream = null;
+    this.facing = "user";
+    this.run = 0; // changes with every start and stop of the live mode
+  }
+
+  get isOn() {
+    return this.stream !== null;
+  }
+
+  /** Turn it on; raises an Error whose message is fit to show. */
+  async start() {
+    if (!navigator.mediaDevices?.getUserMedia) {
+      throw new Error("Browsers give a camera only to pages over https, or from this very machine (localhost).");
+    }
+    this.stop();
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({
+        video: { facingMode: this.facing, width: { ideal: 1280 }, height: { ideal: 720 } },
+      });
+    } catch (error) {
+      throw new Error(error.name === "NotAllowedError" ? "The browser was not allowed to use the camera." : "No camera was found, or another program has it.");
+    }
+    this.video.srcObject = this.stream;
+    await this.video.play();
+  }
+
+  stop() {
+    this.halt();
+    for (const track of this.stream?.getTracks() ?? []) track.stop();
+    this.stream = null;
+    this.video.srcObject = null;
+  }
+
+  async other() {
+    this.facing = this.facing === "user" ? "environment" : "user";
+    await this.start();
+  }
+
+  /** Whether there is more than one. */
+  async hasOthers() {
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    return devices.filter(({ kind }) => kind === "videoinput").length > 1;
+  }
+
+  /** What it sees now, as a JPEG; also left on `canvas`. */
+  async frame(canvas, largestSide = Infinity) {
+    const { videoWidth: width, videoHeight: height } = this.video;
+    const scale = Math.min(1, largestSide / Math.max(width, height));
+    canvas.width = Math.round(width * scale);
+    canvas.height = Math.round(height * scale);
+    canvas.getContext("2d").drawImage(this.video, 0, 0, canvas.width, canvas.height);
+    return new Promise((done) => canvas.toBlob(done, "image/jpeg", QUALITY));
+  }
+
+  /** Stop the live mode. */
+  halt() {
+    this.run += 1;
+    this.abort?.abort();
+  }
+
+  /**
+   * Ask for one frame after the other until `halt`: the next is taken when the answer is there, so the server
+   * sets the pace. `ask(blob, signal)` returns an exchange; `show(exchange, canvas, rate)` gets each;
+   * `rest(problem)` returns seconds to wait, or null to end.
+   */
+  async live({ ask, show, rest }) {
+    const run = (this.run += 1);
+    const canvas = document.createElement("canvas");
+    const done = [];
+    while (run === this.run && this.isOn) {
+      if (document.hidden || !this.video.videoWidth) {
+        await wait(200);
+        continue;
+      }
+      this.abort = new AbortController();
+      try {
+        const blob = await this.frame(canvas, LARGEST_SIDE);
+        const exchange = await ask(blob, this.abort.signal);
+        if (run !== this.run) return;
+        const now = performance.now();
+        done.push(now);
+        while (done[0] < now - WINDOW_MS) done.shift();
+        const rate = done.length > 1 ? ((done.length - 1) * 1000) / (now - done[0]) : 0;
+        show(exchange, canvas, rate);
+      } catch (problem) {
+        if (run !== this.run) return;
+        const seconds = rest(problem);
+        if (seconds === null) return;
+        await wait(seconds * 1000);
+      }
+    }
+  }
+}

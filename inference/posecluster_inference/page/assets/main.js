@@ -1,0 +1,369 @@
+// The playground: wires the parts. One request at a time; a new picture takes the place of the one before.
+
+import { Problem, SAMPLE, detect, hasToken, model, setToken } from "./api.js";
+import { Camera } from "./camera.js";
+import { lines } from "./code.js";
+import { byId, bytes, copy, say } from "./dom.js";
+import { Joints, csv } from "./joints.js";
+import { Notice } from "./notice.js";
+import { copyWithin, describe, listen } from "./picture.js";
+import { Stage } from "./stage.js";
+import { watchHealth } from "./status.js";
+import { drawTiming } from "./timing.js";
+import { World } from "./world.js";
+
+const COPY_HELPS = new Set(["body_too_large", "picture_too_large", "unsupported_format"]);
+const BUSY_AFTER_MS = 150;
+const LIMITS = { max_pixels: 25_000_000, max_side_pixels: 8192, max_body_bytes: 10_485_760 };
+
+let facts = null; // of /v1/model
+let picture = null; // {blob, name, isSample, isCopy}
+let exchange = null; // the last answer, as `detect` returns it
+let person = 0;
+let code = "curl";
+let abort = null;
+let photoUrl = "";
+
+const notice = new Notice(byId("notice"));
+const camera = new Camera(byId("video"));
+const world = new World(byId("world"), byId("spin"));
+const stage = new Stage(
+  {
+    stage: byId("stage"), frame: byId("frame"), svg: byId("skeleton"), tip: byId("tip"),
+    photo: byId("photo"), still: byId("still"), video: byId("video"), empty: byId("empty"),
+  },
+  (who, joint) => {
+    if (who !== null && who !== person) choosePerson(who);
+    joints.mark(joint);
+    world.mark(joint);
+  },
+);
+const joints = new Joints(byId("joints"), byId("no-joints"), (joint) => stage.select(joint === null ? null : [person, joint]));
+
+// --- asking ---
+
+async function knowModel() {
+  if (facts) return;
+  facts = await model();
+  const { task, variant, engine, limits } = facts;
+  const people = limits.max_people === 1 ? "1 person" : `up to ${limits.max_people} people`;
+  byId("model").textContent = `${task}, ${variant} model, ${engine} · ${people} a picture`;
+}
+
+/** Send the picture and show what comes. */
+async function send() {
+  const { blob } = picture;
+  abort?.abort();
+  const { signal } = (abort = new AbortController());
+  notice.clear();
+  byId("summary").textContent = "";
+  const stopClock = showBusy();
+  try {
+    await knowModel();
+    const got = await detect(blob, { fresh: byId("fresh").checked, signal });
+    await byId("photo").ready;
+    if (signal.aborted) return;
+    notice.clear({ settled: true });
+    byId("token-form").hidden = true;
+    show(got);
+  } catch (problem) {
+    if (signal.aborted || problem.name === "AbortError") return;
+    refused(problem);
+  } finally {
+    stopClock();
+  }
+}
+
+function showBusy() {
+  const started = performance.now();
+  const tick = () => {
+    const passed = performance.now() - started;
+    byId("busy").hidden = passed < BUSY_AFTER_MS;
+    byId("busy-text").textContent = passed < 1500 ? "Asking…" : `Asking… ${Math.floor(passed / 1000)} s`;
+  };
+  const { signal } = abort;
+  const timer = setInterval(tick, 100);
+  const stop = () => {
+    clearInterval(timer);
+    if (abort.signal === signal || abort.signal.aborted) byId("busy").hidden = true;
+  };
+  signal.addEventListener("abort", stop);
+  return stop;
+}
+
+function refused(problem) {
+  if (!(problem instanceof Problem)) throw problem;
+  if (askToken(problem)) return;
+  const actions = [];
+  if (COPY_HELPS.has(problem.reason) && !picture.isCopy) actions.push(["Send a JPEG copy that fits", sendCopy]);
+  const isFinal = [400, 413, 415, 422].includes(problem.status);
+  notice.problem(problem, isFinal ? null : send, actions);
+}
+
+/** Whether it was the token that was missing; then it is asked for. */
+function askToken(problem) {
+  if (problem.status !== 401) return false;
+  const detail = hasToken() ? "The token was not accepted. " : "";
+  notice.show(problem.title, detail + problem.detail, { code: `${problem.status} ${problem.reason}` });
+  byId("token-form").hidden = false;
+  byId("token").focus();
+  return true;
+}
+
+async function sendCopy() {
+  notice.show("Making a copy…", "", { mild: true });
+  const original = picture;
+  const blob = await copyWithin(original.blob, facts?.limits ?? LIMITS);
+  if (picture !== original) return;
+  if (!blob) {
+    notice.show("This browser cannot read the picture", "Convert it to JPEG, PNG or WebP with another program.");
+    return;
+  }
+  take(blob, `${original.name.replace(/\.[^.]*$/, "")}-copy.jpg`, { isCopy: true });
+}
+
+// --- pictures ---
+
+function take(blob, name, { isSample = false, isCopy = false } = {}) {
+  cameraOff();
+  notice.clear({ settled: true });
+  clearAnswer();
+  picture = { blob, name, isSample, isCopy };
+  showPhoto(blob, name);
+  showCode();
+  byId("again").disabled = false;
+  say(`Sending ${name}`);
+  if (tooMany(blob)) return;
+  send();
+}
+
+/** A body over the limit is not worth sending: a refused upload may end as a broken connection. */
+function tooMany(blob) {
+  const most = facts?.limits.max_body_bytes;
+  if (!most || blob.size <= most) return false;
+  abort?.abort();
+  const detail = `It has ${bytes(blob.size)}, and this server takes ${bytes(most)}.`;
+  notice.show("The picture is too large", detail, { code: "413 body_too_large", actions: [["Send a JPEG copy that fits", sendCopy]] });
+  return true;
+}
+
+function showPhoto(blob, name) {
+  const photo = byId("photo");
+  URL.revokeObjectURL(photoUrl);
+  photoUrl = URL.createObjectURL(blob);
+  photo.src = photoUrl;
+  photo.alt = `The picture ${name}`;
+  photo.ready = photo.decode().then(
+    () => stage.show("photo", { width: photo.naturalWidth, height: photo.naturalHeight }),
+    () => photo.src === photoUrl && stage.show(null), // some formats only the server knows, or nobody
+  );
+}
+
+async function useSample() {
+  try {
+    const response = await fetch(SAMPLE);
+    if (!response.ok) throw new Error(String(response.status));
+    take(await response.blob(), "astronaut.jpg", { isSample: true });
+  } catch {
+    notice.show("The sample cannot be had", "There was no answer from the server.", { actions: [["Try again", useSample]] });
+  }
+}
+
+// --- answers ---
+
+function show(got) {
+  exchange = got;
+  const { people, image } = got.answer;
+  stage.resize(image.width, image.height);
+  stage.draw(people, facts.bones);
+  choosePerson(0);
+  drawTiming(byId("timing"), got);
+  const found = people.length === 0 ? "Nobody was found in this picture" : people.length === 1 ? "1 person" : `${people.length} people`;
+  const cached = got.answer.cached ? ", kept from before" : "";
+  byId("summary").textContent = `${found} · ${image.width} × ${image.height}${picture ? ` · ${describe(picture.blob, picture.name)}` : ""} · ${Math.round(got.totalMs)} ms${cached}`;
+  if (people.length === 0) {
+    notice.show("Nobody was found in this picture", "A person should be seen as a whole, or from the hips up, and not too small.", { mild: true });
+  }
+  for (const id of ["copy-json", "copy-csv", "download"]) byId(id).disabled = false;
+  if (byId("answer-box").open) showAnswer();
+}
+
+function clearAnswer() {
+  exchange = null;
+  stage.draw([], []);
+  joints.draw(null);
+  world.draw([], []);
+  byId("answer").textContent = "";
+  byId("summary").textContent = "";
+  byId("person-label").hidden = true;
+  for (const id of ["copy-json", "copy-csv", "download"]) byId(id).disabled = true;
+}
+
+function choosePerson(number) {
+  const { people } = exchange.answer;
+  person = number;
+  const select = byId("person");
+  if (select.options.length !== people.length) select.replaceChildren(...people.map((_, index) => new Option(String(index + 1), index)));
+  select.value = String(number);
+  byId("person-label").hidden = people.length < 2;
+  joints.draw(people[number]);
+  world.draw(people[number]?.world_landmarks ?? [], facts.bones);
+}
+
+function showAnswer() {
+  byId("answer").textContent = exchange ? JSON.stringify(exchange.answer, null, 2) : "";
+}
+
+function showCode() {
+  const { blob, name, isSample } = picture ?? { name: "picture.jpg", blob: { type: "image/jpeg" } };
+  byId("code").textContent = lines(code, { name, type: blob.type, isSample, fresh: byId("fresh").checked, hasToken: hasToken() });
+}
+
+async function download() {
+  const blob = await stage.png({
+    picture: byId("show-picture").checked, skeleton: byId("show-skeleton").checked, labels: byId("show-labels").checked,
+  });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = `${(picture?.name ?? "camera").replace(/\.[^.]*$/, "")}-skeleton.png`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// --- camera ---
+
+async function cameraOn(start = () => camera.start()) {
+  abort?.abort();
+  goStill();
+  notice.clear({ settled: true });
+  clearAnswer();
+  try {
+    await start();
+  } catch (error) {
+    cameraOff();
+    stage.show(picture ? "photo" : null);
+    notice.show("No camera", error.message);
+    return;
+  }
+  const { videoWidth, videoHeight } = byId("video");
+  stage.show("video", { width: videoWidth, height: videoHeight });
+  byId("camera-bar").hidden = false;
+  byId("turn-camera").hidden = !(await camera.hasOthers());
+}
+
+function cameraOff() {
+  goStill();
+  camera.stop();
+  byId("camera-bar").hidden = true;
+}
+
+async function snap() {
+  const blob = await camera.frame(document.createElement("canvas"));
+  take(blob, "camera.jpg");
+}
+
+function goStill() {
+  camera.halt();
+  byId("live").setAttribute("aria-pressed", "false");
+  byId("live").textContent = "Go live";
+  byId("rate").textContent = "";
+}
+
+async function goLive() {
+  byId("live").setAttribute("aria-pressed", "true");
+  byId("live").textContent = "Stop";
+  picture = null;
+  showCode();
+  await camera.live({
+    ask: async (blob, signal) => {
+      await knowModel();
+      return detect(blob, { signal });
+    },
+    show: (got, canvas, rate) => {
+      const still = byId("still");
+      Object.assign(still, { width: canvas.width, height: canvas.height });
+      still.getContext("2d").drawImage(canvas, 0, 0);
+      stage.show("still");
+      notice.clear({ settled: true });
+      showLive(got);
+      byId("rate").textContent = `${rate.toFixed(1)} frames a second, ${Math.round(got.totalMs)} ms each`;
+    },
+    rest: (problem) => {
+      if (!(problem instanceof Problem)) throw problem;
+      if (askToken(problem)) {
+        goStill();
+        return null;
+      }
+      notice.show(problem.title, `${problem.detail} Trying again in ${problem.retryAfter ?? 2} s.`, { code: `${problem.status} ${problem.reason}` });
+      byId("rate").textContent = "";
+      return problem.retryAfter ?? 2;
+    },
+  });
+}
+
+/** Like `show`, without what would flicker. */
+function showLive(got) {
+  exchange = got;
+  const { people, image } = got.answer;
+  if (stage.size.width !== image.width || stage.size.height !== image.height) stage.resize(image.width, image.height);
+  stage.draw(people, facts.bones);
+  choosePerson(Math.min(person, Math.max(0, people.length - 1)));
+  drawTiming(byId("timing"), got);
+  byId("summary").textContent = people.length ? "" : "Nobody is seen";
+  for (const id of ["copy-json", "copy-csv", "download"]) byId(id).disabled = false;
+}
+
+// --- what people do ---
+
+listen({ input: byId("file"), onDrag: (on) => (byId("dropping").hidden = !on) }, take);
+const onClick = (id, action) => byId(id).addEventListener("click", () => action());
+onClick("sample", useSample);
+onClick("camera", () => (camera.isOn ? cameraOff() || stage.show(null) : cameraOn()));
+onClick("camera-off", () => {
+  cameraOff();
+  if (!exchange) stage.show(null);
+});
+onClick("turn-camera", () => cameraOn(() => camera.other()));
+onClick("snap", snap);
+onClick("live", () => (byId("live").getAttribute("aria-pressed") === "true" ? goStill() : goLive()));
+onClick("again", () => picture && send());
+onClick("download", download);
+onClick("cancel", () => {
+  abort?.abort();
+  notice.show("Cancelled", "The request was taken back; its place in the queue is free.", { mild: true, actions: [["Ask again", send]] });
+});
+onClick("copy-json", () => copy(JSON.stringify(exchange.answer, null, 2), byId("copy-json")));
+onClick("copy-csv", () => copy(csv(exchange.answer), byId("copy-csv")));
+onClick("copy-code", () => copy(byId("code").textContent, byId("copy-code")));
+byId("answer-box").addEventListener("toggle", showAnswer);
+byId("fresh").addEventListener("change", showCode);
+byId("person").addEventListener("change", () => choosePerson(Number(byId("person").value)));
+for (const button of document.querySelectorAll("[data-view]")) button.addEventListener("click", () => world.look(button.dataset.view));
+for (const button of document.querySelectorAll("[data-code]")) {
+  button.addEventListener("click", () => {
+    code = button.dataset.code;
+    for (const other of document.querySelectorAll("[data-code]")) other.setAttribute("aria-pressed", String(other === button));
+    showCode();
+  });
+}
+byId("show-picture").addEventListener("change", ({ target }) => byId("frame").classList.toggle("plain", !target.checked));
+byId("show-skeleton").addEventListener("change", ({ target }) => byId("skeleton").classList.toggle("off", !target.checked));
+byId("show-labels").addEventListener("change", ({ target }) => {
+  stage.showsLabels = target.checked;
+  if (exchange) stage.draw(exchange.answer.people, facts.bones);
+});
+byId("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setToken(byId("token").value);
+  byId("token-form").hidden = true;
+  notice.clear();
+  showCode();
+  if (picture) send();
+  else knowModel().catch(askToken);
+});
+addEventListener("pagehide", () => camera.stop());
+
+showCode();
+watchHealth();
+// a problem here is told when a picture is sent; a missing token at once
+knowModel().catch((problem) => askToken(problem));

@@ -1,0 +1,254 @@
+// The picture and, over it, the skeletons of an answer: red joints on white bones.
+
+import { fixed, say, shape } from "./dom.js";
+
+const JOINT_RADIUS = 4.5; // all in pixels of the page
+const REACH = 26;
+const NAME_SIZE = 12;
+
+export const spoken = (name) => name.replaceAll("_", " ");
+
+/** In what a joint is said to be, on the tip and by a screen reader. */
+function facts(joint, world) {
+  return [
+    `x ${fixed(joint.x, 3)}  y ${fixed(joint.y, 3)}  z ${fixed(joint.z, 3)}`,
+    `visible ${Math.round(joint.visibility * 100)} %  present ${Math.round(joint.presence * 100)} %`,
+    `in space ${["x", "y", "z"].map((axis) => fixed(world[axis], 2)).join("  ")} m`,
+  ];
+}
+
+export class Stage {
+  /** `onSelect(person, joint)` follows the pointer and the keyboard; both are null when nothing is meant. */
+  constructor({ stage, frame, svg, tip, photo, still, video, empty }, onSelect) {
+    Object.assign(this, { stage, frame, svg, tip, photo, still, video, empty, onSelect });
+    this.size = { width: 4, height: 3 };
+    this.people = [];
+    this.bones = [];
+    this.selected = null;
+    this.showsLabels = false;
+    new ResizeObserver(() => this.#scale()).observe(stage);
+    addEventListener("resize", () => this.#fit());
+    frame.addEventListener("pointermove", (event) => this.#point(event));
+    frame.addEventListener("pointerdown", (event) => this.#point(event));
+    frame.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.select(null));
+    svg.addEventListener("keydown", (event) => this.#key(event));
+    svg.addEventListener("focus", () => this.selected === null && this.people.length && this.select([0, 0]));
+    svg.addEventListener("blur", () => this.select(null));
+  }
+
+  /** Show one layer of "photo", "still", "video", or none. */
+  show(layer, { width, height } = {}) {
+    for (const name of ["photo", "still", "video"]) this[name].hidden = name !== layer;
+    this.empty.hidden = layer !== null;
+    this.frame.hidden = layer === null;
+    this.stage.classList.toggle("full", layer !== null);
+    if (width) this.resize(width, height);
+  }
+
+  /** The picture's size; the frame keeps its shape within the window. */
+  resize(width, height) {
+    this.size = { width, height };
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.#fit();
+  }
+
+  #fit() {
+    const { width, height } = this.size;
+    const tallest = Math.max(260, innerHeight * 0.72);
+    this.frame.style.aspectRatio = `${width} / ${height}`;
+    this.frame.style.maxWidth = `${Math.max(60, Math.round((tallest * width) / height))}px`;
+    this.#scale();
+  }
+
+  /** Draw these people; `bones` are pairs of indices. */
+  draw(people, bones) {
+    this.people = people;
+    this.bones = bones;
+    this.selected = null;
+    this.tip.hidden = true;
+    const { width, height } = this.size;
+    const groups = people.map((person, number) => {
+      const group = shape("g", { role: "group", "aria-label": `Person ${number + 1}` });
+      const at = person.landmarks.map(({ x, y }) => [x * width, y * height]);
+      const lines = { halo: [], bone: [] };
+      for (const [from, to] of bones) {
+        const opacity = Math.min(person.landmarks[from].visibility, person.landmarks[to].visibility);
+        const ends = { x1: at[from][0], y1: at[from][1], x2: at[to][0], y2: at[to][1] };
+        for (const kind of ["halo", "bone"]) {
+          lines[kind].push(shape("line", { class: kind, ...ends, opacity: opacity.toFixed(3) }));
+        }
+      }
+      const joints = person.landmarks.map((joint, index) =>
+        shape("circle", {
+          class: "joint",
+          id: `joint-${number}-${index}`,
+          role: "option",
+          "aria-label": `${spoken(joint.name)}, person ${number + 1}: ${facts(joint, person.world_landmarks[index]).join(", ")}`,
+          "aria-selected": "false",
+          cx: at[index][0],
+          cy: at[index][1],
+          opacity: joint.visibility.toFixed(3),
+        }),
+      );
+      group.append(...lines.halo, ...lines.bone, ...joints);
+      if (people.length > 1) group.append(this.#name(`${number + 1}`, at[0], "name number", 1));
+      return group;
+    });
+    const names = people.flatMap((person) =>
+      person.landmarks.map(({ name, x, y, visibility }) =>
+        this.#name(spoken(name), [x * width, y * height], "name joint-name", visibility),
+      ),
+    );
+    this.ring = shape("circle", { class: "ring", visibility: "hidden" });
+    this.svg.replaceChildren(...groups, ...(this.showsLabels ? names : []), this.ring);
+    this.svg.removeAttribute("aria-activedescendant");
+    this.#scale();
+  }
+
+  #name(text, [x, y], kind, opacity) {
+    return shape("text", { class: kind, x, y, opacity: opacity < 0.5 ? 0 : 1, "aria-hidden": "true" }, text);
+  }
+
+  /** What is measured in the page's pixels, in the picture's. */
+  #scale() {
+    const shown = this.svg.clientWidth || this.frame.clientWidth;
+    if (!shown) return;
+    const unit = this.size.width / shown;
+    this.unit = unit;
+    for (const joint of this.svg.querySelectorAll(".joint")) joint.setAttribute("r", JOINT_RADIUS * unit);
+    for (const name of this.svg.querySelectorAll(".name")) {
+      const isNumber = name.classList.contains("number");
+      name.setAttribute("font-size", (isNumber ? 1.6 : 1) * NAME_SIZE * unit);
+      name.setAttribute("dx", (isNumber ? -5 : 7) * unit);
+      name.setAttribute("dy", (isNumber ? -22 : 4) * unit);
+    }
+    this.ring?.setAttribute("r", (JOINT_RADIUS + 4) * unit);
+    if (this.selected) this.#placeTip();
+  }
+
+  /** Mark a joint, by [person, joint], or none. */
+  select(which) {
+    const [person, joint] = which ?? [null, null];
+    const [before, beforeJoint] = this.selected ?? [null, null];
+    if (person === before && joint === beforeJoint) return;
+    if (this.selected) this.svg.getElementById(`joint-${before}-${beforeJoint}`)?.setAttribute("aria-selected", "false");
+    this.selected = which;
+    this.ring?.setAttribute("visibility", which ? "visible" : "hidden");
+    this.tip.hidden = !which;
+    if (which) {
+      const circle = this.svg.getElementById(`joint-${person}-${joint}`);
+      circle.setAttribute("aria-selected", "true");
+      this.svg.setAttribute("aria-activedescendant", circle.id);
+      this.ring.setAttribute("cx", circle.getAttribute("cx"));
+      this.ring.setAttribute("cy", circle.getAttribute("cy"));
+      this.#fillTip(person, joint);
+      if (document.activeElement === this.svg) say(circle.getAttribute("aria-label"));
+    } else {
+      this.svg.removeAttribute("aria-activedescendant");
+    }
+    this.onSelect(person, joint);
+  }
+
+  #fillTip(person, joint) {
+    const landmark = this.people[person].landmarks[joint];
+    const title = document.createElement("b");
+    title.textContent = this.people.length > 1 ? `${spoken(landmark.name)} · person ${person + 1}` : spoken(landmark.name);
+    const lines = facts(landmark, this.people[person].world_landmarks[joint]).map((text) => {
+      const line = document.createElement("span");
+      line.textContent = text;
+      return line;
+    });
+    this.tip.replaceChildren(title, ...lines);
+    this.#placeTip();
+  }
+
+  #placeTip() {
+    const [person, joint] = this.selected;
+    const { x, y } = this.people[person].landmarks[joint];
+    const { clientWidth: width, clientHeight: height } = this.frame;
+    const { offsetWidth, offsetHeight } = this.tip;
+    const left = x * width + 16 + offsetWidth > width ? x * width - 16 - offsetWidth : x * width + 16;
+    this.tip.style.left = `${Math.max(4, Math.min(left, width - offsetWidth - 4))}px`;
+    this.tip.style.top = `${Math.max(4, Math.min(y * height - offsetHeight / 2, height - offsetHeight - 4))}px`;
+  }
+
+  #point(event) {
+    if (!this.people.length || this.svg.classList.contains("off")) return;
+    const box = this.svg.getBoundingClientRect();
+    let nearest = null;
+    let least = REACH ** 2;
+    this.people.forEach(({ landmarks }, person) =>
+      landmarks.forEach(({ x, y }, joint) => {
+        const distance = (x * box.width - event.clientX + box.left) ** 2 + (y * box.height - event.clientY + box.top) ** 2;
+        if (distance < least) [least, nearest] = [distance, [person, joint]];
+      }),
+    );
+    this.select(nearest);
+  }
+
+  #key(event) {
+    if (!this.people.length) return;
+    const [person, joint] = this.selected ?? [0, 0];
+    const count = this.people[person].landmarks.length;
+    const people = this.people.length;
+    const target = {
+      ArrowRight: [person, (joint + 1) % count],
+      ArrowLeft: [person, (joint + count - 1) % count],
+      ArrowDown: [(person + 1) % people, joint],
+      ArrowUp: [(person + people - 1) % people, joint],
+      Home: [person, 0],
+      End: [person, count - 1],
+    }[event.key];
+    if (target) {
+      event.preventDefault();
+      this.select(target);
+    } else if (event.key === "Escape") {
+      this.select(null);
+    }
+  }
+
+  /** A PNG of what is shown, in the picture's own size. */
+  async png({ picture, skeleton, labels }) {
+    const { width, height } = this.size;
+    const canvas = document.createElement("canvas");
+    Object.assign(canvas, { width, height });
+    const context = canvas.getContext("2d");
+    context.fillStyle = "#0b0f14";
+    context.fillRect(0, 0, width, height);
+    if (picture) context.drawImage(this.photo.hidden ? this.still : this.photo, 0, 0, width, height);
+    if (skeleton) this.#paint(context, labels);
+    return new Promise((done) => canvas.toBlob(done, "image/png"));
+  }
+
+  #paint(context, labels) {
+    const { width, height } = this.size;
+    const unit = Math.max(this.unit, Math.min(width, height) / 700);
+    context.lineCap = "round";
+    for (const { landmarks } of this.people) {
+      for (const [from, to] of this.bones) {
+        context.globalAlpha = Math.min(landmarks[from].visibility, landmarks[to].visibility);
+        context.strokeStyle = "#fff";
+        context.lineWidth = 3 * unit;
+        context.beginPath();
+        context.moveTo(landmarks[from].x * width, landmarks[from].y * height);
+        context.lineTo(landmarks[to].x * width, landmarks[to].y * height);
+        context.stroke();
+      }
+      for (const { name, x, y, visibility } of landmarks) {
+        context.globalAlpha = visibility;
+        context.fillStyle = "#f00";
+        context.beginPath();
+        context.arc(x * width, y * height, JOINT_RADIUS * unit, 0, 2 * Math.PI);
+        context.fill();
+        if (!labels || visibility < 0.5) continue;
+        context.font = `${NAME_SIZE * unit}px sans-serif`;
+        context.lineWidth = 2 * unit;
+        context.strokeStyle = "rgb(0 0 0 / 75%)";
+        context.strokeText(spoken(name), (x * width) + 7 * unit, y * height + 4 * unit);
+        context.fillStyle = "#fff";
+        context.fillText(spoken(name), (x * width) + 7 * unit, y * height + 4 * unit);
+      }
+    }
+    context.globalAlpha = 1;
+  }
+}
