@@ -90,7 +90,7 @@ def document(settings: Settings) -> _Object:
     return {
         "openapi": "3.1.0",
         "info": {"title": "PoseCluster inference", "version": __version__, "description": _DESCRIPTION},
-        "servers": [{"url": ".", "description": "Wherever this document came from"}],
+        "servers": [{"url": "./", "description": "Wherever this document came from"}],
         "tags": [
             {"name": "pose", "description": "Pictures to landmarks"},
             {"name": "server", "description": "About this server"},

@@ -2,23 +2,20 @@
 
 import json
 import random
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from harness import client
+from harness.contract import run_schemathesis
 from harness.hostile_requests import (
     DEBUG_LOOP,
-    STALL_SECONDS,
     assert_well,
     chunked,
     chunks,
@@ -33,8 +30,6 @@ _CLOSE = b"Connection: close"
 _FORM_TYPE = b"Content-Type: multipart/form-data; boundary=b"
 _SENDERS = 8  # what is cut short is waited for until the server's time is over
 _ACCEPTED_SHARE = 0.2
-_CHECKED = ("status_code", "content_type", "response_headers", "response_schema")
-_CHECKS = ",".join(f"{name}_conformance" for name in _CHECKED)
 _SHORT = {"header_timeout_ms": 300, "body_timeout_ms": 300, "idle_timeout_ms": 300}
 
 
@@ -47,7 +42,7 @@ def _get(path: str, method: str = "GET") -> bytes:
     return request(_CLOSE, b"X-Mine: a", line=f"{method} {path} HTTP/1.1".encode())
 
 
-_ROUTES = ("/v1/detect", "/v1/model", "/healthz", "/openapi.json", "/nowhere")
+_ROUTES = ("/v1/detect", "/v1/model", "/healthz", "/openapi.json", "/", "/assets/main.js", "/nowhere")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
 _WORDS = (
     *(
@@ -99,7 +94,7 @@ def _good(rng: random.Random) -> bytes:
             lambda: sized(picture(), _CLOSE, b"X-Request-Timeout-Ms: 900", b"X-Request-Id: a"),
             lambda: chunked(chunks(picture(), size=rng.randint(20, 900)), _CLOSE),
             lambda: sized(_form(), _CLOSE, _FORM_TYPE),
-            lambda: _get(rng.choice(_ROUTES[1:4])),
+            lambda: _get(rng.choice(_ROUTES[1:6])),
         )
     )()
 
@@ -175,54 +170,6 @@ def test_raw_mutations_get_documented_answers(start, rng, record_figure, long_ru
     assert_well(server, workers=workers)
 
 
-def _run_schemathesis(
-    url: str, seed: int, folder: Path, *, seconds: int
-) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [
-            str(Path(sys.executable).with_name("schemathesis")),
-            *("run", f"{url}/openapi.json", "--checks", _CHECKS, "--phases", "examples,coverage,fuzzing"),
-            *(
-                "--max-examples",
-                "10000",
-                "--seed",
-                str(seed),
-                "--max-time",
-                str(seconds),
-                "--max-failures",
-                "1",
-            ),
-            *("--no-color", "--warnings", "off", "--generation-database", "none", "--no-shrink"),
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=seconds + 60,
-        check=False,
-    )
-
-
-@pytest.mark.acceptance(36)
-@pytest.mark.timeout(180)
-def test_operations_of_the_document_get_documented_answers(start, seed, tmp_path, record_figure, long_run):
-    server = start(engine="stub", env=DEBUG_LOOP)
-    workers = server.worker_pids()
-    ended = _run_schemathesis(server.url, seed, tmp_path, seconds=120 if long_run else 12)
-    assert ended.returncode == 0, ended.stdout[-4_000:]
-    sent = server.metrics("http_requests_total")
-    accepted = server.metrics("http_requests_total", code="200")
-    record_figure(
-        "generated from the document", accepted / sent, bar="no 500", unit="accepted", sample=int(sent)
-    )
-    assert sent >= 500
-    assert accepted >= _ACCEPTED_SHARE * sent
-    for route in ("/v1/detect", "/v1/model", "/healthz"):
-        assert server.metrics("http_requests_total", route=route, code="200") > 0
-    assert server.metrics("http_requests_total", code="405") > 0
-    assert slowest_turn_seconds(server.logs()) <= STALL_SECONDS
-    assert_well(server, workers=workers)
-
-
 class _Planted(BaseHTTPRequestHandler):
     """Serves the real document, and a 500 for one header in some."""
 
@@ -264,6 +211,6 @@ def test_a_planted_500_is_found(start, rng, seed, tmp_path):
     with _planted(document) as address:
         statuses, _examples = _fuzz(address, rng, 100)
         assert statuses[500] > 0
-        ended = _run_schemathesis(f"http://127.0.0.1:{address[1]}", seed, tmp_path, seconds=15)
+        ended = run_schemathesis(f"http://127.0.0.1:{address[1]}/openapi.json", seed, tmp_path, seconds=15)
     assert ended.returncode == 1
     assert "500" in ended.stdout
