@@ -18,7 +18,7 @@ SOURCES = Path(pages.__file__).parent / "page"
 OURS = sorted(path for path in SOURCES.rglob("*") if path.is_file())
 # names of XML vocabularies, which nothing fetches
 NAMESPACE = "http://www.w3.org/2000/svg"
-MOST_LINES = 400
+MOST_LINES = 300
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,23 @@ const follow = () => document.documentElement.classList.toggle("dark-mode", dark
 dark.addEventListener("change", follow);
 follow();
 
+// What the viewer leaves out for keyboards and screen readers.
+const REPAIRS = {
+  select: (select) => select.ariaLabel || (select.ariaLabel = select.closest("label")?.textContent || nameOf(select)),
+  pre: (pre) => (pre.tabIndex = 0), // else only a mouse can scroll it
+  ".opblock-summary-control a[href]": (link) => link.removeAttribute("href"), // a link inside of a button
+};
+
+function nameOf(select) {
+  if (select.closest(".response, .responses-inner")) return select.closest(".examples-select") ? "Example" : "Type of the answer";
+  return select.closest(".body-param-content-type, .content-type-wrapper") ? "Type of the body" : "Value";
+}
+
+const repair = () => {
+  for (const [selector, mend] of Object.entries(REPAIRS)) document.querySelectorAll(selector).forEach(mend);
+};
+new MutationObserver(repair).observe(document.getElementById("reference"), { childList: true, subtree: true });
+
 globalThis.SwaggerUIBundle({
   url: new URL("openapi.json", document.baseURI).href,
   dom_id: "#reference",
@@ -12,6 +29,5 @@ globalThis.SwaggerUIBundle({
   validatorUrl: null, // would send the document to another host
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
-  tryItOutEnabled: false,
-  syntaxHighlight: { activated: true, theme: "agate" },
+  syntaxHighlight: { activated: false }, // its colours are too pale for small text
 });

@@ -1,10 +1,10 @@
 // The playground: wires the parts. One request at a time; a new picture takes the place of the one before.
 
 import { Problem, SAMPLE, detect, hasToken, model, setToken } from "./api.js";
-import { Camera } from "./camera.js";
 import { lines } from "./code.js";
 import { byId, bytes, copy, say } from "./dom.js";
 import { Joints, csv } from "./joints.js";
+import { CameraBar } from "./live.js";
 import { Notice } from "./notice.js";
 import { copyWithin, describe, listen } from "./picture.js";
 import { Stage } from "./stage.js";
@@ -13,6 +13,7 @@ import { drawTiming } from "./timing.js";
 import { World } from "./world.js";
 
 const COPY_HELPS = new Set(["body_too_large", "picture_too_large", "unsupported_format"]);
+const ANSWERED = ["copy-json", "copy-csv", "download"]; // buttons that need an answer
 const BUSY_AFTER_MS = 150;
 const LIMITS = { max_pixels: 25_000_000, max_side_pixels: 8192, max_body_bytes: 10_485_760 };
 
@@ -25,7 +26,6 @@ let abort = null;
 let photoUrl = "";
 
 const notice = new Notice(byId("notice"));
-const camera = new Camera(byId("video"));
 const world = new World(byId("world"), byId("spin"));
 const stage = new Stage(
   {
@@ -39,6 +39,16 @@ const stage = new Stage(
   },
 );
 const joints = new Joints(byId("joints"), byId("no-joints"), (joint) => stage.select(joint === null ? null : [person, joint]));
+const cameraBar = new CameraBar({
+  stage, notice, knowModel, askToken, onStill: take, onFrame: showLive,
+  onStart: () => {
+    abort?.abort();
+    picture = null;
+    byId("again").disabled = true;
+    clearAnswer();
+    showCode();
+  },
+});
 
 // --- asking ---
 
@@ -125,7 +135,7 @@ async function sendCopy() {
 // --- pictures ---
 
 function take(blob, name, { isSample = false, isCopy = false } = {}) {
-  cameraOff();
+  cameraBar.off();
   notice.clear({ settled: true });
   clearAnswer();
   picture = { blob, name, isSample, isCopy };
@@ -184,8 +194,20 @@ function show(got) {
   if (people.length === 0) {
     notice.show("Nobody was found in this picture", "A person should be seen as a whole, or from the hips up, and not too small.", { mild: true });
   }
-  for (const id of ["copy-json", "copy-csv", "download"]) byId(id).disabled = false;
+  for (const id of ANSWERED) byId(id).disabled = false;
   if (byId("answer-box").open) showAnswer();
+}
+
+/** Like `show`, without what would flicker from frame to frame. */
+function showLive(got) {
+  exchange = got;
+  const { people, image } = got.answer;
+  if (stage.size.width !== image.width || stage.size.height !== image.height) stage.resize(image.width, image.height);
+  stage.draw(people, facts.bones);
+  choosePerson(Math.min(person, Math.max(0, people.length - 1)));
+  drawTiming(byId("timing"), got);
+  byId("summary").textContent = people.length ? "" : "Nobody is seen";
+  for (const id of ANSWERED) byId(id).disabled = false;
 }
 
 function clearAnswer() {
@@ -196,7 +218,7 @@ function clearAnswer() {
   byId("answer").textContent = "";
   byId("summary").textContent = "";
   byId("person-label").hidden = true;
-  for (const id of ["copy-json", "copy-csv", "download"]) byId(id).disabled = true;
+  for (const id of ANSWERED) byId(id).disabled = true;
 }
 
 function choosePerson(number) {
@@ -230,102 +252,11 @@ async function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// --- camera ---
-
-async function cameraOn(start = () => camera.start()) {
-  abort?.abort();
-  goStill();
-  notice.clear({ settled: true });
-  clearAnswer();
-  try {
-    await start();
-  } catch (error) {
-    cameraOff();
-    stage.show(picture ? "photo" : null);
-    notice.show("No camera", error.message);
-    return;
-  }
-  const { videoWidth, videoHeight } = byId("video");
-  stage.show("video", { width: videoWidth, height: videoHeight });
-  byId("camera-bar").hidden = false;
-  byId("turn-camera").hidden = !(await camera.hasOthers());
-}
-
-function cameraOff() {
-  goStill();
-  camera.stop();
-  byId("camera-bar").hidden = true;
-}
-
-async function snap() {
-  const blob = await camera.frame(document.createElement("canvas"));
-  take(blob, "camera.jpg");
-}
-
-function goStill() {
-  camera.halt();
-  byId("live").setAttribute("aria-pressed", "false");
-  byId("live").textContent = "Go live";
-  byId("rate").textContent = "";
-}
-
-async function goLive() {
-  byId("live").setAttribute("aria-pressed", "true");
-  byId("live").textContent = "Stop";
-  picture = null;
-  showCode();
-  await camera.live({
-    ask: async (blob, signal) => {
-      await knowModel();
-      return detect(blob, { signal });
-    },
-    show: (got, canvas, rate) => {
-      const still = byId("still");
-      Object.assign(still, { width: canvas.width, height: canvas.height });
-      still.getContext("2d").drawImage(canvas, 0, 0);
-      stage.show("still");
-      notice.clear({ settled: true });
-      showLive(got);
-      byId("rate").textContent = `${rate.toFixed(1)} frames a second, ${Math.round(got.totalMs)} ms each`;
-    },
-    rest: (problem) => {
-      if (!(problem instanceof Problem)) throw problem;
-      if (askToken(problem)) {
-        goStill();
-        return null;
-      }
-      notice.show(problem.title, `${problem.detail} Trying again in ${problem.retryAfter ?? 2} s.`, { code: `${problem.status} ${problem.reason}` });
-      byId("rate").textContent = "";
-      return problem.retryAfter ?? 2;
-    },
-  });
-}
-
-/** Like `show`, without what would flicker. */
-function showLive(got) {
-  exchange = got;
-  const { people, image } = got.answer;
-  if (stage.size.width !== image.width || stage.size.height !== image.height) stage.resize(image.width, image.height);
-  stage.draw(people, facts.bones);
-  choosePerson(Math.min(person, Math.max(0, people.length - 1)));
-  drawTiming(byId("timing"), got);
-  byId("summary").textContent = people.length ? "" : "Nobody is seen";
-  for (const id of ["copy-json", "copy-csv", "download"]) byId(id).disabled = false;
-}
-
 // --- what people do ---
 
 listen({ input: byId("file"), onDrag: (on) => (byId("dropping").hidden = !on) }, take);
 const onClick = (id, action) => byId(id).addEventListener("click", () => action());
 onClick("sample", useSample);
-onClick("camera", () => (camera.isOn ? cameraOff() || stage.show(null) : cameraOn()));
-onClick("camera-off", () => {
-  cameraOff();
-  if (!exchange) stage.show(null);
-});
-onClick("turn-camera", () => cameraOn(() => camera.other()));
-onClick("snap", snap);
-onClick("live", () => (byId("live").getAttribute("aria-pressed") === "true" ? goStill() : goLive()));
 onClick("again", () => picture && send());
 onClick("download", download);
 onClick("cancel", () => {
@@ -361,7 +292,6 @@ byId("token-form").addEventListener("submit", (event) => {
   if (picture) send();
   else knowModel().catch(askToken);
 });
-addEventListener("pagehide", () => camera.stop());
 
 showCode();
 watchHealth();

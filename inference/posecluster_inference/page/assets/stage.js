@@ -5,6 +5,9 @@ import { fixed, say, shape } from "./dom.js";
 const JOINT_RADIUS = 4.5; // all in pixels of the page
 const REACH = 26;
 const NAME_SIZE = 12;
+const NAME_SHAPE = 0.56; // mean width of a letter by its size
+// where names would cover each other, these go before
+const FIRST = /shoulder|elbow|wrist|hip|knee|ankle|nose/;
 
 export const spoken = (name) => name.replaceAll("_", " ");
 
@@ -91,22 +94,35 @@ export class Stage {
         }),
       );
       group.append(...lines.halo, ...lines.bone, ...joints);
-      if (people.length > 1) group.append(this.#name(`${number + 1}`, at[0], "name number", 1));
+      if (people.length > 1) {
+        const top = at.reduce((highest, one) => (one[1] < highest[1] ? one : highest));
+        group.append(shape("text", { class: "name number", x: top[0], y: top[1], "aria-hidden": "true" }, `${number + 1}`));
+      }
       return group;
     });
-    const names = people.flatMap((person) =>
-      person.landmarks.map(({ name, x, y, visibility }) =>
-        this.#name(spoken(name), [x * width, y * height], "name joint-name", visibility),
-      ),
-    );
     this.ring = shape("circle", { class: "ring", visibility: "hidden" });
-    this.svg.replaceChildren(...groups, ...(this.showsLabels ? names : []), this.ring);
+    this.names = shape("g", { "aria-hidden": "true" });
+    this.svg.replaceChildren(...groups, this.names, this.ring);
     this.svg.removeAttribute("aria-activedescendant");
     this.#scale();
   }
 
-  #name(text, [x, y], kind, opacity) {
-    return shape("text", { class: kind, x, y, opacity: opacity < 0.5 ? 0 : 1, "aria-hidden": "true" }, text);
+  /** Names of the visible joints that have room, as [text, x, y], at this many pixels of the picture to one shown. */
+  #places(unit) {
+    const size = NAME_SIZE * unit;
+    const taken = [];
+    const free = (box) => !taken.some((one) => box[0] < one[2] && one[0] < box[2] && box[1] < one[3] && one[1] < box[3]);
+    return this.people
+      .flatMap(({ landmarks }) => landmarks.filter(({ visibility }) => visibility >= 0.5))
+      .sort((one, other) => FIRST.test(other.name) - FIRST.test(one.name))
+      .flatMap((joint) => {
+        const text = spoken(joint.name);
+        const [x, y] = [joint.x * this.size.width + 8 * unit, joint.y * this.size.height + 0.35 * size];
+        const box = [x, y - size, x + NAME_SHAPE * size * text.length, y + 0.2 * size];
+        if (!free(box)) return [];
+        taken.push(box);
+        return [[text, x, y]];
+      });
   }
 
   /** What is measured in the page's pixels, in the picture's. */
@@ -116,12 +132,15 @@ export class Stage {
     const unit = this.size.width / shown;
     this.unit = unit;
     for (const joint of this.svg.querySelectorAll(".joint")) joint.setAttribute("r", JOINT_RADIUS * unit);
-    for (const name of this.svg.querySelectorAll(".name")) {
-      const isNumber = name.classList.contains("number");
-      name.setAttribute("font-size", (isNumber ? 1.6 : 1) * NAME_SIZE * unit);
-      name.setAttribute("dx", (isNumber ? -5 : 7) * unit);
-      name.setAttribute("dy", (isNumber ? -22 : 4) * unit);
+    for (const number of this.svg.querySelectorAll(".number")) {
+      number.setAttribute("font-size", 20 * unit);
+      number.setAttribute("dy", -12 * unit);
     }
+    const names = this.showsLabels ? this.#places(unit) : [];
+    const size = NAME_SIZE * unit;
+    this.names?.replaceChildren(
+      ...names.map(([text, x, y]) => shape("text", { class: "name", x, y, "font-size": size }, text)),
+    );
     this.ring?.setAttribute("r", (JOINT_RADIUS + 4) * unit);
     if (this.selected) this.#placeTip();
   }
@@ -234,21 +253,24 @@ export class Stage {
         context.lineTo(landmarks[to].x * width, landmarks[to].y * height);
         context.stroke();
       }
-      for (const { name, x, y, visibility } of landmarks) {
+      for (const { x, y, visibility } of landmarks) {
         context.globalAlpha = visibility;
         context.fillStyle = "#f00";
         context.beginPath();
         context.arc(x * width, y * height, JOINT_RADIUS * unit, 0, 2 * Math.PI);
         context.fill();
-        if (!labels || visibility < 0.5) continue;
-        context.font = `${NAME_SIZE * unit}px sans-serif`;
-        context.lineWidth = 2 * unit;
-        context.strokeStyle = "rgb(0 0 0 / 75%)";
-        context.strokeText(spoken(name), (x * width) + 7 * unit, y * height + 4 * unit);
-        context.fillStyle = "#fff";
-        context.fillText(spoken(name), (x * width) + 7 * unit, y * height + 4 * unit);
       }
     }
     context.globalAlpha = 1;
+    if (!labels) return;
+    context.font = `${NAME_SIZE * unit}px sans-serif`;
+    context.lineWidth = 2.5 * unit;
+    context.lineJoin = "round";
+    context.strokeStyle = "rgb(0 0 0 / 75%)";
+    context.fillStyle = "#fff";
+    for (const place of this.#places(unit)) {
+      context.strokeText(...place);
+      context.fillText(...place);
+    }
   }
 }

@@ -3,7 +3,7 @@
 import { bytes, make, milliseconds } from "./dom.js";
 
 const MEANING = {
-  queue: "waiting", decode: "decoding", inference: "inference", draw: "drawing", encode: "writing", network: "the way",
+  queue: "waiting", decode: "decoding", inference: "inference", draw: "drawing", encode: "encoding", network: "network",
 };
 
 function entry(term, value, kind = "") {

@@ -26,7 +26,7 @@ export class World {
   /** Show these points (metres; x right, y down, z away); none clears it. */
   draw(points, bones) {
     this.points = points;
-    this.bones = bones;
+    this.bones = points.length ? bones : [];
     this.#later();
   }
 
@@ -126,7 +126,7 @@ export class World {
       ...this.bones.map(([from, to]) => ({ nearness: (at[from][2] + at[to][2]) / 2, from, to })),
       ...at.map(([, , nearness], joint) => ({ nearness: nearness + 0.01, joint })),
     ].sort(byDepth);
-    for (const one of this.points.length ? shapes : []) this.#paintShape(context, one, at);
+    for (const one of shapes) this.#paintShape(context, one, at);
   }
 
   #paintShape(context, { nearness, from, to, joint }, at) {
@@ -160,7 +160,7 @@ export class World {
 
   /** A grid of half metres at the feet. */
   #paintFloor(context, project, floor) {
-    context.strokeStyle = "rgb(255 255 255 / 14%)";
+    context.strokeStyle = "rgb(255 255 255 / 22%)";
     context.lineWidth = 1;
     context.beginPath();
     for (let step = -1; step <= 1; step += 0.5) {
