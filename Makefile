@@ -45,6 +45,10 @@ test-apiserver: set-up-dev ## run the operator against a real API server (KUBEBU
 test-chart: set-up-dev scanners ## render the chart and try its alerts (helm and promtool: on PATH, or see .ci/promtool)
 	@$(BIN)/python .ci/tiers.py chart
 
+.PHONY: test-browser
+test-browser: set-up-dev models ## run the tests of the pages in Chromium (.ci/chromium installs it)
+	@$(BIN)/python .ci/tiers.py browser
+
 .PHONY: lint
 lint: set-up-dev ## check style, types and import contracts
 	@failed=0; for tool in "ruff check --output-format concise ." "ruff format --check ." mypy "lint-imports --no-cache --no-logo"; do \
@@ -103,6 +107,10 @@ reference: set-up-dev ## make docs/reference.md again from the CRD
 .PHONY: manifests
 manifests: set-up-dev ## write what the chart has from elsewhere, its table of values, and deploy/install.yaml (helm)
 	@$(BIN)/python .ci/manifests.py
+
+.PHONY: screenshots
+screenshots: set-up-dev models ## make the pictures of the pages in docs/ again (Chromium)
+	@$(BIN)/python .ci/screenshots.py
 
 .PHONY: lock
 lock: set-up-dev ## pin every package again from pyproject.toml (UPGRADE=1: newest)

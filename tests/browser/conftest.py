@@ -37,7 +37,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
             context = browser.new_context(**{**defaults, **options})
             stack.callback(context.close)
             visits.append(Visit(context.new_page()))
-            visits[-1].page.goto(url)
+            visits[-1].open(url)
             return visits[-1]
 
         yield go

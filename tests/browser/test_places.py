@@ -18,6 +18,10 @@ _MOST_BYTES = 250_000
 _FIRST_PAINT_MS = 100
 _SHARED_MACHINE = 10  # how much longer it may take beside other tests
 _LONGEST_TASK_MS = 1_000  # of the page while 12 megapixels come and go, on a machine that others use
+_FIRST_PAINT = """() => new Promise((done) => new PerformanceObserver((list) => {
+  const [paint] = list.getEntriesByName("first-contentful-paint");
+  if (paint) done(paint.startTime);
+}).observe({ type: "paint", buffered: true }))"""
 _TASKS = """() => {
   globalThis.tasks = [];
   const seen = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((one) => one.duration)));
@@ -107,7 +111,7 @@ def test_the_reference_shows_every_operation(visit, pose_server):
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-@pytest.mark.parametrize("width", [320, 360, 768])
+@pytest.mark.parametrize("width", [320, 768])
 def test_nothing_is_wider_than_a_phone(visit, pose_server, two_people, path, width):
     opened = visit(pose_server.url + path, **{**_PHONE, "viewport": {"width": width, "height": 740}})
     if path == "/":
@@ -172,7 +176,7 @@ def test_it_is_light_and_soon_there(visit, pose_server, record_property):
     for _ in range(3):
         page = visit(pose_server.url).page
         expect(page.locator("#pill")).to_have_text("ready")
-        paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        paints.append(page.evaluate(_FIRST_PAINT))
         sizes.append(
             page.evaluate("""performance.getEntries().filter((one) => "transferSize" in one)
             .reduce((sum, one) => sum + one.transferSize, 0)""")

@@ -32,7 +32,7 @@ def stub_server():
         (b"", "empty.jpg", ("empty", "400 malformed")),
         (b"GIF89a" + bytes(300), "x.gif", ("Not a JPEG", "415 unsupported_format")),
     ],
-    ids=lambda value: value if isinstance(value, str) else None,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_hostile_file_is_refused_in_words(visit, stub_server, content, name, words):
     opened = visit(stub_server.url)

@@ -3,6 +3,7 @@
 const address = (path) => new URL(path, document.baseURI).href;
 export const DETECT = address("v1/detect");
 export const SAMPLE = address("assets/astronaut.jpg");
+const RETRY_MS = 300;
 const TOKEN_KEY = "posecluster-token";
 
 /** A refusal of the server (RFC 9457), or that there was no answer at all. */
@@ -33,20 +34,25 @@ export function setToken(value) {
   } catch { /* kept in memory then */ }
 }
 
+/** Once more where the network failed: it may just have changed, and asking twice changes nothing on the server. */
 async function ask(path, options = {}) {
   const headers = new Headers(options.headers);
   if (token) headers.set("Authorization", `Bearer ${token}`);
-  let response;
-  try {
-    response = await fetch(address(path), { ...options, headers });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem({
-      title: "The server cannot be reached",
-      detail: "There was no answer. It may be restarting, or the network is down.",
-    });
+  for (let isLast = false; ; isLast = true) {
+    try {
+      return await fetch(address(path), { ...options, headers });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      if (isLast) {
+        throw new Problem({
+          title: "The server cannot be reached",
+          detail: "There was no answer. It may be restarting, or the network is down.",
+        });
+      }
+      await new Promise((done) => setTimeout(done, RETRY_MS));
+      options.signal?.throwIfAborted();
+    }
   }
-  return response;
 }
 
 async function problemOf(response) {
@@ -65,6 +71,13 @@ export async function model() {
   const response = await ask("v1/model");
   if (!response.ok) throw await problemOf(response);
   return response.json();
+}
+
+/** The built-in picture. */
+export async function sample() {
+  const response = await ask("assets/astronaut.jpg");
+  if (!response.ok) throw await problemOf(response);
+  return response.blob();
 }
 
 /** GET /healthz: the state, whether it is served with 200 or 503. */

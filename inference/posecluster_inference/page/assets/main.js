@@ -1,6 +1,6 @@
 // The playground: wires the parts. One request at a time; a new picture takes the place of the one before.
 
-import { Problem, SAMPLE, detect, hasToken, model, setToken } from "./api.js";
+import { Problem, detect, hasToken, model, sample, setToken } from "./api.js";
 import { lines } from "./code.js";
 import { byId, bytes, copy, say } from "./dom.js";
 import { Joints, csv } from "./joints.js";
@@ -171,11 +171,9 @@ function showPhoto(blob, name) {
 
 async function useSample() {
   try {
-    const response = await fetch(SAMPLE);
-    if (!response.ok) throw new Error(String(response.status));
-    take(await response.blob(), "astronaut.jpg", { isSample: true });
-  } catch {
-    notice.show("The sample cannot be had", "There was no answer from the server.", { actions: [["Try again", useSample]] });
+    take(await sample(), "astronaut.jpg", { isSample: true });
+  } catch (problem) {
+    notice.show(problem.title, problem.detail, { actions: [["Try again", useSample]] });
   }
 }
 
