@@ -14,8 +14,18 @@ from playwright.sync_api import expect
 
 from harness import client, pictures
 from harness.browser import is_red, pixels
-from harness.picture_parts import exif, jpeg_segment
+from harness.picture_parts import exif, jpeg_segment, webp_canvas, webp_chunk, webp_file
 
+_HAND_OVER = """async (way) => {
+  const content = await (await fetch("assets/astronaut.jpg")).blob();
+  const file = new File([content], "handed.jpg", { type: "image/jpeg" });
+  const data = new DataTransfer();
+  data.items.add(file);
+  const place = document.getElementById("stage");
+  const drag = (name) => place.dispatchEvent(new DragEvent(name, { dataTransfer: data, bubbles: true }));
+  if (way === "drop") ["dragenter", "dragover", "drop"].forEach(drag);
+  else place.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+}"""
 _SURE = 0.9  # joints that are drawn nearly opaque
 
 
@@ -42,6 +52,14 @@ def _numbered_away(visit):
 
 def _turned(picture, orientation):
     return picture[:2] + jpeg_segment(0xE1, b"Exif\0\0" + exif(orientation, {})) + picture[2:]
+
+
+def _webp(picture, orientation):
+    """A lossy WebP of these pixels that says how it lies."""
+    height, width = picture.shape[:2]
+    plain = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, 90])[1].tobytes()
+    chunks = [webp_canvas(width, height, flags=0x08), plain[12:], webp_chunk(b"EXIF", exif(orientation, {}))]
+    return webp_file(*chunks)
 
 
 def test_joints_are_drawn_where_the_api_says(visit, pose_server, astronaut):
@@ -84,21 +102,38 @@ def test_several_people_are_drawn_and_told_apart(visit, pose_server, two_people)
     assert opened.page.inner_text("#joints tbody") != first
 
 
-@pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_a_turned_picture_is_shown_upright_with_its_joints(visit, pose_server, astronaut, orientation):
-    sideways = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_COUNTERCLOCKWISE, 8: cv2.ROTATE_90_CLOCKWISE}
+_SIDEWAYS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_COUNTERCLOCKWISE, 8: cv2.ROTATE_90_CLOCKWISE}
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+@pytest.mark.parametrize("orientation", _SIDEWAYS)
+def test_a_turned_picture_is_shown_upright_with_its_joints(visit, pose_server, astronaut, orientation, kind):
     upright = cv2.imdecode(np.frombuffer(astronaut, np.uint8), cv2.IMREAD_COLOR)[:, 100:420]
-    stored = cv2.imencode(".jpg", cv2.rotate(upright, sideways[orientation]))[1].tobytes()
-    picture = _turned(stored, orientation)
+    stored = cv2.rotate(upright, _SIDEWAYS[orientation])
+    if kind == "webp":
+        picture = _webp(stored, orientation)
+    else:
+        picture = _turned(cv2.imencode(".jpg", stored)[1].tobytes(), orientation)
     opened = visit(pose_server.url)
-    opened.choose(picture)
+    opened.choose(picture, f"picture.{kind}", f"image/{kind}")
     opened.wait_for_skeleton()
-    size = opened.page.evaluate("[photo.naturalWidth, photo.naturalHeight]")
-    assert size == [320, 512]
-    seen = pixels(opened.page.locator("#frame"))
+    assert opened.page.evaluate("[photo.naturalWidth, photo.naturalHeight]") == [320, 512]
     joints = _sure_joints(_answer(pose_server, picture))
+    seen = pixels(opened.page.locator("#frame"))
     assert len(joints) >= 10
     assert [name for name, x, y in joints if not is_red(seen, x, y)] == []
+    opened.page.uncheck("#show-skeleton")
+    bare = cv2.resize(pixels(opened.page.locator("#frame")), (320, 512), interpolation=cv2.INTER_AREA)
+    assert np.abs(bare.astype(int) - upright[:, :, ::-1]).mean() < 12
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_can_be_dropped_or_pasted(visit, pose_server, way):
+    opened = visit(pose_server.url)
+    opened.page.evaluate(_HAND_OVER, way)
+    opened.wait_for_skeleton()
+    assert "handed.jpg" in opened.page.inner_text("#summary")
+    assert opened.page.is_hidden("#dropping")
 
 
 def test_nobody_is_said_in_words(visit, pose_server):

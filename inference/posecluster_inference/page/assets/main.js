@@ -10,6 +10,7 @@ import { copyWithin, describe, listen } from "./picture.js";
 import { Stage } from "./stage.js";
 import { watchHealth } from "./status.js";
 import { drawTiming } from "./timing.js";
+import { upright } from "./upright.js";
 import { World } from "./world.js";
 
 const COPY_HELPS = new Set(["body_too_large", "picture_too_large", "unsupported_format"]);
@@ -71,7 +72,7 @@ async function send() {
   try {
     await knowModel();
     const got = await detect(blob, { fresh: byId("fresh").checked, signal });
-    await byId("photo").ready;
+    await picture.isShown;
     if (signal.aborted) return;
     notice.clear({ settled: true });
     byId("token-form").hidden = true;
@@ -139,7 +140,7 @@ function take(blob, name, { isSample = false, isCopy = false } = {}) {
   notice.clear({ settled: true });
   clearAnswer();
   picture = { blob, name, isSample, isCopy };
-  showPhoto(blob, name);
+  picture.isShown = showPhoto(picture);
   showCode();
   byId("again").disabled = false;
   say(`Sending ${name}`);
@@ -157,15 +158,16 @@ function tooMany(blob) {
   return true;
 }
 
-function showPhoto(blob, name) {
+async function showPhoto({ blob, name }) {
   const photo = byId("photo");
+  const shown = await upright(blob).catch(() => blob);
+  if (picture?.blob !== blob) return;
   URL.revokeObjectURL(photoUrl);
-  photoUrl = URL.createObjectURL(blob);
-  photo.src = photoUrl;
+  photo.src = photoUrl = URL.createObjectURL(shown);
   photo.alt = `The picture ${name}`;
-  photo.ready = photo.decode().then(
+  await photo.decode().then(
     () => stage.show("photo", { width: photo.naturalWidth, height: photo.naturalHeight }),
-    () => photo.src === photoUrl && stage.show(null), // some formats only the server knows, or nobody
+    () => picture?.blob === blob && stage.show(null), // some formats only the server knows, or nobody
   );
 }
 
