@@ -192,11 +192,11 @@ def test_the_state_follows_the_work(visit, start):
     server = start(engine="stub", workers=1)
     opened = visit(server.url)
     opened.page.wait_for_selector(".workers .ready")
-    picture = command_png(Command.OK, 5_000)
+    picture = command_png(Command.OK, 4_000)
     sender = threading.Thread(target=client.post, args=(server.url + "/v1/detect", picture))
     begun = time.monotonic()
     sender.start()
     opened.page.wait_for_selector(".workers .busy-worker")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 4
     assert "1 of 1 busy" in opened.page.inner_text("#health")
     sender.join()
