@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.e2e.cluster import INFERENCE_IMAGE, OPERATOR_IMAGE
-from harness.e2e.pods import HARDENED, bare_pod_spec
+from harness.e2e.pods import HARDENED, Inside, bare_pod_spec
 from harness.e2e.pose import Place
 from harness.kubernetes.api import Api
 from harness.kubernetes.waiting import Json, wait_until
@@ -67,7 +67,7 @@ def test_the_images_need_no_shell_no_user_and_no_writable_root(
         container("operator", OPERATOR_IMAGE, args=["--version"]),
     )
     make_pod(place, *(server(index, variant) for index, variant in enumerate(VARIANTS)), init=init)
-    api.wait_ready(place.namespace, "one", 90)
+    wait_until(Inside(api, place.namespace, "one").is_ready, 90, "all three servers ready")
     verified = api.kubectl("logs", "--namespace", place.namespace, "one", "--container", "models").stdout
     assert [line.split()[0] for line in verified.splitlines()] == [
         f"/models/pose_landmarker_{variant}.task" for variant in VARIANTS
@@ -79,7 +79,7 @@ def test_the_images_need_no_shell_no_user_and_no_writable_root(
 @pytest.mark.control
 def test_a_shell_that_is_needed_is_missed(api: Api, make_place: Callable[[], Place]) -> None:
     place = make_place()
-    make_pod(place, container("shell", OPERATOR_IMAGE, command=["sh", "-c", "exit 0"]))
+    make_pod(place, container("shell", OPERATOR_IMAGE, command=["/bin/sh", "-c", "exit 0"]))
 
     def failed() -> str:
         statuses = api.get("pods", place.namespace, "one").get("status", {}).get("containerStatuses", ())
