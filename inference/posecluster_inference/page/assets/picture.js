@@ -11,6 +11,7 @@ export function listen({ input, onDrag }, take) {
     if (file) take(file, file.name);
     input.value = ""; // the same file may be chosen again
   });
+  if (input.files.length) input.dispatchEvent(new Event("change")); // chosen before this script was here
   let depth = 0;
   const isFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   const end = () => {
