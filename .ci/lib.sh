@@ -18,8 +18,9 @@ run() { # COMMAND...: show it, and run it unless this is a dry run
   [ -n "$dry_run" ] || "$@"
 }
 
-need() { # PROGRAM...: all of them must be there
+need() { # PROGRAM...: all of them must be there, unless this is a dry run
   local program
+  [ -z "$dry_run" ] || return 0
   for program in "$@"; do
     command -v "$program" >/dev/null || fail "needs $program: install it and put it on PATH"
   done
@@ -29,11 +30,11 @@ engine_works() { # ENGINE: docker is of use only with its daemon
   command -v "$1" >/dev/null && { [ "$1" != docker ] || docker info >/dev/null 2>&1; }
 }
 
-find_engine() { # prints docker, podman or buildah
+find_engine() { # prints docker, podman or buildah; what a dry run shows need not be there
   local name
   case ${ENGINE:-} in
   docker | podman | buildah)
-    engine_works "$ENGINE" || fail "ENGINE=$ENGINE does not work here: is it installed, and its daemon running?"
+    [ -n "$dry_run" ] || engine_works "$ENGINE" || fail "ENGINE=$ENGINE does not work here: is it installed, and its daemon running?"
     echo "$ENGINE"
     return
     ;;
@@ -45,5 +46,6 @@ find_engine() { # prints docker, podman or buildah
       return
     fi
   done
-  fail "needs docker (with its daemon running), podman or buildah to build images"
+  [ -n "$dry_run" ] || fail "needs docker (with its daemon running), podman or buildah to build images"
+  echo docker
 }

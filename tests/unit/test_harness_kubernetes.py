@@ -3,11 +3,12 @@
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.kubernetes.apiserver import may_touch
+from harness.kubernetes.apiserver import find_server, may_touch
 from harness.kubernetes.calls import Call, Rule, read_call
 from harness.kubernetes.operator import unwanted
 from harness.kubernetes.player import loopback_address
@@ -94,6 +95,14 @@ def test_rules_choose_calls_by_pattern_and_count() -> None:
 )
 def test_foreign_clusters_are_left_alone(context: str, url: str, nodes: int, allowed: bool) -> None:
     assert may_touch(context=context, url=url, nodes=nodes) is allowed
+
+
+def test_a_kubeconfig_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a cluster's end, in a shell that still has the variable."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "gone"))
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="KUBECONFIG is not a file"), find_server():
+        pass
 
 
 def deployment(image: str = "a:1", replicas: int = 4) -> Json:
