@@ -249,22 +249,6 @@ def test_a_hot_standby_is_never_away_whole() -> None:
     assert spread["labelSelector"] == deployment["selector"]
 
 
-@pytest.mark.parametrize(
-    ("release", "values", "name"),
-    [
-        ("posecluster", {}, "posecluster-operator"),
-        ("my-posecluster", {}, "my-posecluster-operator"),
-        ("vision", {}, "vision-posecluster-operator"),
-        ("vision", {"fullnameOverride": "eyes"}, "eyes"),
-        ("v" * 53, {}, "v" * 53 + "-posecluster-operator"[:10]),
-    ],
-)
-def test_names_follow_the_release(release: str, values: Json, name: str) -> None:
-    objects = render(values, release=release)
-    assert one_of(objects, "Deployment")["metadata"]["name"] == name.rstrip("-")
-    assert environment(objects)["POSECLUSTER_OPERATOR_LEASE_NAME"] == name.rstrip("-")
-
-
 # --- what is optional ---
 
 

@@ -1,12 +1,12 @@
-{{/* Name of the operator's objects. */}}
+{{/* Name of the operator's objects: also a Service's, so of letters, digits and dashes, and a letter first. */}}
 {{- define "posecluster.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride -}}
-{{- else if contains "posecluster" .Release.Name -}}
-{{- printf "%s-operator" .Release.Name -}}
-{{- else -}}
-{{- printf "%s-posecluster-operator" .Release.Name | trunc 63 -}}
+{{- $suffix := contains "posecluster" .Release.Name | ternary "operator" "posecluster-operator" -}}
+{{- $made := printf "%s-%s" (.Release.Name | replace "." "-") $suffix | trunc 63 | trimSuffix "-" -}}
+{{- $name := .Values.fullnameOverride | default $made -}}
+{{- if not (regexMatch "^[a-z]" $name) -}}
+{{- fail (printf "a Service cannot be named %s, because a letter must come first: set fullnameOverride" $name) -}}
 {{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{/* Labels by which the operator's pods are found; a Deployment's selector, so they can never change. */}}
@@ -16,7 +16,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{/* Labels of every object that is not selected by them; with the user's, which cannot replace ours. */}}
+{{/* Labels of every object; with the user's, which cannot replace ours, nor `component`, which some objects add. */}}
 {{- define "posecluster.labels" -}}
 {{- $ours := dict
   "app.kubernetes.io/name" "posecluster-operator"
@@ -26,7 +26,7 @@ app.kubernetes.io/component: operator
   "app.kubernetes.io/managed-by" .Release.Service
   "helm.sh/chart" (printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_"))
 -}}
-{{- merge $ours .Values.commonLabels | toYaml -}}
+{{- merge $ours (omit (.Values.commonLabels | default dict) "app.kubernetes.io/component") | toYaml -}}
 {{- end -}}
 
 {{- define "posecluster.serviceAccount" -}}
@@ -61,7 +61,7 @@ app.kubernetes.io/component: operator
 {{- $secrets := list -}}
 {{- range .Values.inference.image.pullSecrets }}{{ $secrets = append $secrets .name }}{{ end -}}
 {{- $_ := set $set "inferenceImagePullSecrets" (join "," $secrets) -}}
-{{- range $name, $value := merge $set .Values.operator.settings }}
+{{- range $name, $value := merge $set (.Values.operator.settings | default dict) }}
 {{- if not (empty $value) }}
 - name: POSECLUSTER_OPERATOR_{{ $name | snakecase | upper }}
   value: {{ $value | toString | quote }}
