@@ -97,7 +97,8 @@ class Reconciler:
             problem = invalid or unreadable(error)
             status = mark_problem(cluster, problem, now=self._now())
             await self._patch_status(cluster, status)
-            self._show_unmet(cluster, status)
+            if self._leads():
+                self._show_unmet(cluster, status)
             raise
         if not self._leads():
             return Result()  # lost meanwhile: what begins now would not end
