@@ -68,3 +68,17 @@ app.kubernetes.io/component: operator
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* Nothing; fails when another release watches all namespaces too. One of our own name is Helm's to refuse. */}}
+{{- define "posecluster.alone" -}}
+{{- $ours := printf "%s/%s" .Release.Namespace .Release.Name -}}
+{{- $name := include "posecluster.fullname" . -}}
+{{- range (lookup "rbac.authorization.k8s.io/v1" "ClusterRoleBinding" "" "").items -}}
+{{- $labels := .metadata.labels | default dict -}}
+{{- $notes := .metadata.annotations | default dict -}}
+{{- $theirs := printf "%s/%s" (index $notes "meta.helm.sh/release-namespace") (index $notes "meta.helm.sh/release-name") -}}
+{{- if and (eq "posecluster-operator" (index $labels "app.kubernetes.io/name" | default "")) (ne .metadata.name $name) (ne $theirs $ours) -}}
+{{- fail (printf "%s watches all namespaces already, and two operators would write against each other: set operator.namespaces, in both releases, or upgrade that one" .metadata.name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
