@@ -6,6 +6,7 @@ Needs helm for deploy/install.yaml: on PATH, or beside the programs in KUBEBUILD
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,8 @@ def install(helm: str) -> str:
     rendered = subprocess.run(
         [*command, "--include-crds", "--skip-tests"], check=True, stdout=subprocess.PIPE, encoding="utf-8"
     ).stdout
+    # nobody is to take kubectl's objects for a release of Helm's
+    rendered = re.sub(r"(?m)^ +(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*)\n", "", rendered)
     labels = {f"pod-security.kubernetes.io/{level}": "restricted" for level in ("enforce", "warn", "audit")}
     namespace = {
         "apiVersion": "v1",
