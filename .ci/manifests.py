@@ -21,6 +21,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 import chart_values  # noqa: E402
 
 from posecluster_operator.permissions import LEASE, WATCHED, Rule  # noqa: E402
+from posecluster_operator.settings import Settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "posecluster"
@@ -30,16 +31,18 @@ _PERMISSIONS = (
 )
 _INSTALL = """\
 # Everything but a PoseCluster: namespace, CRD, operator, rights. By `make manifests` from charts/posecluster.
-#   kubectl apply --server-side -f deploy/install.yaml
+#   kubectl apply --server-side --force-conflicts -f deploy/install.yaml
 # Its images are those of this checkout, without a registry: put yours before posecluster-operator: and
 # posecluster-inference: below.
 """
 
 
 def rules(table: Sequence[Rule]) -> list[dict[str, Any]]:
-    """RBAC rules of a table of rights."""
+    """RBAC rules of a table of rights; the chart puts the Lease's name in place of the default one."""
     return [
-        {"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)} for rule in table
+        {"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)}
+        | ({"resourceNames": [Settings().lease_name]} if rule.ours else {})
+        for rule in table
     ]
 
 

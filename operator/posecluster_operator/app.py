@@ -88,7 +88,12 @@ async def _operate(settings: Settings, metrics: Metrics, health: Health, explain
     )
     try:
         health.pause("checking the permissions")
-        await check_permissions(kube, namespaces=settings.watched_namespaces, lease_namespace=lease_namespace)
+        await check_permissions(
+            kube,
+            namespaces=settings.watched_namespaces,
+            lease_namespace=lease_namespace,
+            lease_name=settings.lease_name,
+        )
         health.pause("waiting for the CRD")
         await wait_for_crd(kube)
         await _reconcile(

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One resource, or subresource (`poseclusters/status`), and what is done to it."""
+    """One resource, or subresource (`poseclusters/status`), and what is done to it.
+
+    `ours`: only to the one object that has the Lease's name. (RBAC cannot bound a `create` by name.)
+    """
 
     group: str
     resource: str
     verbs: tuple[str, ...]
+    ours: bool = False
 
     @property
     def full_name(self) -> str:
@@ -36,5 +40,8 @@ WATCHED = (
     Rule("", "pods", ("list", "watch", "patch")),
     Rule("events.k8s.io", "events", ("create", "patch")),
 )
-# in the Lease's namespace alone
-LEASE = (Rule("coordination.k8s.io", "leases", ("get", "create", "update")),)
+# in the Lease's namespace alone, which others may share: their Leases are not to be touched
+LEASE = (
+    Rule("coordination.k8s.io", "leases", ("create",)),
+    Rule("coordination.k8s.io", "leases", ("get", "update"), ours=True),
+)

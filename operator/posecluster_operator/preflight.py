@@ -18,7 +18,9 @@ _LONGEST_RETRY_AFTER_SECONDS = 30.0
 _Right = tuple[str, Rule, str]  # namespace (empty: all), rule, verb
 
 
-async def check_permissions(kube: Kube, *, namespaces: Sequence[str], lease_namespace: str) -> None:
+async def check_permissions(
+    kube: Kube, *, namespaces: Sequence[str], lease_namespace: str, lease_name: str
+) -> None:
     """Ask the API server for every right that is used; raises NotPermitted, which names what is missing.
 
     `namespaces` empty: the whole cluster. While the API server cannot be asked it waits and says so.
@@ -32,7 +34,8 @@ async def check_permissions(kube: Kube, *, namespaces: Sequence[str], lease_name
     allowed: dict[_Right, bool] = {}
     wait, said = _FIRST_WAIT_SECONDS, False
     while True:
-        error = await _ask(kube, [right for right in rights if right not in allowed], allowed)
+        open_rights = [right for right in rights if right not in allowed]
+        error = await _ask(kube, open_rights, allowed, lease_name=lease_name)
         if error is None:
             break
         if not isinstance(error, Retryable):
@@ -83,7 +86,9 @@ def describe(missing: Sequence[_Right]) -> str:
     return "; ".join(texts)
 
 
-async def _ask(kube: Kube, rights: Sequence[_Right], allowed: dict[_Right, bool]) -> KubeError | None:
+async def _ask(
+    kube: Kube, rights: Sequence[_Right], allowed: dict[_Right, bool], *, lease_name: str
+) -> KubeError | None:
     """Note in `allowed` what the API server says; returns the error that kept some of it from us."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -93,6 +98,7 @@ async def _ask(kube: Kube, rights: Sequence[_Right], allowed: dict[_Right, bool]
         attributes = {"group": rule.group, "resource": resource, "verb": verb}
         attributes |= {"subresource": subresource} if subresource else {}
         attributes |= {"namespace": namespace} if namespace else {}
+        attributes |= {"name": lease_name} if rule.ours else {}
         review = {
             "apiVersion": ACCESS_REVIEWS.api_version,
             "kind": ACCESS_REVIEWS.kind,

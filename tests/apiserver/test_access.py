@@ -8,6 +8,7 @@ import pytest
 from harness.kubernetes.api import Api
 from harness.kubernetes.client import open_kube
 from harness.kubernetes.proxy import FaultProxy
+from harness.kubernetes.rights import NAME
 from posecluster_operator.errors import Forbidden, InvalidSetting, NotPermitted, Retryable
 from posecluster_operator.kube import POSECLUSTERS, SERVICES, connect
 from posecluster_operator.preflight import check_permissions, wait_for_crd
@@ -56,18 +57,26 @@ async def test_preflight_finds_the_exact_rights_enough_and_names_each_that_is_mi
         assert "poseclusters" in await kube.plurals(POSECLUSTERS.api_version)
         for _ in range(100):  # until the authorizer knows the role
             try:
-                await check_permissions(kube, namespaces=[namespace], lease_namespace=namespace)
+                await check_permissions(
+                    kube, namespaces=[namespace], lease_namespace=namespace, lease_name=NAME
+                )
                 break
             except NotPermitted:
                 await asyncio.sleep(0.1)
         else:
             pytest.fail("The table's rights are not enough")
         with pytest.raises(NotPermitted) as caught:
-            await check_permissions(kube, namespaces=["default"], lease_namespace="default")
+            await check_permissions(kube, namespaces=["default"], lease_namespace="default", lease_name=NAME)
     text = str(caught.value)
     assert "get, list, watch, create, patch deployments.apps in namespace default" in text
     assert "patch poseclusters.posecluster.io/status in namespace default" in text
-    assert "get, create, update leases.coordination.k8s.io in namespace default" in text
+    assert "; create leases.coordination.k8s.io in namespace default" in text
+    assert "; get, update leases.coordination.k8s.io in namespace default" in text
+    async with open_kube(account.kubeconfig()) as kube:
+        with pytest.raises(NotPermitted, match="rights: get, update leases"):  # somebody else's
+            await check_permissions(
+                kube, namespaces=[namespace], lease_namespace=namespace, lease_name="another"
+            )
     assert text.endswith("Grant them, see charts/posecluster/files/permissions.yaml")
 
 

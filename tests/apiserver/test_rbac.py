@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from harness.kubernetes.planted import planted
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.rights import NAME
+from harness.kubernetes.rights import rules as rules_of
 from harness.kubernetes.sizes import auto
 from harness.kubernetes.waiting import Json, posecluster
 from harness.recorder import RecordFigure
@@ -151,11 +153,11 @@ def take(api: Api, namespace: str, rule: Rule, verbs: Sequence[str]) -> None:
     """Leave the operator's account in its namespace all rights but these verbs of one rule."""
     for name, rules in ((NAME, WATCHED), (f"{NAME}-lease", LEASE)):
         role = api.get("roles", namespace, name)
-        role["rules"] = [
-            {"apiGroups": [one.group], "resources": [one.resource], "verbs": left}
+        left = [
+            replace(one, verbs=tuple(verb for verb in one.verbs if one != rule or verb not in verbs))
             for one in rules
-            if (left := [verb for verb in one.verbs if one != rule or verb not in verbs])
         ]
+        role["rules"] = rules_of([one for one in left if one.verbs])
         api.replace("roles", namespace, name, role)
 
 
@@ -185,7 +187,7 @@ async def missing(namespace: str) -> str:
     """What the start-up check says now; "" if nothing is missing."""
     kube = await connect(request_seconds=10, connect_seconds=5, on_call=lambda verb, code: None)
     try:
-        await check_permissions(kube, namespaces=(namespace,), lease_namespace=namespace)
+        await check_permissions(kube, namespaces=(namespace,), lease_namespace=namespace, lease_name=NAME)
     except NotPermitted as error:
         return str(error)
     finally:

@@ -27,7 +27,11 @@ def test_spec_of_a_posecluster_cannot_be_written() -> None:
 
 
 def test_no_rule_is_there_twice_and_leases_are_apart() -> None:
-    names = [rule.full_name for rule in RULES]
+    names = [(rule.full_name, rule.ours) for rule in RULES]
     assert len(set(names)) == len(names)
-    assert [rule.resource for rule in LEASE] == ["leases"]
+    assert {rule.resource for rule in LEASE} == {"leases"}
     assert "leases" not in {rule.resource for rule in WATCHED}
+
+
+def test_of_leases_only_our_own_is_read_and_written() -> None:
+    assert {verb for rule in LEASE if not rule.ours for verb in rule.verbs} == {"create"}

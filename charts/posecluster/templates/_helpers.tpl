@@ -42,10 +42,13 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- end -}}
 
-{{/* RBAC rules of one group of files/permissions.yaml, of (list root group). */}}
+{{/* RBAC rules of one group of files/permissions.yaml, of (list root group); the Lease's name is the operator's. */}}
 {{- define "posecluster.rules" -}}
 {{- $rules := index ((index . 0).Files.Get "files/permissions.yaml" | fromYaml) (index . 1) -}}
-{{- required "files/permissions.yaml lacks rules: run make manifests" $rules | toYaml -}}
+{{- range required "files/permissions.yaml lacks rules: run make manifests" $rules -}}
+{{- if .resourceNames }}{{ $_ := set . "resourceNames" (list (include "posecluster.fullname" (index $ 0))) }}{{ end -}}
+{{- end -}}
+{{- toYaml $rules -}}
 {{- end -}}
 
 {{/* Environment of the operator: what values name, by the names of its settings. */}}

@@ -12,7 +12,9 @@ _RBAC = "rbac.authorization.k8s.io"
 def rules(table: Sequence[Rule]) -> list[Json]:
     """RBAC rules of a table of rights."""
     return [
-        {"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)} for rule in table
+        {"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)}
+        | ({"resourceNames": [NAME]} if rule.ours else {})
+        for rule in table
     ]
 
 
