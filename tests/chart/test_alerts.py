@@ -102,7 +102,9 @@ def test_control_each_story_can_fail(tmp_path: Path) -> None:
     """A rule that never fired would fail the first story, one that always does the second."""
     wrong = []
     for alert, case in cases().items():
-        wrong += [story(alert, one, [] if "labels" in one else case["fires"]["labels"]) for one in case.values()]
+        wrong += [
+            story(alert, one, [] if "labels" in one else case["fires"]["labels"]) for one in case.values()
+        ]
     failed = re.findall(r'expr: "ALERTS\{alertname=\\"(\w+)\\"', run(tmp_path, wrong).stdout)
     assert sorted(failed) == sorted(alert for alert, case in cases().items() for _ in case)
 

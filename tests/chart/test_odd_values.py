@@ -1,4 +1,4 @@
-"""Release names, labels and values that people come with: objects that an API server takes, or a clear word."""
+"""Release names, labels and values as people have them: objects that an API server takes, or a clear word."""
 
 import re
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def test_names_follow_the_release(release: str, values: Json, name: str) -> None
 
 
 def test_a_release_that_begins_with_a_digit_is_told_what_to_set() -> None:
-    with pytest.raises(ChartError, match="2posecluster-operator.*set fullnameOverride"):
+    with pytest.raises(ChartError, match=r"2posecluster-operator.*set fullnameOverride"):
         render(release="2posecluster")
 
 

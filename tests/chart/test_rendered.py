@@ -249,6 +249,17 @@ def test_a_hot_standby_is_never_away_whole() -> None:
     assert spread["labelSelector"] == deployment["selector"]
 
 
+def test_helm_test_sees_pods_that_are_not_ready_and_counts_all() -> None:
+    objects = render({"operator": {"replicas": 2}})
+    assert one_of(objects, "Service")["spec"]["publishNotReadyAddresses"] is True
+    pod = one_of(objects, "Pod")
+    (container,) = pod["spec"]["containers"]
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    assert variables == {"OPERATOR": "posecluster-operator.posecluster.svc", "REPLICAS": "2"}
+    # `helm test --logs` reads it after the end
+    assert pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation"
+
+
 # --- what is optional ---
 
 

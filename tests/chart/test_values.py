@@ -37,7 +37,10 @@ BAD: dict[str, tuple[Json, str]] = {
     "a pull policy": ({"operator": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
     "no pull policy": ({"operator": {"image": {"pullPolicy": ""}}}, "pullPolicy"),
     "no repository": ({"inference": {"image": {"repository": ""}}}, "repository"),
-    "a tag in the repository": ({"inference": {"image": {"repository": "registry.example/x:7"}}}, "repository"),
+    "a tag in the repository": (
+        {"inference": {"image": {"repository": "registry.example/x:7"}}},
+        "repository",
+    ),
     "a tag with a space": ({"operator": {"image": {"tag": "a b"}}}, "tag"),
     "a tag as a number": ({"operator": {"image": {"tag": 1.0}}}, "tag"),
     "a short digest": ({"operator": {"image": {"digest": "sha256:1"}}}, "digest"),

@@ -23,7 +23,7 @@ STATES: dict[str, tuple[Json, str]] = {
     "paused": ({}, "Paused"),
     "without": ({}, "RolloutComplete"),  # ready, and then the operator goes
 }
-LEFT_BY_HELM = {("customresourcedefinitions", CRD), ("leases", OPERATOR)}
+LEFT_BY_HELM = {("customresourcedefinitions", CRD), ("leases", OPERATOR), ("pods", f"{OPERATOR}-test")}
 
 
 def populate(place: Place) -> dict[str, Pose]:
@@ -103,10 +103,12 @@ def test_uninstall_leaves_what_it_says(release: Release, api: Api, place: Place)
     """PoseClusters go on serving, and of the chart only what the notes name is left."""
     pose = place.pose(replicas=1)
     notes = release.helm("get", "notes", NAME)
+    release.helm("test", NAME)
     release.uninstall()
     assert left_of(api) == LEFT_BY_HELM
     assert CRD in notes
     assert f"kubectl delete lease -n {NAMESPACE} {OPERATOR}" in notes
+    assert f"kubectl delete pod -n {NAMESPACE} {OPERATOR}-test" in notes
     with place.agent.traffic(pose.url, most=50) as traffic:
         traffic.wait_total(50)
     assert traffic.failures == []
@@ -114,6 +116,7 @@ def test_uninstall_leaves_what_it_says(release: Release, api: Api, place: Place)
     # as the notes say, for those who want nothing left
     api.kubectl("delete", "crd", CRD, "--timeout=60s")
     api.kubectl("delete", "lease", OPERATOR, "--namespace", NAMESPACE)
+    api.kubectl("delete", "pod", f"{OPERATOR}-test", "--namespace", NAMESPACE)
     assert left_of(api) == set()
 
     def gone() -> bool:

@@ -107,8 +107,9 @@ def test_from_nothing_to_an_answer(
     assert end - begin <= INSTALL_SECONDS
 
     photographs(agent, pose)
-    tested = installed.helm("test", "posecluster", "--timeout", "60s")
+    tested = installed.helm("test", "posecluster", "--logs", "--timeout", "60s")
     assert "Succeeded" in tested
+    assert "PoseClusters are served\nthe operator is ready, 1 of it\n" in tested
 
 
 def photographs(agent: Agent, pose: Pose) -> None:

@@ -39,10 +39,13 @@ def check_api() -> str:
 
 
 def check_operator() -> str:
-    """All pods of the operator are ready, and exactly one of them holds the Lease."""
+    """All pods of the operator are there and ready, and exactly one of them holds the Lease."""
     addresses = {
         one[4][0] for one in socket.getaddrinfo(os.environ["OPERATOR"], PORT, type=socket.SOCK_STREAM)
     }
+    wanted = os.environ["REPLICAS"]
+    if str(len(addresses)) != wanted:
+        raise OSError(f"{len(addresses)} pods, not {wanted}")
     leaders = 0
     for address in addresses:
         base = f"http://[{address}]:{PORT}" if ":" in address else f"http://{address}:{PORT}"
