@@ -14,7 +14,7 @@ export ENGINE BASE_IMAGE BUILD BUILD_FLAGS KIND_IMAGE CONTEXT LOAD VALUES NAMESP
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 .PHONY: run
 run: set-up ## set up what is needed and serve on http://127.0.0.1:8080
@@ -48,6 +48,10 @@ test-chart: set-up-dev scanners ## render the chart and try its alerts (helm and
 .PHONY: test-browser
 test-browser: set-up-dev models ## run the tests of the pages in Chromium (.ci/chromium installs it)
 	@$(BIN)/python .ci/tiers.py browser
+
+.PHONY: test-e2e
+test-e2e: set-up-dev ## run the end-to-end tests on the cluster that KUBECONFIG names (make images or kind-up before)
+	@$(BIN)/python .ci/tiers.py e2e
 
 .PHONY: lint
 lint: set-up-dev ## check style, types and import contracts

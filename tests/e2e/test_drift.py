@@ -12,7 +12,7 @@ from harness.recorder import RecordFigure
 
 BACK_SECONDS = 30.0
 LEAST = 400
-PAUSED_SECONDS = 5.0
+PAUSED_SECONDS = 3.0
 PORTS = {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}
 # plural, pattern -> an edit that does harm if it stays, by strategic merge
 EDITS: dict[tuple[str, str], Json] = {

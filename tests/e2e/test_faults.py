@@ -7,7 +7,7 @@ import pytest
 from harness.e2e.agent import Traffic
 from harness.e2e.pods import uids
 from harness.e2e.pose import Place, Pose
-from harness.e2e.release import Release
+from harness.e2e.release import NAMESPACE, Release
 from harness.e2e.rollout import watch_replaced
 from harness.kubernetes.api import Api
 from harness.kubernetes.waiting import Json, wait_until
@@ -94,7 +94,7 @@ def test_a_killed_pod_and_operator_cost_one_retry(
         begin = time.monotonic()
         if end == "deleted without grace":
             api.delete("pods", pose.namespace, victim["metadata"]["name"], grace_seconds=0)
-            operator.kill_container()
+            api.delete("pods", NAMESPACE, operator.name, grace_seconds=0)
             pose.wait_settled(SIZE, without=uids([victim]))
         else:
             pose.inside(victim).kill_container()

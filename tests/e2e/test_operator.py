@@ -16,7 +16,7 @@ from harness.recorder import RecordFigure
 LEAST = 400
 AWAY_SECONDS, BACK_SECONDS = 20.0, 30.0
 TAKEOVER_SECONDS = 30.0
-KILLS = 3
+KILLS = 2
 CHANGES: tuple[dict[str, object], ...] = (
     {"model": {"variant": "Heavy"}, "replicas": 3},
     {"image": "posecluster-inference:none"},

@@ -16,13 +16,13 @@ SHARE = 0.7  # of what one pod can do
 LEAST, EACH = 400, 4
 NEW, KEPT = 2, 3  # probers
 UP_SECONDS, DOWN_SECONDS = 30.0, 100.0
-MEASURE_SECONDS = 4.0
+MEASURE_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
 def pose(shared_place: Place) -> Pose:
-    """Two pods of a fixed size."""
-    return shared_place.pose()
+    """One pod, of a fixed size."""
+    return shared_place.pose(replicas=1)
 
 
 def capacity_of_one(agent: Agent, pose: Pose) -> float:
@@ -55,7 +55,6 @@ def shrink(pose: Pose, seen: Rollout) -> None:
 @pytest.mark.usefixtures("release")
 def test_scaling_by_hand_loses_nothing(shared_place: Place, pose: Pose, record_figure: RecordFigure) -> None:
     agent, seen = shared_place.agent, Rollout()
-    pose.patch(replicas=1)
     pose.wait_settled(1)
     capacity = capacity_of_one(agent, pose)
     pose.patch(replicas=2)

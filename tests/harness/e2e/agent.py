@@ -124,7 +124,11 @@ class Agent:
         most: int = load_pod.MOST_REQUESTS,
         seconds: float = 180.0,
     ) -> Iterator[Traffic]:
-        """Let so many probers of each kind ask all the while; at the end, wait for their last answers."""
+        """Let so many probers of each kind ask all the while; at the end, wait for their last answers.
+
+        They begin once the URL can be reached: a Service that is new takes a moment to get to each node.
+        """
+        self.wait_reached(url)
         traffic = Traffic(self, f"run{next(_numbers)}")
         order = {
             "url": f"{url}/v1/detect", "new": new, "kept": kept, "every_seconds": every_seconds,
@@ -137,6 +141,14 @@ class Agent:
         finally:
             self.order("DELETE", f"runs/{traffic.name}")
             traffic.look()
+
+    def wait_reached(self, url: str) -> None:
+        """Wait until whatever is behind the URL answers."""
+
+        def reached() -> bool:
+            return self.send("GET", f"{url}/healthz", timeout_seconds=5).status == 200
+
+        wait_until(reached, _START_SECONDS, f"{url} reached")
 
     def send(
         self,

@@ -120,7 +120,7 @@ class Run:
 
 
 class Client:
-    """One prober's connection; http.client opens a new one after an answer with `Connection: close`."""
+    """One prober's connection, which http.client opens anew after an answer with `Connection: close`."""
 
     def __init__(self, order: dict[str, Any], *, keeps: bool) -> None:
         parts = urlsplit(order["url"])
@@ -138,6 +138,8 @@ class Client:
         except (OSError, HTTPException) as problem:
             self._connection.close()
             return {"status": 0, "body": b"", "id": "", "last": False, "error": repr(problem)}
+        if not self.keeps:
+            self._connection.close()
         last = answer.getheader("Connection", "") == "close"
         echoed = answer.getheader("X-Request-Id", "")
         return {"status": answer.status, "body": content, "id": echoed, "last": last, "error": ""}

@@ -64,6 +64,11 @@ class Inside:
         """How often its containers were started again."""
         return sum(one["restartCount"] for one in self.get()["status"].get("containerStatuses", ()))
 
+    def runs_since(self) -> str:
+        """When its first container was started; "" while it does not run."""
+        first = self.get()["status"].get("containerStatuses", [{}])[0]
+        return str(first.get("state", {}).get("running", {}).get("startedAt", ""))
+
     def address(self) -> str:
         """Its IP; "" while it has none."""
         return str(self.get()["status"].get("podIP", ""))
@@ -103,11 +108,11 @@ class Inside:
 
         The first process must be busy to use the processor time that ends it: it is asked for metrics.
         """
-        before = self.restarts()
+        before = self.runs_since()
         self.python(_END_FIRST_PROCESS)
 
         def ended() -> bool:
-            if self.restarts() > before:
+            if self.runs_since() != before:
                 return True
             self.admin("/metrics")
             return False
