@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,8 @@ _LOG_LINES = 2_000
 
 def collect(api: Api, namespaces: Sequence[str], folder: Path) -> str:
     """Write all of it into `folder`; a short digest for the report. Never raises for what is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     lines = []
     for namespace in namespaces:
         if api.find("namespaces", None, namespace) is None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -21,8 +22,14 @@ HARDENED: Json = {
 }
 
 # A process cannot send SIGKILL to the first one of its container; but the kernel ends that one when its
-# processor time is over, and who has its user id may say so.
-_END_FIRST_PROCESS = "import resource; resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))"
+# processor time is over, and who has its user id may say so. Asked for metrics, it uses that time.
+_END_FIRST_PROCESS = """
+import resource, sys, time, urllib.request
+resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    urllib.request.urlopen(f'http://127.0.0.1:{sys.argv[1]}/metrics', timeout=5).read()
+"""
 
 
 def bare_pod_spec(*containers: Json) -> Json:
@@ -73,11 +80,10 @@ class Inside:
         """Its IP; "" while it has none."""
         return str(self.get()["status"].get("podIP", ""))
 
-    def python(self, code: str, *arguments: str, container: str = "") -> str:
+    def python(self, code: str, *arguments: str, check: bool = True) -> str:
         """Run Python in its container, which needs no shell for it; what it printed."""
-        where = ["--container", container] if container else []
-        command = ["exec", "--namespace", self.namespace, self.name, *where, "--", "python3", "-c", code]
-        return self.api.kubectl(*command, *arguments).stdout
+        command = ["exec", "--namespace", self.namespace, self.name, "--", "python3", "-c", code]
+        return self.api.kubectl(*command, *arguments, check=check).stdout
 
     def admin(self, path: str) -> httpx.Response:
         """GET on its port, through the API server."""
@@ -103,21 +109,17 @@ class Inside:
         """SIGKILL to a process in its container; not to the first."""
         self.python(f"import os; os.kill({pid}, 9)")
 
-    def kill_container(self) -> None:
-        """End the first process of its container as SIGKILL does, and wait until the kubelet has seen it.
-
-        The first process must be busy to use the processor time that ends it: it is asked for metrics.
-        """
+    def kill_container(self) -> float:
+        """End the first process of its container as SIGKILL does; when it ended, as a UNIX time."""
         before = self.runs_since()
-        self.python(_END_FIRST_PROCESS)
+        self.python(_END_FIRST_PROCESS, str(self.port), check=False)  # it ends with its container
 
-        def ended() -> bool:
-            if self.runs_since() != before:
-                return True
-            self.admin("/metrics")
-            return False
+        def ended() -> str:
+            first = self.get()["status"]["containerStatuses"][0]
+            last = first["state"].get("terminated") or first["lastState"].get("terminated") or {}
+            return str(last["finishedAt"]) if last.get("startedAt") == before else ""
 
-        wait_until(ended, _KILL_SECONDS, f"{self.name} ended")
+        return datetime.fromisoformat(wait_until(ended, _KILL_SECONDS, f"{self.name} ended")).timestamp()
 
 
 def is_ready(pod: Json) -> bool:
