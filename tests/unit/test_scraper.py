@@ -54,8 +54,8 @@ def pods() -> Iterator[MetricsPods]:
 
 
 @pytest.fixture
-async def scraper() -> AsyncIterator[Scraper]:
-    made = Scraper(monotonic=time.monotonic)
+async def scraper(request: pytest.FixtureRequest) -> AsyncIterator[Scraper]:
+    made = Scraper(seconds=getattr(request, "param", 1.0), monotonic=time.monotonic)
     yield made
     await made.close()
 
@@ -158,15 +158,15 @@ async def test_the_faults_are_what_they_say(pods: MetricsPods) -> None:
     assert len(await fetch(Fault.EXTRA)) > LIMIT_BYTES // 2
 
 
+@pytest.mark.parametrize("scraper", [3.0], indirect=True)  # in 1 s a busy machine does not read all good ones
 async def test_fifty_pods_of_which_many_are_bad_end_in_time(pods: MetricsPods, scraper: Scraper) -> None:
     kinds = [Fault.SILENT, Fault.SLOW, Fault.HUGE, Fault.ENDLESS, None]
     expected = {pods.start(): kinds[index % len(kinds)] for index in range(50)}
     for address, fault in expected.items():
         pods.set_fault(address, fault)
     for _ in range(2):
-        start = time.monotonic()
-        answers = await scraper.scrape([target(address) for address in expected])
-        assert time.monotonic() - start < 1 + MARGIN_SECONDS
+        async with asyncio.timeout(3 + MARGIN_SECONDS):
+            answers = await scraper.scrape([target(address) for address in expected])
         for address, fault in expected.items():
             assert answers[address] == PHRASES[fault] if fault else isinstance(answers[address], PodSample)
 
