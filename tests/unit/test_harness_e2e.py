@@ -16,6 +16,7 @@ from harness.e2e.collecting import folder_name
 from harness.e2e.load_pod import Files, Run, send
 from harness.e2e.release import renumbered, state
 from harness.kubernetes.apiserver import is_own_context, named_server
+from harness.kubernetes.waiting import wait_until
 from harness.pictures import built_in
 
 NAMES = ("lite", "full", "heavy")
@@ -138,14 +139,24 @@ def test_a_run_is_bounded_and_tells_what_failed(files: Files, server: str) -> No
 
 def test_a_retry_is_counted_and_nobody_there_is_told(files: Files, server: str) -> None:
     run = Run("run", order("http://127.0.0.1:1", most=2, retries=1), files)
-    run.finish()
-    assert {(one["status"], one["tries"]) for one in run.asked} <= {(0, 2)}
+    wait_until(run.is_over, 20, "over")
+    assert {(one["status"], one["tries"]) for one in run.asked} == {(0, 2)}
     found = send({"method": "POST", "url": server, "headers": {}, "body": "eA==", "timeout_seconds": 5})
     assert found["status"] == 200
     nobody = send(
         {"method": "GET", "url": "http://127.0.0.1:1", "headers": {}, "body": "", "timeout_seconds": 5}
     )
     assert (nobody["status"], "Refused" in nobody["error"]) == (0, True)
+
+
+def test_a_run_says_whether_its_time_ended_it(files: Files, server: str) -> None:
+    late = Run("late", order(server, every_seconds=0.05, seconds=0.2), files)
+    wait_until(late.is_over, 20, "over")
+    assert late.timed_out
+    stopped = Run("stopped", order(server, every_seconds=0.05), files)
+    stopped.stop()
+    wait_until(stopped.is_over, 20, "over")
+    assert not stopped.timed_out
 
 
 def test_the_load_pod_needs_no_right_and_carries_its_own_code() -> None:

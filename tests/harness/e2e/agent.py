@@ -29,6 +29,8 @@ NAME = "agent"
 EXPECTED = ROOT / "tests" / "golden" / "astronaut.json"
 TIMEOUT_SECONDS = 30.0  # longer than any deadline: a request is never given up
 _START_SECONDS = 60.0
+_LAST_SECONDS = 150.0  # for the last answers of a run: each request may be asked again
+_MEASURE_SECONDS = 3.0
 _numbers = itertools.count(1)
 
 
@@ -59,6 +61,8 @@ class Traffic:
     agent: "Agent"
     name: str
     asked: list[Asked] = field(default_factory=list)
+    is_over: bool = False
+    timed_out: bool = False  # its own time ended it
 
     @property
     def failures(self) -> list[Asked]:
@@ -77,6 +81,7 @@ class Traffic:
         """Fetch what is new; how many have been asked."""
         found = self.agent.order("GET", f"runs/{self.name}?after={len(self.asked)}")
         self.asked += [Asked(**one) for one in found["asked"]]
+        self.is_over, self.timed_out = found["over"], found["timed_out"]
         return len(self.asked)
 
     def wait(self, more: int, seconds: float = 60.0) -> None:
@@ -84,9 +89,17 @@ class Traffic:
         goal = self.look() + more
         wait_until(lambda: self.look() >= goal, seconds, f"{more} more requests")
 
-    def wait_total(self, count: int, seconds: float = 60.0) -> None:
+    def wait_total(self, count: int, seconds: float = 120.0) -> None:
         """Wait until so many have been asked in all."""
         wait_until(lambda: self.look() >= count, seconds, f"{count} requests")
+
+    def wait_over(self, seconds: float = _LAST_SECONDS) -> None:
+        """Wait until nothing more is asked and the last answer has come."""
+        wait_until(lambda: self.look() >= 0 and self.is_over, seconds, f"{self.name} over")
+
+    def rate(self) -> float:
+        """Answers a second, from the first request to the last answer."""
+        return len(self.asked) / (max(one.ended for one in self.asked) - self.asked[0].started)
 
     def shown(self) -> str:
         """The sample, for the record."""
@@ -122,25 +135,34 @@ class Agent:
         pause_seconds: float = 0.0,
         headers: Mapping[str, str] | None = None,
         most: int = load_pod.MOST_REQUESTS,
-        seconds: float = 180.0,
+        seconds: float | None = None,
     ) -> Iterator[Traffic]:
         """Let so many probers of each kind ask all the while; at the end, wait for their last answers.
 
         They begin once the URL can be reached: a Service that is new takes a moment to get to each node.
+        seconds: ask for so long; without it, AssertionError if the run's own limit ended it first.
         """
         self.wait_reached(url)
         traffic = Traffic(self, f"run{next(_numbers)}")
         order = {
             "url": f"{url}/v1/detect", "new": new, "kept": kept, "every_seconds": every_seconds,
             "retries": retries, "pause_seconds": pause_seconds, "timeout_seconds": TIMEOUT_SECONDS,
-            "most": most, "seconds": seconds, "headers": dict(headers or {}),
+            "most": most, "seconds": seconds or load_pod.MOST_SECONDS, "headers": dict(headers or {}),
         }  # fmt: skip
         self.order("POST", f"runs/{traffic.name}", order)
         try:
             yield traffic
         finally:
             self.order("DELETE", f"runs/{traffic.name}")
-            traffic.look()
+            traffic.wait_over()
+        assert seconds or not traffic.timed_out, "the traffic ended before the test had seen all"
+
+    def capacity(self, url: str, *, pods: int = 1) -> float:
+        """Answers a second of so many pods that are never idle."""
+        with self.traffic(url, new=0, kept=3 * pods, every_seconds=0.0, seconds=_MEASURE_SECONDS) as traffic:
+            traffic.wait_over()
+        assert traffic.failures == []
+        return traffic.rate()
 
     def wait_reached(self, url: str) -> None:
         """Wait until whatever is behind the URL answers."""

@@ -4,7 +4,7 @@ It stands in a ConfigMap beside a picture and the landmarks to expect, and takes
 
     POST   /runs/NAME           begin: probers ask until the run is over; see `Run`
     GET    /runs/NAME?after=N   what has been asked since number N
-    DELETE /runs/NAME           no new requests; answers when the last answer has come
+    DELETE /runs/NAME           no new requests; it is over when the last answer has come
     POST   /send                one request of any kind, with its answer
 
 Every run ends by itself, by count and by time: a test that dies leaves no load behind.
@@ -66,6 +66,7 @@ class Run:
     def __init__(self, name: str, order: dict[str, Any], files: Files) -> None:
         self.name, self.order, self.files = name, order, files
         self.asked: list[dict[str, Any]] = []
+        self.timed_out = False  # its time ended it, nobody else
         self._over = threading.Event()
         self._left = itertools.count(1)
         self._end = time.monotonic() + min(order["seconds"], MOST_SECONDS)
@@ -74,11 +75,9 @@ class Run:
         for thread in self._threads:
             thread.start()
 
-    def finish(self) -> None:
-        """Begin nothing more and wait for the last answers."""
+    def stop(self) -> None:
+        """Begin nothing more; does not wait for the last answers."""
         self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def is_over(self) -> bool:
         return not any(thread.is_alive() for thread in self._threads)
@@ -89,7 +88,10 @@ class Run:
         due = time.monotonic() + every * number / len(self._threads)
         most = min(self.order["most"], MOST_REQUESTS)
         for index in itertools.count():
-            if self._over.wait(max(0.0, due - time.monotonic())) or time.monotonic() > self._end:
+            if self._over.wait(max(0.0, due - time.monotonic())):
+                break
+            if time.monotonic() > self._end:
+                self.timed_out = True
                 break
             if next(self._left) > most:
                 break
@@ -192,7 +194,8 @@ class Orders(BaseHTTPRequestHandler):
             self._answer({"runs": list(self.runs)})
             return
         after = int(parse_qs(url.query).get("after", ["0"])[0])
-        self._answer({"asked": run.asked[after:], "over": run.is_over()})
+        over = run.is_over()  # before the list is read: then nothing is missing from it
+        self._answer({"asked": run.asked[after:], "over": over, "timed_out": run.timed_out})
 
     def do_POST(self) -> None:
         order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -204,9 +207,8 @@ class Orders(BaseHTTPRequestHandler):
         self._answer({})
 
     def do_DELETE(self) -> None:
-        run = self.runs[self.path.rpartition("/")[2]]
-        run.finish()
-        self._answer({"count": len(run.asked)})
+        self.runs[self.path.rpartition("/")[2]].stop()
+        self._answer({})
 
     def _answer(self, document: dict[str, Any]) -> None:
         body = json.dumps(document).encode()
