@@ -7,7 +7,7 @@ from harness.e2e.agent import Asked
 from harness.e2e.pods import is_ready, uids
 from harness.e2e.pose import SECONDS, Pose
 from harness.kubernetes.facts import is_rolled_out
-from harness.kubernetes.waiting import wait_until
+from harness.kubernetes.waiting import Json, wait_until
 
 
 @dataclass(slots=True)
@@ -19,8 +19,8 @@ class Rollout:
     ended: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def look(self, pose: Pose) -> None:
-        """Note how its pods are now."""
+    def look(self, pose: Pose) -> list[Json]:
+        """Note how its pods are now; these pods, so that whoever stops looking at them has noted them."""
         now, pods = time.time(), pose.pods()
         self.fewest_ready = min(self.fewest_ready, sum(is_ready(pod) for pod in pods))
         for pod in pods:
@@ -28,6 +28,7 @@ class Rollout:
                 self.ending.setdefault(pod["metadata"]["uid"], now)
         for uid in self.ending.keys() - uids(pods):
             self.ended.setdefault(uid, now)
+        return pods
 
     def asked_meanwhile(self, asked: list[Asked]) -> int:
         """How many requests were begun while any pod was ending."""
@@ -40,8 +41,7 @@ def watch_replaced(pose: Pose, old: set[str], *, count: int = 2, seconds: float 
     seen, begin = Rollout(), time.monotonic()
 
     def replaced() -> bool:
-        seen.look(pose)
-        pods = pose.pods()
+        pods = seen.look(pose)
         done = len(pods) == count and not uids(pods) & old and all(map(is_ready, pods))
         return done and is_rolled_out(pose.get())
 
