@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from harness.e2e.agent import EXPECTED, expected_landmarks, manifests
+from harness.e2e.cluster import INFERENCE_IMAGE, OPERATOR_IMAGE, missing_images
 from harness.e2e.collecting import folder_name
 from harness.e2e.load_pod import Files, Run, send
 from harness.e2e.release import renumbered, state
@@ -172,6 +173,22 @@ def test_a_missing_image_says_what_to_do() -> None:
     waiting = {"state": {"waiting": {"reason": "ErrImageNeverPull"}}}
     assert "make images" in state({"status": {"phase": "Pending", "containerStatuses": [waiting]}})
     assert "make images" not in state({"status": {"phase": "Running", "containerStatuses": [{"state": {}}]}})
+
+
+def node(*names: str, more: int = 0, taints: tuple[dict[str, str], ...] = ()) -> dict[str, Any]:
+    images = [{"names": [name]} for name in names] + [{"names": None}] * more
+    return {"spec": {"taints": list(taints)}, "status": {"images": images}}
+
+
+def test_images_that_a_node_lacks_are_named() -> None:
+    both = (f"docker.io/library/{INFERENCE_IMAGE}", f"localhost/{OPERATOR_IMAGE}")
+    assert missing_images([node(*both, more=3)]) == []
+    assert missing_images([node(INFERENCE_IMAGE, OPERATOR_IMAGE)]) == []
+    assert missing_images([node(*both), node(both[0])]) == [OPERATOR_IMAGE]
+    assert missing_images([node(f"{INFERENCE_IMAGE}-1", both[1])]) == [INFERENCE_IMAGE]
+    assert missing_images([node(more=49)]) == [INFERENCE_IMAGE, OPERATOR_IMAGE]
+    assert missing_images([node(more=50)]) == [], "the list may be cut"
+    assert missing_images([node(taints=({"effect": "NoSchedule"},))]) == [], "no pod comes there"
 
 
 def test_a_chart_renumbered_is_the_same_chart(tmp_path: Path) -> None:

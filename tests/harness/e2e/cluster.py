@@ -1,12 +1,13 @@
 """The cluster that KUBECONFIG names, the programs and images that these tests need, and a clean place.
 
-What is not there is told as a skip, with what to set; a cluster that is not for tests is never touched.
+What is not there is told as a skip, with what to set; a cluster that is not for tests, or that has an
+operator or PoseClusters of somebody else, is never touched.
 """
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +27,9 @@ SAME_IMAGE = f"docker.io/library/{INFERENCE_IMAGE}"
 OURS = "posecluster.io/made-by"
 RESTRICTED = {f"pod-security.kubernetes.io/{level}": "restricted" for level in ("enforce", "warn", "audit")}
 _GONE_SECONDS = 90.0
+_OPERATORS = "app.kubernetes.io/name=posecluster-operator"
+_MOST_LISTED = 50  # images that a kubelet tells of, by default: the largest
+_LISTED_SECONDS = 60.0  # until it tells of one that was just loaded
 
 
 @contextmanager
@@ -40,11 +44,50 @@ def find_cluster() -> Iterator[Api]:
         try:
             if not api.has_nodes():
                 pytest.skip("the cluster of KUBECONFIG has no node: these tests need pods that run")
+            if said := others(api):
+                pytest.skip(said)
+            try:
+                wait_until(lambda: not missing_images(api.list("nodes")), _LISTED_SECONDS, "images listed")
+            except AssertionError:
+                names = " and ".join(missing_images(api.list("nodes")))
+                pytest.skip(f"images are not on the node: {names}: make images, and load them")
             remove_namespaces(api)
             yield api
             remove_namespaces(api)
         finally:
             api.close()
+
+
+def others(api: Api) -> str:
+    """What of somebody else's in the cluster the tests would break, and what to do; "" if nothing."""
+    ours = {one["metadata"]["name"] for one in api.list("namespaces", labels=f"{OURS}=e2e")}
+    for one in api.list("deployments", labels=_OPERATORS):
+        namespace, notes = one["metadata"]["namespace"], one["metadata"].get("annotations", {})
+        if namespace not in ours:
+            release = notes.get("meta.helm.sh/release-name")
+            way = f"helm uninstall {release} -n {namespace}" if release else "kubectl delete -f what made it"
+            return f"an operator of somebody else is in the namespace {namespace}, uninstall it first: {way}"
+    if api.find("customresourcedefinitions", None, CRD) is None:
+        return ""
+    found = [one["metadata"] for one in api.list("poseclusters")]
+    if foreign := sorted({one["namespace"] for one in found} - ours):
+        return f"PoseClusters of somebody else are in {', '.join(foreign)}, delete them first"
+    return ""
+
+
+def missing_images(nodes: Sequence[Json]) -> list[str]:
+    """Which of both images a node that runs pods says that it lacks; a list that may be cut says nothing."""
+    missing = set()
+    for node in nodes:
+        if any(taint["effect"] != "PreferNoSchedule" for taint in node["spec"].get("taints", ())):
+            continue
+        listed = node["status"].get("images", ())
+        if len(listed) >= _MOST_LISTED:
+            continue
+        # docker.io/library/NAME, localhost/NAME; an image without a name has none or null
+        names = {name.rpartition("/")[2] for one in listed for name in one.get("names") or ()}
+        missing |= {INFERENCE_IMAGE, OPERATOR_IMAGE} - names
+    return sorted(missing)
 
 
 def find_helm() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from harness.e2e.cluster import CRD, find_helm, make_namespace
+from harness.e2e.cluster import CRD, find_helm, make_namespace, others
 from harness.e2e.pods import Inside, is_ready
 from harness.kubernetes.api import Api
 from harness.kubernetes.waiting import Json, wait_until
@@ -80,7 +80,11 @@ class Release:
         return self
 
     def remove_all(self) -> None:
-        """Uninstall it with what helm leaves: the CRD, and with it every PoseCluster; the namespace."""
+        """Uninstall it with what helm leaves: the CRD, and with it every PoseCluster; the namespace.
+
+        AssertionError, and nothing is touched, if somebody else has an operator or PoseClusters here.
+        """
+        assert not (said := others(self.api)), said
         if self.api.find("namespaces", None, NAMESPACE) is not None:
             if self.revision():
                 self.uninstall()
