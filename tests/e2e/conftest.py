@@ -4,6 +4,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -32,8 +33,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and report.when != "teardown" and _API in stash:
         namespaces = [NAMESPACE, *(place.namespace for place in stash[_PLACES])]
         folder = ROOT / "build" / "e2e" / folder_name(item.nodeid)
-        report.sections.append(("the cluster", collect(stash[_API], namespaces, folder)))
+        report.sections.append(("the cluster", _collected(stash[_API], namespaces, folder)))
     return report
+
+
+def _collected(api: Api, namespaces: list[str], folder: Path) -> str:
+    try:
+        return collect(api, namespaces, folder)
+    except Exception as error:  # noqa: BLE001  whatever it is, the test's own failure must be told
+        return f"could not be looked at: {error!r}"
 
 
 @pytest.fixture(scope="session")
