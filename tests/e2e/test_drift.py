@@ -7,13 +7,12 @@ import pytest
 from harness.e2e.pose import Place, Pose
 from harness.kubernetes.api import Api
 from harness.kubernetes.facts import CHILDREN, is_rolled_out
-from harness.kubernetes.waiting import Json, wait_until
+from harness.kubernetes.waiting import Json, conditions, wait_until
 from harness.recorder import RecordFigure
 
 BACK_SECONDS = 30.0
 LEAST = 400
 PAUSED_SECONDS = 3.0
-PORTS = {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}
 # plural, pattern -> an edit that does harm if it stays, by strategic merge
 EDITS: dict[tuple[str, str], Json] = {
     ("deployments", "{}-pose"): {"spec": {"minReadySeconds": 1, "replicas": 1, "paused": True}},
@@ -122,9 +121,10 @@ def made_anew(api: Api, pose: Pose, kind: tuple[str, str]) -> float:
 def test_paused_nothing_changes(api: Api, pose: Pose) -> None:
     pose.wait_settled(2)
     pose.annotate(paused="true")
-    wait_until(lambda: pose.condition("Progressing")["reason"] == "Paused", BACK_SECONDS, "paused")
+    wait_paused(pose)
     before = {kind: child(api, pose, kind) for kind in CHILDREN}
     pose.patch(replicas=1, drainSeconds=4)
+    wait_paused(pose)  # the change has been looked at
     api.delete("poddisruptionbudgets", pose.namespace, f"{pose.name}-pose")
     end = time.monotonic() + PAUSED_SECONDS
 
@@ -142,3 +142,16 @@ def test_paused_nothing_changes(api: Api, pose: Pose) -> None:
     pose.annotate(paused=None)
     pose.wait_rolled_out()
     pose.wait_settled(1)
+
+
+def wait_paused(pose: Pose) -> None:
+    """Wait until the operator says that it leaves the present spec alone."""
+
+    def paused() -> bool:
+        item = pose.get()
+        found = conditions(item)["Progressing"]
+        return bool(
+            found["reason"] == "Paused" and found["observedGeneration"] == item["metadata"]["generation"]
+        )
+
+    wait_until(paused, BACK_SECONDS, "paused")

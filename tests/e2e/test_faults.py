@@ -1,11 +1,12 @@
 """Check 33, and checks 2 and 3 of the promise, on a real cluster: eviction, kills, spread."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness.e2e.agent import Traffic
-from harness.e2e.pods import uids
+from harness.e2e.pods import Inside, uids
 from harness.e2e.pose import Place, Pose
 from harness.e2e.release import NAMESPACE, Release
 from harness.e2e.rollout import watch_replaced
@@ -106,8 +107,9 @@ def test_a_killed_pod_and_operator_cost_one_retry(
             api.delete("pods", NAMESPACE, operator.name, grace_seconds=0)
             pose.wait_settled(SIZE, without=uids([victim]))
         else:
-            pose.inside(victim).kill_container()
-            operator.kill_container()
+            with ThreadPoolExecutor(2) as both:  # each call waits for the end that it brings
+                ended = list(both.map(Inside.kill_container, (pose.inside(victim), operator)))
+            record_figure(f"{end}: ended apart", abs(ended[0] - ended[1]), bar="both at once", unit="s")
             wait_until(lambda: len(pose.ready_pods()) == SIZE, BACK_SECONDS, "ready again")
         back = time.monotonic() - begin
         traffic.wait_total(LEAST)

@@ -17,7 +17,7 @@ from harness.recorder import RecordFigure
 from harness.stub import DETECT
 
 A_MINUTE, BURST = 120, 5
-SLOWER_SECONDS = 0.5
+SLOWER_SECONDS = 2.0  # what a busy machine does to twenty requests; the component tier has the strict figure
 LEAST = 200
 TURN_SECONDS, ENFORCED_SECONDS = 90.0, 3.0
 TOKENS = {"polite": "polite-0001", "greedy": "greedy-0001"}

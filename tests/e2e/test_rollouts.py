@@ -9,11 +9,12 @@ from harness.e2e.pods import uids
 from harness.e2e.pose import Place, Pose
 from harness.e2e.release import Release
 from harness.e2e.rollout import watch_replaced
+from harness.kubernetes.waiting import Json
 from harness.recorder import RecordFigure
 
 SIZE = 2
 LEAST, LEAST_ENDING, LEAST_EACH = 400, 40, 100
-DEFAULT_DRAIN = 15
+DRAIN, DEFAULT_DRAIN = 3, 15
 CONTROL_ROUNDS = 3
 
 
@@ -26,18 +27,26 @@ def pose(shared_place: Place) -> Pose:
 @pytest.mark.acceptance(1)
 @pytest.mark.usefixtures("release")
 @pytest.mark.parametrize(
-    ("what", "change"),
+    ("what", "drain", "change"),
     [
-        # the pods that it replaces drain for a few seconds; those of the second for as long as by default
-        ("model variant", {"model": {"variant": "Full"}, "drainSeconds": DEFAULT_DRAIN}),
-        ("image, default drain", {"image": SAME_IMAGE, "model": {"variant": "Lite"}}),
+        # drain: of the pods that are replaced; those of the second have theirs from the first
+        ("model variant", DRAIN, {"model": {"variant": "Full"}, "drainSeconds": DEFAULT_DRAIN}),
+        ("image, default drain", DEFAULT_DRAIN, {"image": SAME_IMAGE, "model": {"variant": "Lite"}}),
     ],
 )
 def test_a_rollout_loses_nothing(
-    shared_place: Place, pose: Pose, record_figure: RecordFigure, what: str, change: dict[str, object]
+    shared_place: Place,
+    pose: Pose,
+    record_figure: RecordFigure,
+    what: str,
+    drain: int,
+    change: dict[str, object],
 ) -> None:
+    pose.patch(drainSeconds=drain)  # as it is already, unless this test runs by itself
+    pose.wait_rolled_out()
     pose.wait_settled(SIZE)
     old = uids(pose.pods())
+    assert {drain_of(pod) for pod in pose.pods()} == {drain * 1_000}
     with shared_place.agent.traffic(pose.url) as traffic:
         traffic.wait(20)
         pose.patch(**change)
@@ -56,6 +65,12 @@ def test_a_rollout_loses_nothing(
     assert meanwhile >= LEAST_ENDING
     assert min(traffic.count(kept=True), traffic.count(kept=False)) >= LEAST_EACH
     assert any(one.last for one in traffic.asked if one.kept), "no kept connection was on a pod that ended"
+
+
+def drain_of(pod: Json) -> int:
+    """What its server was told, in milliseconds."""
+    env = {one["name"]: one["value"] for one in pod["spec"]["containers"][0]["env"]}
+    return int(env["POSECLUSTER_DRAIN_DELAY_MS"])
 
 
 @pytest.mark.acceptance(1)
