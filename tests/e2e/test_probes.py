@@ -91,7 +91,7 @@ def test_probes_in_every_state(release: Release, place: Place, record_figure: Re
         ask_until(probed, lambda: traffic.look() >= OVERLOAD, f"{OVERLOAD} asked")
         assert pod.is_ready(), "the kubelet has taken it out of the Service"
     refused = sum(one.reason == "queue_full" for one in traffic.asked)
-    # three times as many as it can answer: two thirds are refused, but for those that waited from the start
+    # three times what it can do: of three requests it answers one, and refuses the others at once
     answered = sum(one.right for one in traffic.asked)
     offered = len(traffic.asked) / max(1, answered)
     record_figure("offered at 3 x C, in capacities", offered, bar=">= 3", sample=len(traffic.asked))
