@@ -12,12 +12,13 @@ import pytest
 import yaml
 
 from harness.e2e.agent import EXPECTED, expected_landmarks, manifests
-from harness.e2e.cluster import INFERENCE_IMAGE, OPERATOR_IMAGE, missing_images
+from harness.e2e.cluster import INFERENCE_IMAGE, OPERATOR_IMAGE, missing_images, others
 from harness.e2e.collecting import folder_name
 from harness.e2e.load_pod import Files, Run, send
 from harness.e2e.release import renumbered, state
+from harness.kubernetes.api import Api
 from harness.kubernetes.apiserver import is_own_context, named_server
-from harness.kubernetes.waiting import wait_until
+from harness.kubernetes.waiting import Json, wait_until
 from harness.pictures import built_in
 
 NAMES = ("lite", "full", "heavy")
@@ -173,6 +174,31 @@ def test_a_missing_image_says_what_to_do() -> None:
     waiting = {"state": {"waiting": {"reason": "ErrImageNeverPull"}}}
     assert "make images" in state({"status": {"phase": "Pending", "containerStatuses": [waiting]}})
     assert "make images" not in state({"status": {"phase": "Running", "containerStatuses": [{"state": {}}]}})
+
+
+class Cluster(Api):
+    """Has these objects, by plural, and our namespace `e2e-1`."""
+
+    def __init__(self, **items: list[dict[str, Any]]) -> None:
+        self.items = {"namespaces": [{"metadata": {"name": "e2e-1"}}]} | items
+
+    def list(self, resource: str, namespace: str | None = None, *, labels: str = "") -> list[Json]:
+        return self.items.get(resource, [])
+
+    def find(self, resource: str, namespace: str | None, name: str) -> Json | None:
+        return {}
+
+
+def there(namespace: str, **notes: str) -> list[dict[str, Any]]:
+    return [{"metadata": {"name": "one", "namespace": namespace, "annotations": notes}}]
+
+
+def test_what_is_somebody_elses_is_told_with_what_to_do() -> None:
+    assert others(Cluster(deployments=there("e2e-1"), poseclusters=there("e2e-1"))) == ""
+    helms = there("posecluster", **{"meta.helm.sh/release-name": "pose"})
+    assert "uninstall it first: helm uninstall pose -n posecluster" in others(Cluster(deployments=helms))
+    assert "kubectl delete -f" in others(Cluster(deployments=there("posecluster")))
+    assert "are in default, delete them first" in others(Cluster(poseclusters=there("default")))
 
 
 def node(*names: str, more: int = 0, taints: tuple[dict[str, str], ...] = ()) -> dict[str, Any]:
