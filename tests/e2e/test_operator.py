@@ -111,8 +111,8 @@ def test_a_killed_leader_is_taken_over_from(
     finally:
         release.scale(1)
     record_figure(
-        "killed leader: a new one is looked at after", max(takeovers), bar=f"<= {TAKEOVER_SECONDS:.0f} s",
-        unit="s", sample=KILLS,
+        "leader deleted without grace: a new one is looked at after", max(takeovers),
+        bar=f"<= {TAKEOVER_SECONDS:.0f} s", unit="s", sample=KILLS,
     )  # fmt: skip
     assert max(takeovers) <= TAKEOVER_SECONDS
 
