@@ -1,9 +1,15 @@
 // The server's API. All addresses are relative to the page, so that it works below any path.
 
-const address = (path) => new URL(path, document.baseURI).href;
+/** Without a name and a password from the address bar: fetch takes none, and nobody should copy them. */
+const address = (path) => {
+  const url = new URL(path, document.baseURI);
+  url.username = url.password = "";
+  return url.href;
+};
 export const DETECT = address("v1/detect");
 export const SAMPLE = address("assets/astronaut.jpg");
 const RETRY_MS = 300;
+const HEALTH_LIMIT_MS = 5_000; // a network that swallows packets would keep the last state on show
 const TOKEN_KEY = "posecluster-token";
 
 /** A refusal of the server (RFC 9457), or that there was no answer at all. */
@@ -37,20 +43,21 @@ export function setToken(value) {
 /** Once more where the network failed: it may just have changed, and asking twice changes nothing on the server. */
 async function ask(path, options = {}) {
   const headers = new Headers(options.headers);
-  if (token) headers.set("Authorization", `Bearer ${token}`);
+  try {
+    if (token) headers.set("Authorization", `Bearer ${token}`);
+  } catch { /* no header can hold these letters, so no server knows the token: it will say so */ }
   for (let isLast = false; ; isLast = true) {
     try {
       return await fetch(address(path), { ...options, headers });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      if (isLast) {
+      if (isLast || error.name === "TimeoutError") {
         throw new Problem({
           title: "The server cannot be reached",
           detail: "There was no answer. It may be restarting, or the network is down.",
         });
       }
       await new Promise((done) => setTimeout(done, RETRY_MS));
-      options.signal?.throwIfAborted();
     }
   }
 }
@@ -66,23 +73,33 @@ async function problemOf(response) {
   return new Problem({ status: response.status, title, detail: response.statusText, retryAfter });
 }
 
+/** What `read` makes of an answer; a Problem if it is a refusal, breaks off, or is something else altogether. */
+async function readOf(response, read) {
+  if (!response.ok) throw await problemOf(response);
+  try {
+    return await read(response);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({
+      title: "The answer cannot be read",
+      detail: "It broke off, or something on the way, such as a login page, answered in the server's place.",
+    });
+  }
+}
+
 /** GET /v1/model. */
 export async function model() {
-  const response = await ask("v1/model");
-  if (!response.ok) throw await problemOf(response);
-  return response.json();
+  return readOf(await ask("v1/model"), (response) => response.json());
 }
 
 /** The built-in picture. */
 export async function sample() {
-  const response = await ask("assets/astronaut.jpg");
-  if (!response.ok) throw await problemOf(response);
-  return response.blob();
+  return readOf(await ask("assets/astronaut.jpg"), (response) => response.blob());
 }
 
 /** GET /healthz: the state, whether it is served with 200 or 503. */
 export async function health() {
-  const response = await ask("healthz");
+  const response = await ask("healthz", { signal: AbortSignal.timeout(HEALTH_LIMIT_MS) });
   const body = await response.json().catch(() => null);
   if (!body?.workers) throw new Problem({ status: response.status, title: "No state to be had" });
   return body;
@@ -94,10 +111,12 @@ export async function detect(picture, { fresh = false, signal } = {}) {
   if (fresh) headers["Cache-Control"] = "no-cache";
   const started = performance.now();
   const response = await ask("v1/detect", { method: "POST", body: picture, headers, signal });
-  if (!response.ok) throw await problemOf(response);
-  const text = await response.text();
+  const [text, answer] = await readOf(response, async () => {
+    const body = await response.text();
+    return [body, JSON.parse(body)];
+  });
   return {
-    answer: JSON.parse(text),
+    answer,
     text,
     totalMs: performance.now() - started,
     stages: stagesOf(response.headers.get("Server-Timing") ?? ""),

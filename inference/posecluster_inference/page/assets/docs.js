@@ -22,8 +22,11 @@ const repair = () => {
 };
 new MutationObserver(repair).observe(document.getElementById("reference"), { childList: true, subtree: true });
 
+const description = new URL("openapi.json", document.baseURI);
+description.username = description.password = ""; // fetch takes no address with these
+
 globalThis.SwaggerUIBundle({
-  url: new URL("openapi.json", document.baseURI).href,
+  url: description.href,
   dom_id: "#reference",
   deepLinking: true,
   validatorUrl: null, // would send the document to another host

@@ -16,7 +16,6 @@ import { World } from "./world.js";
 const COPY_HELPS = new Set(["body_too_large", "picture_too_large", "unsupported_format"]);
 const ANSWERED = ["copy-json", "copy-csv", "download"]; // buttons that need an answer
 const BUSY_AFTER_MS = 150;
-const LIMITS = { max_pixels: 25_000_000, max_side_pixels: 8192, max_body_bytes: 10_485_760 };
 
 let facts = null; // of /v1/model
 let picture = null; // {blob, name, isSample, isCopy}
@@ -71,6 +70,7 @@ async function send() {
   const stopClock = showBusy();
   try {
     await knowModel();
+    if (signal.aborted || tooMany(blob)) return;
     const got = await detect(blob, { fresh: byId("fresh").checked, signal });
     await picture.isShown;
     if (signal.aborted) return;
@@ -124,7 +124,7 @@ function askToken(problem) {
 async function sendCopy() {
   notice.show("Making a copy…", "", { mild: true });
   const original = picture;
-  const blob = await copyWithin(original.blob, facts?.limits ?? LIMITS);
+  const blob = await copyWithin(original.blob, facts.limits);
   if (picture !== original) return;
   if (!blob) {
     notice.show("This browser cannot read the picture", "Convert it to JPEG, PNG or WebP with another program.");
@@ -144,15 +144,13 @@ function take(blob, name, { isSample = false, isCopy = false } = {}) {
   showCode();
   byId("again").disabled = false;
   say(`Sending ${name}`);
-  if (tooMany(blob)) return;
   send();
 }
 
 /** A body over the limit is not worth sending: a refused upload may end as a broken connection. */
 function tooMany(blob) {
-  const most = facts?.limits.max_body_bytes;
-  if (!most || blob.size <= most) return false;
-  abort?.abort();
+  const most = facts.limits.max_body_bytes;
+  if (blob.size <= most) return false;
   const detail = `It has ${bytes(blob.size)}, and this server takes ${bytes(most)}.`;
   notice.show("The picture is too large", detail, { code: "413 body_too_large", actions: [["Send a JPEG copy that fits", sendCopy]] });
   return true;
@@ -184,9 +182,10 @@ async function useSample() {
 function show(got) {
   exchange = got;
   const { people, image } = got.answer;
+  if (byId("frame").hidden) stage.show("none"); // this browser cannot show the picture: the joints alone, then
   stage.resize(image.width, image.height);
-  stage.draw(people, facts.bones);
   choosePerson(0);
+  stage.draw(people, facts.bones);
   drawTiming(byId("timing"), got);
   const found = people.length === 0 ? "Nobody was found in this picture" : people.length === 1 ? "1 person" : `${people.length} people`;
   const cached = got.answer.cached ? ", kept from before" : "";
@@ -203,11 +202,13 @@ function showLive(got) {
   exchange = got;
   const { people, image } = got.answer;
   if (stage.size.width !== image.width || stage.size.height !== image.height) stage.resize(image.width, image.height);
-  stage.draw(people, facts.bones);
   choosePerson(Math.min(person, Math.max(0, people.length - 1)));
+  stage.draw(people, facts.bones);
   drawTiming(byId("timing"), got);
-  byId("summary").textContent = people.length ? "" : "Nobody is seen";
+  const summary = people.length ? "" : "Nobody is seen"; // said once, not with every frame
+  if (byId("summary").textContent !== summary) byId("summary").textContent = summary;
   for (const id of ANSWERED) byId(id).disabled = false;
+  if (byId("answer-box").open) showAnswer();
 }
 
 function clearAnswer() {

@@ -1,6 +1,7 @@
 // Where pictures come from, and copies of them that the server takes.
 
 import { bytes } from "./dom.js";
+import { upright } from "./upright.js";
 
 const COPY_QUALITY = 0.92;
 
@@ -48,7 +49,7 @@ export function listen({ input, onDrag }, take) {
 export async function copyWithin(blob, { max_pixels: pixels, max_side_pixels: side, max_body_bytes: size }) {
   let bitmap;
   try {
-    bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" });
+    bitmap = await createImageBitmap(await upright(blob), { imageOrientation: "from-image" });
   } catch {
     return null;
   }
