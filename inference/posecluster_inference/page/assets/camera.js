@@ -7,9 +7,12 @@ const WINDOW_MS = 2000;
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 export class Camera {
-  constructor(video) {
+  /** `onLost()` when it is pulled out, or taken away from the page. */
+  constructor(video, onLost) {
     this.video = video;
+    this.onLost = onLost;
     this.stream = null;
+    this.turn = 0; // changes whenever it is turned on or off
     this.facing = "user";
     this.run = 0; // changes with every start and stop of the live mode
   }
@@ -18,24 +21,38 @@ export class Camera {
     return this.stream !== null;
   }
 
-  /** Turn it on; raises an Error whose message is fit to show. */
+  /**
+   * Turn it on; false if it was turned off, or on again, while the browser still asked the person. Raises an
+   * Error whose message is fit to show.
+   */
   async start() {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Error("Browsers give a camera only to pages over https, or from this very machine (localhost).");
     }
     this.stop();
+    const { turn } = this;
+    let stream;
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia({
+      stream = await navigator.mediaDevices.getUserMedia({
         video: { facingMode: this.facing, width: { ideal: 1280 }, height: { ideal: 720 } },
       });
     } catch (error) {
+      if (turn !== this.turn) return false;
       throw new Error(error.name === "NotAllowedError" ? "The browser was not allowed to use the camera." : "No camera was found, or another program has it.");
     }
-    this.video.srcObject = this.stream;
-    await this.video.play();
+    if (turn !== this.turn) {
+      for (const track of stream.getTracks()) track.stop();
+      return false;
+    }
+    this.stream = stream;
+    for (const track of stream.getTracks()) track.addEventListener("ended", () => this.stream === stream && this.onLost());
+    this.video.srcObject = stream;
+    await this.video.play().catch(() => {}); // it was turned off meanwhile
+    return turn === this.turn;
   }
 
   stop() {
+    this.turn += 1;
     this.halt();
     for (const track of this.stream?.getTracks() ?? []) track.stop();
     this.stream = null;
@@ -44,7 +61,7 @@ export class Camera {
 
   async other() {
     this.facing = this.facing === "user" ? "environment" : "user";
-    await this.start();
+    return this.start();
   }
 
   /** Whether there is more than one. */

@@ -10,7 +10,10 @@ export class CameraBar {
   /** `parts`: stage, notice, knowModel, askToken, onStart(), onStill(blob, name), onFrame(exchange). */
   constructor(parts) {
     Object.assign(this, parts);
-    this.camera = new Camera(byId("video"));
+    this.camera = new Camera(byId("video"), () => {
+      this.#close();
+      this.notice.show("The camera is gone", "It was pulled out, or the browser took it away.");
+    });
     const onClick = (id, action) => byId(id).addEventListener("click", action);
     onClick("camera", () => (this.camera.isOn ? this.#close() : this.#open(() => this.camera.start())));
     onClick("camera-off", () => this.#close());
@@ -43,7 +46,7 @@ export class CameraBar {
     this.notice.clear({ settled: true });
     this.onStart();
     try {
-      await start();
+      if (!(await start())) return;
     } catch (error) {
       this.off();
       this.stage.show(null);
@@ -111,7 +114,7 @@ export class CameraBar {
     }
     const seconds = problem.retryAfter ?? REST_SECONDS;
     const code = `${problem.status} ${problem.reason}`;
-    this.notice.show(problem.title, `${problem.detail} Trying again in ${seconds} s.`, { code });
+    this.notice.show(problem.title, problem.detail, { code, countdown: { seconds } });
     return seconds;
   }
 }
