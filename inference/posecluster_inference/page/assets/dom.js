@@ -55,20 +55,21 @@ export function duration(seconds) {
 
 /** Put text on the clipboard; also where the page came over plain HTTP and the browser has no clipboard for it. */
 export async function copy(text, button) {
+  let isCopied = true;
   try {
     await navigator.clipboard.writeText(text);
   } catch {
     const area = make("textarea", { value: text, class: "unseen" });
     document.body.append(area);
     area.select();
-    document.execCommand("copy");
+    isCopied = document.execCommand("copy");
     area.remove();
     button.focus();
   }
   const before = button.dataset.label ?? button.textContent;
   button.dataset.label = before;
-  button.textContent = "Copied";
-  say("Copied");
+  button.textContent = isCopied ? "Copied" : "Not allowed";
+  say(isCopied ? "Copied" : "The browser does not allow to copy");
   clearTimeout(button.timer);
   button.timer = setTimeout(() => (button.textContent = before), 1500);
 }

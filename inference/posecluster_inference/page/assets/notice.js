@@ -18,8 +18,8 @@ export class Notice {
     this.box.replaceChildren();
   }
 
-  /** Say something; `actions` are [label, function] pairs. */
-  show(title, detail, { mild = false, code = "", actions = [], more = [] } = {}) {
+  /** Say something; `actions` are [label, function] pairs; `countdown` is {seconds, then()}. */
+  show(title, detail, { mild = false, code = "", actions = [], countdown = null } = {}) {
     this.clear();
     this.box.classList.toggle("mild", mild);
     const buttons = actions.map(([label, action]) => {
@@ -31,7 +31,7 @@ export class Notice {
       make("strong", {}, title),
       ...(detail ? [make("span", {}, detail)] : []),
       ...(code ? [make("span", { class: "small" }, code)] : []),
-      ...more,
+      ...(countdown ? this.#count(countdown) : []),
       ...(buttons.length ? [make("div", { class: "row" }, ...buttons)] : []),
     );
     this.box.hidden = false;
@@ -45,20 +45,29 @@ export class Notice {
     shown.actions.unshift([problem.passes ? "Try now" : "Try again", () => this.#retry(retry)]);
     this.tries += 1;
     if (!problem.passes || this.tries > MOST_TRIES) return this.show(problem.title, problem.detail, shown);
-    const words = make("span", { class: "countdown" });
-    const bar = make("progress", { max: problem.retryAfter, "aria-label": "Time until the next try" });
-    shown.more = [words, bar];
     shown.actions.push(["Stop", () => this.clear({ settled: true })]);
+    shown.countdown = { seconds: Math.max(1, problem.retryAfter), then: () => this.#retry(retry) };
     this.show(problem.title, problem.detail, shown);
-    const end = performance.now() + problem.retryAfter * 1000;
+  }
+
+  /** The words and the bar of a countdown that runs until `clear`. */
+  #count({ seconds, then = () => {} }) {
+    // a timer is silent: else a screen reader reads the whole notice again every second
+    const words = make("span", { class: "countdown", role: "timer" });
+    const bar = make("progress", { max: seconds, "aria-label": "Time until the next try" });
+    const end = performance.now() + seconds * 1000;
     const tick = () => {
-      const left = (end - performance.now()) / 1000;
-      words.textContent = `Trying again in ${Math.max(0, Math.ceil(left))} s`;
-      bar.value = problem.retryAfter - left;
-      if (left <= 0) this.#retry(retry);
+      const left = Math.max(0, (end - performance.now()) / 1000);
+      const text = `Trying again in ${Math.ceil(left)} s`;
+      if (words.textContent !== text) words.textContent = text;
+      bar.value = seconds - left;
+      if (left > 0) return;
+      clearInterval(this.timer);
+      then();
     };
-    tick();
     this.timer = setInterval(tick, 200);
+    tick();
+    return [words, bar];
   }
 
   #retry(retry) {

@@ -35,7 +35,9 @@ export class Stage {
     frame.addEventListener("pointerdown", (event) => this.#point(event));
     frame.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.select(null));
     svg.addEventListener("keydown", (event) => this.#key(event));
-    svg.addEventListener("focus", () => this.selected === null && this.people.length && this.select([0, 0]));
+    svg.addEventListener("focus", () => {
+      if (svg.matches(":focus-visible") && this.selected === null && this.people.length) this.select([0, 0]);
+    });
     svg.addEventListener("blur", () => this.select(null));
   }
 
@@ -63,8 +65,9 @@ export class Stage {
     this.#scale();
   }
 
-  /** Draw these people; `bones` are pairs of indices. */
+  /** Draw these people; `bones` are pairs of indices. A joint that is meant stays so, from frame to frame. */
   draw(people, bones) {
+    const meant = this.selected;
     this.people = people;
     this.bones = bones;
     this.selected = null;
@@ -105,6 +108,7 @@ export class Stage {
     this.svg.replaceChildren(...groups, this.names, this.ring);
     this.svg.removeAttribute("aria-activedescendant");
     this.#scale();
+    if (meant) this.select(meant[0] < people.length ? meant : null, { isNew: false });
   }
 
   /** Names of the visible joints that have room, as [text, x, y], at this many pixels of the picture to one shown. */
@@ -145,11 +149,11 @@ export class Stage {
     if (this.selected) this.#placeTip();
   }
 
-  /** Mark a joint, by [person, joint], or none. */
-  select(which) {
+  /** Mark a joint, by [person, joint], or none. One that is not new was drawn anew, and is not said again. */
+  select(which, { isNew = true } = {}) {
     const [person, joint] = which ?? [null, null];
     const [before, beforeJoint] = this.selected ?? [null, null];
-    if (person === before && joint === beforeJoint) return;
+    if (isNew && person === before && joint === beforeJoint) return;
     if (this.selected) this.svg.getElementById(`joint-${before}-${beforeJoint}`)?.setAttribute("aria-selected", "false");
     this.selected = which;
     this.ring?.setAttribute("visibility", which ? "visible" : "hidden");
@@ -161,7 +165,7 @@ export class Stage {
       this.ring.setAttribute("cx", circle.getAttribute("cx"));
       this.ring.setAttribute("cy", circle.getAttribute("cy"));
       this.#fillTip(person, joint);
-      if (document.activeElement === this.svg) say(circle.getAttribute("aria-label"));
+      if (isNew && document.activeElement === this.svg) say(circle.getAttribute("aria-label"));
     } else {
       this.svg.removeAttribute("aria-activedescendant");
     }
@@ -234,7 +238,8 @@ export class Stage {
     const context = canvas.getContext("2d");
     context.fillStyle = "#0b0f14";
     context.fillRect(0, 0, width, height);
-    if (picture) context.drawImage(this.photo.hidden ? this.still : this.photo, 0, 0, width, height);
+    const layer = [this.photo, this.still].find(({ hidden }) => !hidden);
+    if (picture && layer) context.drawImage(layer, 0, 0, width, height);
     if (skeleton) this.#paint(context, labels);
     return new Promise((done) => canvas.toBlob(done, "image/png"));
   }
