@@ -118,7 +118,9 @@ def test_nothing_is_wider_than_a_phone(visit, pose_server, two_people, path, wid
         opened.choose(two_people, "a-rather-long-name-of-a-picture-without-any-space-in-it-at-all.jpg")
         opened.wait_for_skeleton(2)
     else:
-        opened.page.wait_for_selector(".opblock")
+        for summary in opened.page.locator(".opblock-summary-control").all():
+            summary.evaluate("one => one.click()")
+        opened.page.wait_for_selector("#operations-pose-detect .responses-table .response")
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
