@@ -4,7 +4,7 @@ import os
 
 from hypothesis import settings
 
-pytest_plugins = ["harness.golden", "harness.recorder", "harness.tiers"]
+pytest_plugins = ["harness.golden", "harness.recorder", "harness.server_fixtures", "harness.tiers"]
 
 # deadlines measure the machine; a fixed order makes equal runs equal (POSECLUSTER_LONG searches on)
 settings.register_profile("short", deadline=None, derandomize=True, max_examples=100, database=None)

@@ -1,6 +1,5 @@
 """For browser tests: one Chromium, one server with the full model, pictures made of the built-in one."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ from playwright.sync_api import Browser
 
 from harness import pictures
 from harness.browser import Visit, find_chromium, launched
-from harness.server import ROOT, ServerProcess, start_server
+from harness.server import ServerProcess, start_server
 
 
 @pytest.fixture(scope="session")
@@ -44,23 +43,9 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
         assert [fault for one in visits for fault in one.faults] == []
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Start servers as `start_server(...)` does; all end with the test."""
-    with ExitStack() as stack:
-
-        def start_one(**settings: Any) -> ServerProcess:
-            return stack.enter_context(start_server(folder=tmp_path, **settings))
-
-        yield start_one
-
-
 @pytest.fixture(scope="session")
-def pose_server() -> Iterator[ServerProcess]:
+def pose_server(full_model: Path) -> Iterator[ServerProcess]:
     """One server with the full model for all tests that only send pictures; it finds three people."""
-    folder = Path(os.environ.get("POSECLUSTER_MODEL_DIR", str(ROOT / "models")))
-    if not sorted(folder.glob("*full*.task")):
-        pytest.skip(f"no full model in {folder.name}/: run make models")
     with start_server(workers=1, max_people=3, hang_limit_ms=30_000, deadline_ms=40_000) as server:
         yield server
 

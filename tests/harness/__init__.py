@@ -1,6 +1,7 @@
-"""What component tests share: real servers, raw sockets, load, pictures, and the record of results.
+"""What tests of several tiers share: real servers, raw sockets, load, pictures, and the record of results.
 
 server     start_server(...) -> ServerProcess: the real server as a child process
+server_fixtures: pytest plugin: servers that end with the test
 client     Reply, get(), post(): one plain HTTP exchange, no connection kept
 raw        RawConnection, exchange(): bytes in, bytes out, with deadlines
 load       closed_loop(), open_loop() -> Load: bounded load and what came back
@@ -15,6 +16,9 @@ processes  what /proc says of a process: alive, memory, children, session
 checks     the forty checks' names
 recorder   pytest plugin: acceptance(n), hostile("I-5"), record_figure, seeds, build/acceptance.json
 fleet      pods under a load in numbers only, sized by `decide` (or by a wrong one); faults of their samples
+chart      the chart as helm renders it, for chart and apiserver tests
+e2e        a package for e2e tests: a cluster, the chart's release, load from a pod in it
+browser    Chromium, and one visit to a page with all that went wrong there
 kubernetes a package for apiserver tests: a real API server, faults before it, whoever is missing behind it
 tiers      pytest plugin: a marker per folder, required tiers must not skip, blockbuster
 """
