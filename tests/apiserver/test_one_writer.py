@@ -16,7 +16,7 @@ from harness.kubernetes.facts import wait_rolled_out
 from harness.kubernetes.operator import OperatorProcess, StartOperator
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import Call, FaultProxy, Rule
-from harness.kubernetes.waiting import posecluster, wait_until
+from harness.kubernetes.waiting import Json, posecluster, wait_until
 from harness.recorder import RecordFigure
 
 LISTED_TAKEOVER_SECONDS = 30.0
@@ -169,8 +169,15 @@ def test_without_one_lease_writes_overlap(
     api: Api, namespace: str, player: Player, proxy: FaultProxy, start_operator: StartOperator
 ) -> None:
     """Two operators that were given Leases of different names: the same judge finds them."""
-    for door in ("one", "two"):
-        start_operator(door=door, lease_name=door)
+    doors = ["one", "two"]
+    account = api.operator_account(namespaces=(namespace,), lease_namespace=namespace)
+    role: Json = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role"}
+    role["metadata"] = {"name": "their-leases", "namespace": namespace}
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": doors}
+    role["rules"] = [{**leases, "verbs": ["get", "update"]}]
+    account.grant(role)
+    for door in doors:
+        start_operator(door=door, lease_name=door, account=account)
     with proxy.fault(verb="write", delay_seconds=0.05):  # as slow as a busy API server
         for number in range(AT_ONCE):
             api.create(posecluster(f"demo-{number}", namespace))

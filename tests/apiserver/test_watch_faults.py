@@ -23,6 +23,7 @@ INACTIVITY_SECONDS = 2
 # What the list allows beyond the inactivity time-out, in seconds. A line that is no JSON is not on it: that
 # ends kopf, whose third start in a row waits for 4 s.
 ALLOWED = {"silence": 5.0, "gone": 5.0, "cut": 3.0, "bad_json": 10.0}
+SHARED = 2  # times that, where other tests share the processors
 Start = Callable[..., OperatorProcess]
 
 
@@ -89,7 +90,7 @@ def test_what_a_broken_watch_did_not_tell_is_noticed(
     operator = start(inactivity)
     api.create(posecluster("round-0", namespace))
     wait_rolled_out(api, namespace, "round-0")
-    limit = ALLOWED[do] + (inactivity if do == "silence" else 0)
+    limit = ALLOWED[do] * (1 if long_run else SHARED) + (inactivity if do == "silence" else 0)
     times = []
     for number in range(1, ROUNDS + 1):
         broken = break_watch(proxy, do)
@@ -99,7 +100,8 @@ def test_what_a_broken_watch_did_not_tell_is_noticed(
         wait_rolled_out(api, namespace, f"round-{number}")
         proxy.clear()
     listed = f"<= {ALLOWED[do] + (70 if do == 'silence' else 0):.0f} s"
-    bar = bar_text(f"<= {limit:.0f} s", listed, f"the inactivity time-out is {inactivity} s")
+    shared = f"other tests share the two cores, the inactivity time-out is {inactivity} s"
+    bar = bar_text(f"<= {limit:.0f} s", listed, shared)
     record_figure(f"noticed after {do}", max(times), bar=bar, unit="s", sample=ROUNDS)
     assert operator.probe("/livez") == 200
 
@@ -140,4 +142,4 @@ def test_drift_that_a_broken_watch_of_children_did_not_tell_is_repaired(
         found = api.find("services", namespace, "demo-pose")
         return found is not None and found["metadata"]["uid"] != uid
 
-    wait_until(repaired, INACTIVITY_SECONDS + ALLOWED[do], "repaired")
+    wait_until(repaired, INACTIVITY_SECONDS + SHARED * ALLOWED[do], "repaired")
