@@ -15,6 +15,8 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from harness.client import Reply
 from harness.e2e import load_pod
 from harness.e2e.cluster import INFERENCE_IMAGE
@@ -31,6 +33,7 @@ TIMEOUT_SECONDS = 30.0  # longer than any deadline: a request is never given up
 _START_SECONDS = 60.0
 _LAST_SECONDS = 150.0  # for the last answers of a run: each request may be asked again
 _MEASURE_SECONDS = 3.0
+_TRIES = 3
 _numbers = itertools.count(1)
 
 
@@ -196,9 +199,16 @@ class Agent:
         return Reply(found["status"], message, content)
 
     def order(self, method: str, path: str, body: Any = None) -> Json:
-        """One exchange with it."""
+        """One exchange with it; what only asks is sent again if the API server's proxy breaks it off."""
         proxy = f"/api/v1/namespaces/{self.namespace}/pods/{NAME}:{load_pod.PORT}/proxy/"
-        return self.api.send(method, proxy + path, body=body)
+        tries = _TRIES if method != "POST" or body.get("method") == "GET" else 1
+        while True:
+            tries -= 1
+            try:
+                return self.api.send(method, proxy + path, body=body)
+            except httpx.TransportError:
+                if not tries:
+                    raise
 
     def _pod(self) -> Json:
         return self.api.get("pods", self.namespace, NAME)
