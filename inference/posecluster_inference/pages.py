@@ -37,7 +37,7 @@ _POLICY = (
 # our own page never turns text into markup or script, and the browser sees to it; the viewer does
 _STRICT_POLICY = f"{_POLICY}; require-trusted-types-for 'script'; trusted-types 'none'"
 _OF_EVERY_FILE = {
-    "Cache-Control": "no-cache",  # kept, but asked for each time: an old page never meets a new script
+    "Cache-Control": "no-cache",  # kept, but asked for each time: no old script stays after an upgrade
     "Vary": "Accept-Encoding",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",

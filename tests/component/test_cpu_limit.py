@@ -17,6 +17,7 @@ from harness.load import Load, closed_loop, open_loop
 from harness.recorder import RecordFigure
 from harness.server import ServerProcess
 from harness.stub import DETECT
+from harness.throttling import Throttling
 from posecluster_inference.cgroup import allowed_cpus
 
 PERIOD_US = 100_000
@@ -115,18 +116,6 @@ def test_workers_are_told_to_keep_to_one_thread(start: Start) -> None:
 
 
 # --- a real quota ---
-
-
-@dataclass(frozen=True, slots=True)
-class Throttling:
-    """What the kernel counted, of periods in which the group ran."""
-
-    periods: int
-    throttled: int
-
-    @property
-    def share(self) -> float:
-        return self.throttled / self.periods if self.periods else 0.0
 
 
 @dataclass(slots=True)

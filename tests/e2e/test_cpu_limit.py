@@ -1,7 +1,6 @@
 """Check 34 on a real cluster: the pool has the size of the CPU limit, and is hardly throttled."""
 
 import json
-from dataclasses import dataclass
 
 import pytest
 
@@ -12,6 +11,7 @@ from harness.e2e.pose import Place
 from harness.e2e.release import Release
 from harness.kubernetes.waiting import Json, wait_until
 from harness.recorder import RecordFigure
+from harness.throttling import Throttling
 
 # limit -> workers; None: no limit, as many as the processors that it may use
 QUOTAS: dict[str | None, int] = {"500m": 1, "1": 1, "1500m": 2, "2": 2, None: 0}
@@ -32,18 +32,6 @@ periods, throttled = (int(stat.get(name, 0)) for name in ('nr_periods', 'nr_thro
 print(json.dumps({'periods': periods, 'throttled': throttled, 'threads': threads,
                   'allowed': len(os.sched_getaffinity(0))}))
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Throttling:
-    """Periods in which the group ran, and those in which it was held."""
-
-    periods: int
-    throttled: int
-
-    @property
-    def share(self) -> float:
-        return self.throttled / max(1, self.periods)
 
 
 def pod(place: Place, name: str, cpu: str | None, **env: str) -> Inside:

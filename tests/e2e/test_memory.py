@@ -14,8 +14,8 @@ from harness.e2e.agent import Agent
 from harness.e2e.pods import Inside, template_pod
 from harness.e2e.pose import Place
 from harness.e2e.release import Release
-from harness.kubernetes.apiserver import find_kubectl
 from harness.kubernetes.waiting import wait_until
+from harness.programs import find_program
 from harness.recorder import RecordFigure
 from harness.server import ROOT
 from harness.stub import DETECT
@@ -78,7 +78,8 @@ def post(agent: Agent, pod: Inside, command: Command, argument: int = 0, comment
 @contextmanager
 def filled(pod: Inside) -> Iterator[None]:
     """A process beside the server that takes what memory is left, up to 95.5 %."""
-    command = [find_kubectl(), "exec", "--namespace", pod.namespace, pod.name, "--", "python3", "-c", _FILL]
+    inside = ["--namespace", pod.namespace, pod.name, "--", "python3", "-c", _FILL]
+    command = [find_program("kubectl"), "exec", *inside]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         try:
             yield

@@ -20,5 +20,7 @@ chart      the chart as helm renders it, for chart and apiserver tests
 e2e        a package for e2e tests: a cluster, the chart's release, load from a pod in it
 browser    Chromium, and one visit to a page with all that went wrong there
 kubernetes a package for apiserver tests: a real API server, faults before it, whoever is missing behind it
+programs   kubectl and helm, wherever they are
+throttling what the kernel did to a group with a CPU quota
 tiers      pytest plugin: a marker per folder, required tiers must not skip, blockbuster
 """

@@ -2,20 +2,18 @@
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import pytest
 import yaml
 
+from harness.programs import find_program
 from harness.server import ROOT
 
 CHART = ROOT / "charts" / "posecluster"
 RELEASE = NAMESPACE = "posecluster"
-NO_HELM = "no helm: put it on PATH, or into the folder that KUBEBUILDER_ASSETS names"
 
 Json = dict[str, Any]
 
@@ -26,9 +24,7 @@ class ChartError(AssertionError):
 
 def helm(*arguments: str, stdin: str = "") -> str:
     """What helm prints; ChartError with its errors. Skips the test when there is no helm."""
-    program = shutil.which("helm") or shutil.which("helm", path=os.environ.get("KUBEBUILDER_ASSETS", ""))
-    if program is None:
-        pytest.skip(NO_HELM)
+    program = find_program("helm")
     # no cluster is asked, whatever the caller's environment names
     environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
     done = subprocess.run(

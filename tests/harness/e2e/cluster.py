@@ -5,7 +5,6 @@ operator or PoseClusters of somebody else, is never touched.
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ import pytest
 
 import posecluster_inference
 from harness.kubernetes.api import Api
-from harness.kubernetes.apiserver import find_kubectl, named_server
+from harness.kubernetes.apiserver import named_server
 from harness.kubernetes.waiting import Json, wait_until
+from harness.programs import find_program
 
 CRD = "poseclusters.posecluster.io"
 INFERENCE_IMAGE = f"posecluster-inference:{posecluster_inference.__version__}"
@@ -37,8 +37,8 @@ def find_cluster() -> Iterator[Api]:
     """An admin of the cluster for this session; all namespaces of these tests are gone at its end."""
     if not os.environ.get("KUBECONFIG"):
         pytest.skip("set KUBECONFIG to a cluster for tests: make kind-up, or any whose context says so")
-    find_kubectl()
-    find_helm()
+    for program in ("kubectl", "helm"):
+        find_program(program)
     with tempfile.TemporaryDirectory(prefix="posecluster-e2e-") as folder:
         api = Api(named_server(Path(folder), needs_own_context=True))
         try:
@@ -88,15 +88,6 @@ def missing_images(nodes: Sequence[Json]) -> list[str]:
         names = {name.rpartition("/")[2] for one in listed for name in one.get("names") or ()}
         missing |= {INFERENCE_IMAGE, OPERATOR_IMAGE} - names
     return sorted(missing)
-
-
-def find_helm() -> str:
-    """The helm beside kubectl in KUBEBUILDER_ASSETS, else the one in PATH; skips if there is none."""
-    beside = Path(os.environ.get("KUBEBUILDER_ASSETS") or "/nonexistent") / "helm"
-    found = str(beside) if beside.exists() else shutil.which("helm")
-    if found is None:
-        pytest.skip("no helm in PATH or KUBEBUILDER_ASSETS")
-    return found
 
 
 def make_namespace(api: Api, name: str, **labels: str) -> str:

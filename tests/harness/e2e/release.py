@@ -8,10 +8,11 @@ from pathlib import Path
 
 import yaml
 
-from harness.e2e.cluster import CRD, find_helm, make_namespace, others
+from harness.e2e.cluster import CRD, make_namespace, others
 from harness.e2e.pods import Inside, is_ready
 from harness.kubernetes.api import Api
 from harness.kubernetes.waiting import Json, wait_until
+from harness.programs import find_program
 from harness.server import ROOT
 
 CHART = ROOT / "charts" / "posecluster"
@@ -34,7 +35,7 @@ class Release:
     def helm(self, *arguments: str) -> str:
         """Run helm in the release's namespace; all that it said."""
         done = subprocess.run(
-            [find_helm(), "--namespace", NAMESPACE, *arguments],
+            [find_program("helm"), "--namespace", NAMESPACE, *arguments],
             env=os.environ | {"KUBECONFIG": str(self.api.server.kubeconfig)},
             capture_output=True,
             text=True,

@@ -13,9 +13,10 @@ import httpx
 import yaml
 
 from harness.kubernetes.accounts import Account, account, operator_account
-from harness.kubernetes.apiserver import Server, find_kubectl
+from harness.kubernetes.apiserver import Server
 from harness.kubernetes.resources import BY_KIND, BY_PLURAL
 from harness.kubernetes.waiting import Json, conditions, is_settled, wait_until
+from harness.programs import find_program
 from harness.server import ROOT
 
 CRD_FILE = ROOT / "crds" / "poseclusters.yaml"
@@ -165,7 +166,7 @@ class Api:
     ) -> "subprocess.CompletedProcess[str]":
         """Run kubectl, as admin unless `kubeconfig` says otherwise; ApiError with its words if it fails."""
         done = subprocess.run(
-            [find_kubectl(), *arguments],
+            [find_program("kubectl"), *arguments],
             env=os.environ | {"KUBECONFIG": str(kubeconfig or self.server.kubeconfig)},
             input=stdin,
             capture_output=True,

@@ -6,7 +6,6 @@ begins with `kind-posecluster`, or if it has no nodes and listens on loopback.
 
 import base64
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -204,17 +203,6 @@ def own_server() -> Iterator[OwnServer]:
             yield server
         finally:
             server.close()
-
-
-def find_kubectl() -> str:
-    """The kubectl beside the API server, else the one in PATH; skips if there is none."""
-    assets = _assets()
-    if assets is not None and (assets / "kubectl").exists():
-        return str(assets / "kubectl")
-    found = shutil.which("kubectl")
-    if found is None:
-        pytest.skip("no kubectl in KUBEBUILDER_ASSETS or PATH")
-    return found
 
 
 def is_own_context(context: str) -> bool:
