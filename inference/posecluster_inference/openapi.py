@@ -47,7 +47,7 @@ _DETECT = (
     Refusal(Reason.BODY_TOO_LARGE, "A request body may have 10485760 bytes."),
     Refusal(
         Reason.PICTURE_TOO_LARGE,
-        "The picture is 20000 x 20000 pixels; at most 25000000 pixels in all and 8192 a side are accepted: "
+        "The picture is 20000 x 20000 pixels; at most 25000000 pixels in all and 16384 a side are accepted: "
         "send a smaller copy",
     ),
     Refusal(

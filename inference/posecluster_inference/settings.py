@@ -6,6 +6,7 @@ command line as `--<field>`; the command line wins. The figures are those of doc
 
 import argparse
 import ipaddress
+import re
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,10 @@ from posecluster_inference.errors import InvalidSetting
 
 PREFIX = "POSECLUSTER_"
 _OF_OTHER_COMMANDS = {PREFIX + "MODEL_SOURCE"}
+_ORIGIN = re.compile(
+    r"[*]|[a-z][-a-z0-9+.]*://([a-z0-9]([-_a-z0-9.]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+)
+_DEFAULT_PORT = re.compile(r"http:.*:80$|https:.*:443$")
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -54,7 +59,7 @@ class Settings:
     max_people: int = _number(1, 1, 10, "people found in a picture")
     max_body_bytes: int = _number(10_485_760, 1_024, _LARGEST_BODY_BYTES, "largest request body")
     max_pixels: int = _number(25_000_000, 1, _LARGEST_PICTURE, "largest declared width x height")
-    max_side_pixels: int = _number(8_192, 1, 1 << 20, "largest declared side")
+    max_side_pixels: int = _number(16_384, 1, 1 << 20, "largest declared side")
     deadline_ms: int = _number(10_000, 1, _MILLISECONDS_A_DAY, "answer or 504, from the last body byte")
     hang_limit_ms: int = _number(
         5_000, 1, _MILLISECONDS_A_DAY, "one request in one worker; then it is killed"
@@ -66,6 +71,9 @@ class Settings:
     )
     rate_limit_burst: int = _number(10, 1, 1_000_000, "of these, how many at once")
     trusted_proxies: str = _text("", "comma list of networks whose X-Forwarded-For is believed")
+    allowed_origins: str = _text(
+        "", "comma list of origins whose pages may call the API (CORS), or * for every origin; empty: none"
+    )
     cache_entries: int = _number(1_024, 0, 1_000_000, "answers kept, by content hash; 0 is off")
     recycle_requests: int = _number(
         5_000, 0, 1_000_000_000, "requests after which a worker is renewed, +-10 %; 0 is off"
@@ -80,7 +88,10 @@ class Settings:
         512, 1, 1_000_000, "client connections; must be under half the descriptor limit"
     )
     header_timeout_ms: int = _number(5_000, 1, _MILLISECONDS_A_DAY, "whole request head")
-    body_timeout_ms: int = _number(10_000, 1, _MILLISECONDS_A_DAY, "whole request body")
+    body_timeout_ms: int = _number(60_000, 1, _MILLISECONDS_A_DAY, "whole request body, at any rate")
+    body_bytes_per_second: int = _number(
+        50_000, 0, 1 << 30, "slowest rate of a request body after its first 10 s; 0 is off"
+    )
     idle_timeout_ms: int = _number(75_000, 1, _MILLISECONDS_A_DAY, "kept connection without a request")
     write_timeout_ms: int = _number(10_000, 1, _MILLISECONDS_A_DAY, "answer that the client does not read")
     connection_age_ms: int = _number(
@@ -89,12 +100,21 @@ class Settings:
     auth_tokens_dir: str = _text("", "folder of files, each a bearer token; empty: no tokens asked for")
     cgroup_root: str = _text("/sys/fs/cgroup", "where the CPU quota and the memory limit are read (v1 or v2)")
     log_format: str = _choice("text", ["text", "json"], "form of the log lines")
+    request_log: str = _choice("none", ["none", "sampled", "all"], "which answered requests are logged")
 
     @property
     def proxy_networks(self) -> tuple[IPNetwork, ...]:
         """`trusted_proxies` parsed."""
-        names = [name.strip() for name in self.trusted_proxies.split(",")]
-        return tuple(ipaddress.ip_network(name) for name in names if name)
+        return tuple(ipaddress.ip_network(name) for name in _listed(self.trusted_proxies))
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """`allowed_origins` parsed: each as a browser sends it in `Origin`, or only `*`."""
+        return _listed(self.allowed_origins)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -143,11 +163,32 @@ def _parse(variable: str, text: str, is_number: bool, rules: Mapping[str, Any]) 
     return text
 
 
+def _check_origins(settings: Settings) -> None:
+    """A wrong origin would match no browser's `Origin` header, and so never have an effect."""
+    for origin in settings.origins:
+        if not _ORIGIN.fullmatch(origin) or _DEFAULT_PORT.match(origin):
+            raise InvalidSetting(
+                f"{PREFIX}ALLOWED_ORIGINS: {origin[:80]!r} is not an origin as browsers send it: give * or "
+                "scheme://host[:port], such as https://app.example.com, in lower case, without a path and "
+                "without the scheme's default port"
+            )
+    if "*" in settings.origins and len(settings.origins) > 1:
+        raise InvalidSetting(
+            f"{PREFIX}ALLOWED_ORIGINS: * already means every origin: give * or a list, not both"
+        )
+    if "*" in settings.origins and settings.auth_tokens_dir:
+        raise InvalidSetting(
+            f"{PREFIX}ALLOWED_ORIGINS: * cannot be combined with tokens ({PREFIX}AUTH_TOKENS_DIR): "
+            "list the origins that may call"
+        )
+
+
 def _check_together(settings: Settings) -> None:
     try:
         _ = settings.proxy_networks
     except ValueError as error:
         raise InvalidSetting(f"{PREFIX}TRUSTED_PROXIES: {error}; give networks such as 10.0.0.0/8") from error
+    _check_origins(settings)
     if settings.port and settings.port == settings.admin_port:
         raise InvalidSetting(f"{PREFIX}ADMIN_PORT={settings.admin_port}: must differ from {PREFIX}PORT")
     if settings.auth_tokens_dir and not Path(settings.auth_tokens_dir).is_dir():

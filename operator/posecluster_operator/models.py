@@ -146,7 +146,7 @@ class Limits:
 
     max_body_bytes: int = _number(10_485_760, 1_024, 134_217_728)
     max_pixels: int = _number(25_000_000, 1, 80_000_000)
-    max_side_pixels: int = _number(8_192, 1, 1_048_576)
+    max_side_pixels: int = _number(16_384, 1, 1_048_576)
     deadline_milliseconds: int = _number(10_000, 1, 3_600_000)
     requests_per_minute_per_client: int = _number(0, 0, 1_000_000)
     burst: int = _number(10, 1, 1_000_000)
@@ -267,8 +267,8 @@ class Spec:
 
     @property
     def grace_seconds(self) -> int:
-        """Longest way to a pod's end: drain, header 5 s, body 10 s, deadline, workers 5 s."""
-        return self.drain_seconds + 5 + 10 + math.ceil(Decimal(self.limits.deadline_milliseconds) / 1000) + 5
+        """Longest way to a pod's end: drain, header 5 s, body 60 s, deadline, workers 5 s."""
+        return self.drain_seconds + 5 + 60 + math.ceil(Decimal(self.limits.deadline_milliseconds) / 1000) + 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

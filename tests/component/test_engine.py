@@ -22,7 +22,7 @@ from posecluster_inference.engines.mediapipe_pose import MediaPipePose
 from posecluster_inference.errors import InvalidSetting, ModelError
 
 pytestmark = pytest.mark.component
-MAX_PIXELS, MAX_SIDE = 25_000_000, 8_192
+MAX_PIXELS, MAX_SIDE = 25_000_000, 16_384
 MODEL_FILE = "pose_landmarker_full.task"
 GOLDEN_TOLERANCE = 0.03  # of x and y, as fractions: golden/mediapipe_goldens.json
 

@@ -18,7 +18,7 @@ from posecluster_inference.errors import Refusal, Undecodable
 from posecluster_inference.intake import inspect
 from posecluster_inference.memory import worker_share_bytes
 
-MAX_PIXELS, MAX_SIDE = 25_000_000, 8_192
+MAX_PIXELS, MAX_SIDE = 25_000_000, 16_384
 
 
 def main() -> None:

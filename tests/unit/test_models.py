@@ -218,8 +218,8 @@ def test_workers_follow_the_cpu_limit(limit: str | int, workers: int) -> None:
 
 
 def test_the_grace_period_covers_drain_and_deadline() -> None:
-    assert parse_spec({}).grace_seconds == 15 + 5 + 10 + 10 + 5
-    assert parse_spec({"drainSeconds": 0, "limits": {"deadlineMilliseconds": 1_001}}).grace_seconds == 22
+    assert parse_spec({}).grace_seconds == 15 + 5 + 60 + 10 + 5
+    assert parse_spec({"drainSeconds": 0, "limits": {"deadlineMilliseconds": 1_001}}).grace_seconds == 72
 
 
 def read(value: object) -> Spec | str:
@@ -239,7 +239,7 @@ def test_generated_specs_are_read_or_refused_in_bounded_time(seed: int, spoil: b
     parsed = read(spec)
     if isinstance(parsed, Spec):
         assert 1 <= parsed.workers <= 64
-        assert 20 <= parsed.grace_seconds <= 7_220
+        assert 70 <= parsed.grace_seconds <= 7_270
     else:
         assert spoil, parsed
         assert 0 < len(parsed) < 1_000

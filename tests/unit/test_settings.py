@@ -44,7 +44,7 @@ def _load(**values: str) -> Settings:
         ("model_variant", "full"),
         ("max_body_bytes", 10_485_760),
         ("max_pixels", 25_000_000),
-        ("max_side_pixels", 8_192),
+        ("max_side_pixels", 16_384),
         ("deadline_ms", 10_000),
         ("hang_limit_ms", 5_000),
         ("drain_delay_ms", 15_000),
@@ -55,7 +55,10 @@ def _load(**values: str) -> Settings:
         ("recycle_growth_percent", 150),
         ("max_connections", 512),
         ("header_timeout_ms", 5_000),
-        ("body_timeout_ms", 10_000),
+        ("body_timeout_ms", 60_000),
+        ("body_bytes_per_second", 50_000),
+        ("allowed_origins", ""),
+        ("request_log", "none"),
         ("idle_timeout_ms", 75_000),
         ("write_timeout_ms", 10_000),
     ],
@@ -139,6 +142,49 @@ def test_trusted_proxies_are_a_comma_list_of_networks() -> None:
 def test_a_wrong_proxy_network_stops_the_start(text: str) -> None:
     with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_TRUSTED_PROXIES: "):
         _load(trusted_proxies=text)
+
+
+def test_allowed_origins_are_a_comma_list_as_browsers_send_them() -> None:
+    listed = "https://app.example.com, http://localhost:3000,http://[::1]:8000,capacitor://localhost,"
+    assert _load(allowed_origins=listed).origins == (
+        "https://app.example.com",
+        "http://localhost:3000",
+        "http://[::1]:8000",
+        "capacitor://localhost",
+    )
+    assert _load(allowed_origins="*").origins == ("*",)
+    assert _load().origins == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "app.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/page",
+        "https://App.example.com",
+        "https://*.example.com",
+        "https://app.example.com:443",
+        "http://localhost:80",
+        "https://a:b@app.example.com",
+        "https://app.example.com https://b.example.com",
+        "https://bücher.example",
+        "null",
+        "//app.example.com",
+    ],
+)
+def test_an_origin_that_no_browser_sends_stops_the_start(text: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_ALLOWED_ORIGINS: .*scheme://host\[:port\]"):
+        _load(allowed_origins=text)
+
+
+def test_every_origin_is_given_without_a_list_and_without_tokens(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_ALLOWED_ORIGINS: .*not both$"):
+        _load(allowed_origins="*,https://app.example.com")
+    with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_ALLOWED_ORIGINS: .*list the origins"):
+        _load(allowed_origins="*", auth_tokens_dir=str(tmp_path))
+    both = _load(allowed_origins="https://app.example.com", auth_tokens_dir=str(tmp_path))
+    assert both.origins == ("https://app.example.com",)
 
 
 def test_both_ports_must_differ_unless_both_are_free_ones() -> None:
