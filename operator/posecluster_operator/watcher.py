@@ -62,7 +62,11 @@ class BackOffs:
 def configure_kopf(
     settings: kopf.OperatorSettings, *, inactivity_seconds: float, instance: str, random: Random
 ) -> None:
-    """Set all that we have an opinion on; HOUSE_STYLE section 5 has the reasons."""
+    """Make kopf watch and do nothing else.
+
+    It writes no annotation, finalizer or Event, and does not scan for CRDs and namespaces, which needs
+    cluster-wide rights. Time-outs and back-offs are bounded, so that a silent watch is noticed.
+    """
     settings.peering.standalone = True
     settings.persistence.finalizer = f"{GROUP}/finalizer"  # unused, like both storages; ours if ever used
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 MAX_COUNTER = 2.0**53  # from here on a float no longer counts by ones (IEEE 754)
 MAX_RATE = 100_000.0  # requests a second; far above what one aiohttp process accepts
 LONGEST_REQUEST_SECONDS = 60.0  # a request's time may be counted when it ends; deadlines are shorter
-STALE_SECONDS = 5.0  # as old as the list of pods may be (issue 5); five scrapes of one second
+STALE_SECONDS = 5.0  # five scrapes of one second: a sample or a list of pods older than this is unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

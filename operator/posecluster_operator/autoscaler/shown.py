@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from posecluster_operator.autoscaler.values import Decision, Load
 from posecluster_operator.reasons import ScalingReason
 
-SHOWN_SECONDS = 10.0  # DESIGN section 1: `load` is written at most so often
+SHOWN_SECONDS = 10.0  # `status.load` is written at most this often: every write costs the API server
 _CHANGED_SHARE = 0.2
 
 

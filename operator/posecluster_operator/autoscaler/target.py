@@ -22,7 +22,7 @@ from enum import StrEnum
 from functools import lru_cache
 from statistics import NormalDist
 
-ASSUMED_CV = 0.5  # of the service time when it isn't measured; the traces' simulator has 0.35, exp. 1
+ASSUMED_CV = 0.5  # of an unmeasured service time: between steady inference (0.35) and exponential (1)
 
 # of all requests, those of peaks: in a peak, more may be late (tuned: 0.2 to 0.5 do)
 BURST_PORTION = 1.0 / 3.0
