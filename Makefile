@@ -76,7 +76,7 @@ deploy: ## build, load, install the chart and the example into kind (or CONTEXT=
 	@.ci/deploy $(DRY)
 
 .PHONY: scanners
-scanners: set-up-dev ## set up the scanners of check 40 (a minute or two)
+scanners: set-up-dev ## set up the scanners that the tests run on sources, images and manifests (a minute or two)
 	@.ci/scanners
 
 .PHONY: sbom
@@ -93,7 +93,7 @@ bench-operator: set-up-dev ## measure the operator against an API server of its 
 	@$(BIN)/python -m bench.operator
 
 .PHONY: bench-scaling
-bench-scaling: set-up-dev ## simulate the autoscaler beside others on recorded traces (SIMULATOR=, TRACES=; ../shared by default)
+bench-scaling: set-up-dev ## simulate the autoscaler beside others on recorded traces (needs SIMULATOR=FILE TRACES=FOLDER)
 	@$(BIN)/python -m bench.scaling $(if $(SIMULATOR),--simulator $(SIMULATOR)) $(if $(TRACES),--traces $(TRACES))
 
 .PHONY: models

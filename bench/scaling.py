@@ -1,9 +1,10 @@
 """`make bench-scaling`: late requests against pod-hours, for ours and for other autoscalers.
 
-The simulator and the traces are not part of the repository: `--simulator` and `--traces` name them, and
-`../shared` is looked at first. Ours is the operator's own `decide`, by way of
-tests/tools/simulator_policy.py, with one setting for all traces but the objective. Which parts of the
-traces, and why: scaling_windows.py.
+The simulator and the traces are not part of the repository; `--simulator` and `--traces` name them. The
+simulator is a Python module with `POLICIES`, `SimConfig`, `load_policy`, `load_trace` and `simulate`; the
+traces are CSV files of request counts, whose names and sources scaling_windows.py lists. Ours is the
+operator's own `decide`, by way of tests/tools/simulator_policy.py, with one setting for all traces but the
+objective.
 Prints the table, keeps every figure in build/bench-scaling.json, and with --write puts the table and the
 picture of the frontier into docs/autoscaling.md.
 """
@@ -33,7 +34,6 @@ _MARKER = "bench-scaling"
 _PAGE = ROOT / "docs" / "autoscaling.md"
 _PICTURE = ROOT / "docs" / "autoscaling-frontier.svg"
 _ADAPTER = ROOT / "tests" / "tools" / "simulator_policy.py"
-_SHARED = ROOT.parent / "shared"
 _OURS = "PoseCluster"
 # name in the table -> name in the simulator, parameters
 _OTHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -191,11 +191,17 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 def _wrong(options: argparse.Namespace) -> str | None:
     """Say what is missing, before minutes are spent."""
+    if options.simulator is None or options.traces is None:
+        return (
+            "needs a simulator and recorded traces, which are not part of the repository: make bench-scaling "
+            "SIMULATOR=FILE TRACES=FOLDER. bench/scaling.py says what both must provide; without them, "
+            "`posecluster-operator simulate` compares autoscalers on synthetic load"
+        )
     if not options.simulator.is_file():
-        return f"no simulator at {options.simulator}: name autoscale_sim.py with --simulator"
+        return f"there is no simulator at {options.simulator}: name its Python file with --simulator"
     missing = {window.file for window in options.windows if not (options.traces / window.file).is_file()}
     if missing:
-        return f"no {', '.join(sorted(missing))} in {options.traces}: name the folder with --traces"
+        return f"{options.traces} lacks {', '.join(sorted(missing))}: name the folder of traces with --traces"
     if not options.windows:
         return "no window of that name"
     if options.write and not (_PAGE.is_file() and f"<!-- {_MARKER}: end -->" in _PAGE.read_text()):
@@ -207,8 +213,8 @@ def _wrong(options: argparse.Namespace) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.scaling", description=__doc__)
-    parser.add_argument("--simulator", type=Path, default=_SHARED / "tools" / "autoscale_sim.py")
-    parser.add_argument("--traces", type=Path, default=_SHARED / "traces", help="folder of the CSV files")
+    parser.add_argument("--simulator", type=Path, help="Python file of the simulator")
+    parser.add_argument("--traces", type=Path, help="folder of the CSV files")
     parser.add_argument("--late", type=int, nargs="+", default=[1, 3, 10, 30, 100], help="objectives, in ‰")
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES, help="only these windows")
     parser.add_argument("--seconds", type=int, help="only so much of each window, to try it out")

@@ -1,6 +1,6 @@
-"""Lets ../shared/tools/autoscale_sim.py drive the operator's own `decide`.
+"""Lets a trace-driven simulator (see bench/scaling.py) drive the operator's own `decide`.
 
-    python ../shared/tools/autoscale_sim.py --trace FILE \\
+    python autoscale_sim.py --trace FILE \\
         --policy-module tests/tools/simulator_policy.py:PoseClusterPolicy --set latency_ms=250
 
 `--set` takes the fields of spec.scaling: latency_ms, late_permille, hold_seconds, max_hold_seconds; and

@@ -1,4 +1,4 @@
-"""The adapter, driven as the simulator of ../shared drives it: loaded by path, given the same tuples."""
+"""The adapter, driven as a simulator drives it: loaded by path, given the same tuples."""
 
 import importlib.util
 import subprocess
