@@ -51,9 +51,9 @@ FAULTS = {
     "hang": Fault({"do": "hang"}),
     "reset": Fault({"do": "reset"}),
 }
-# what becomes of broken watches is check 11's
+# test_watch_faults.py covers broken watches
 NO_WATCH = "[!w]*"
-# not on the short list: shorter, and fewer of them
+# these run shorter, and on fewer PoseClusters
 OTHERS = {
     "500": Fault({"do": "answer", "status": 500}, 2.0, 5, 5),
     "409": Fault({"do": "answer", "status": 409, "verb": "write", "resource": "[!l]*"}, 2.0, 5, 5),
@@ -66,7 +66,7 @@ OTHERS = {
 
 
 def long(fault: Fault) -> Fault:
-    """The list's own times."""
+    """The same fault for as long as in a long run."""
     return Fault(fault.rule, 60.0, PENDING, HITS)
 
 

@@ -1,4 +1,4 @@
-"""From creation to Ready: exactly the children that the design names, and few writes."""
+"""From creation to Ready: exactly the documented children, and few writes."""
 
 from collections.abc import Callable
 

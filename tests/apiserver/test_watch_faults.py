@@ -20,8 +20,8 @@ from harness.recorder import RecordFigure
 ROUNDS = 3
 NO_RESYNC_SECONDS = 86_400
 INACTIVITY_SECONDS = 2
-# What the list allows beyond the inactivity time-out, in seconds. A line that is no JSON is not on it: that
-# ends kopf, whose third start in a row waits for 4 s.
+# Seconds allowed beyond the inactivity time-out. A line that is not JSON ends kopf, whose third start in a
+# row waits for 4 s.
 ALLOWED = {"silence": 5.0, "gone": 5.0, "cut": 3.0, "bad_json": 10.0}
 SHARED = 2  # times that, where other tests share the processors
 Start = Callable[..., OperatorProcess]

@@ -1,4 +1,4 @@
-"""Whoever may write PoseClusters gains nothing: what the schema must refuse (check 22)."""
+"""Whoever may write PoseClusters gains nothing: what the schema must refuse."""
 
 import json
 

@@ -78,7 +78,7 @@ def containers(objects: Sequence[Json]) -> list[Json]:
     return [one for template in pod_templates(objects) for one in template["spec"]["containers"]]
 
 
-# --- rights (check 21) ---
+# --- rights ---
 
 
 @pytest.mark.acceptance(21)
@@ -134,7 +134,7 @@ def test_people_get_rights_on_poseclusters_by_the_cluster_s_own_roles() -> None:
     assert [one["metadata"]["name"] for one in of_kind(without, "ClusterRole")] == ["posecluster-operator"]
 
 
-# --- pods (check 20; admission itself: tests/apiserver/test_pod_security.py) ---
+# --- pods (admission itself: tests/apiserver/test_pod_security.py) ---
 
 
 @pytest.mark.acceptance(20)

@@ -1,4 +1,4 @@
-"""The metrics of DESIGN section 2: each name is there with its kind, and counts what it says."""
+"""The metrics that docs/operations.md lists: each has its name and kind, and counts what it says."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Check 33, and checks 2 and 3 of the promise, on a real cluster: eviction, kills, spread."""
+"""Check 33 on a real cluster: evictions, kills and spread."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -113,7 +113,7 @@ def test_memory_ends_no_container(start: Start, place: Place, record_figure: Rec
 
     answers = Counter((one.status, one.reason) for one in replies)
     bar = (
-        f"<= {AGAIN_SECONDS:.0f} s from the end of the process that held it (the list: 1 s from free memory)"
+        f"<= {AGAIN_SECONDS:.0f} s from the end of the process that held it (measured from free memory: 1 s)"
     )
     record_figure("refused at 95 %", answers[503, "memory"], bar=f">= {REFUSALS}", sample=REFUSALS)
     record_figure("served again after", again, bar=bar, unit="s")

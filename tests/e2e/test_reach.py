@@ -67,7 +67,7 @@ def test_a_greedy_caller_does_not_cost_a_polite_one(
         "greedy: answered", answered, bar=f"<= {documented:.0f}, documented", sample=len(greedy.asked)
     )
     record_figure("polite: failed", len(beside.failures), bar="0", sample=len(beside.asked))
-    bar = f"<= {SLOWER_SECONDS} s (the pods, the load and the cluster share two cores; the list: 20 %)"
+    bar = f"<= {SLOWER_SECONDS} s (the pods, the load and the cluster share two cores; otherwise 20 %)"
     record_figure("polite: p95 rises by", after - before, bar=bar, unit="s")
     assert alone.failures == beside.failures == []
     assert {(one.status, one.reason) for one in greedy.asked if not one.right} == {(429, "quota")}

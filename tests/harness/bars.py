@@ -1,10 +1,10 @@
-"""What a run asserted, for the record: the list's bar, or a wider one with its reason."""
+"""The bar that a run asserted, for the record: the one of docs/reliability.md, or a wider one and why."""
 
 
 def bar_text(asserted: str, listed: str, reason: str = "other tests share the two cores") -> str:
-    """The bar as the table shows it: `asserted`, and where the list asks for more, why and what.
+    """The bar as the table shows it: `asserted`, and where `listed` is stricter, the reason and `listed`.
 
-    The list's own bar holds in runs with POSECLUSTER_LONG=1, in which nothing else runs.
+    `listed` holds in runs with POSECLUSTER_LONG=1, in which nothing else runs.
     """
     if asserted == listed:
         return listed

@@ -1,4 +1,4 @@
-"""The forty checks of the acceptance list, by number: name, and the tiers that cover it."""
+"""The forty checks that docs/reliability.md describes, by number: name, and the tiers that cover it."""
 
 # number -> (name, tiers)
 CHECKS: dict[int, tuple[str, tuple[str, ...]]] = {

@@ -1,4 +1,4 @@
-"""The scanners of check 40, set up by `make scanners`; a test whose scanner is missing skips, saying so."""
+"""The scanners that `make scanners` sets up; a test whose scanner is missing is skipped by name."""
 
 import json
 import subprocess

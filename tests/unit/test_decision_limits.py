@@ -167,7 +167,7 @@ def test_a_size_handed_back_is_not_lowered_below_what_was_wanted_in_the_window()
     assert decision.numbers.steady_pods < busy < decision.replicas <= 40
 
 
-# ---- never believe what cannot be (check 16, K-14)
+# ---- never believe impossible metrics
 
 
 @pytest.mark.parametrize("number", BAD)

@@ -1,4 +1,4 @@
-"""What `decide` must never do (DESIGN section 3), whatever pods say; and that each test can fail.
+"""What `decide` must never do, whatever pods report; and that each test can fail.
 
 A property is a function of the `decide` to try, so that a control can run it with a wrong one.
 """

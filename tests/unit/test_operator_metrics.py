@@ -8,7 +8,7 @@ from posecluster_operator.reasons import ScalingReason
 
 pytestmark = pytest.mark.unit
 
-# DESIGN section 3, and additions: leader, build_info, unmet_conditions
+# dashboards and alerts depend on these names and labels
 CONTRACT = {
     "posecluster_operator_reconcile_total": {"result"},
     "posecluster_operator_reconcile_seconds_bucket": {"le"},

@@ -1,4 +1,4 @@
-"""The fault proxy of ACCEPTANCE section 6: plain http on loopback, before a real API server.
+"""The fault proxy: plain HTTP on loopback, in front of a real API server.
 
     with FaultProxy(api.server) as proxy, proxy.fault(verb="write", do="answer", status=429, retry_after=2):
         ...
