@@ -17,7 +17,8 @@ from posecluster_inference.models.catalogue import CATALOGUE
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 CYCLONEDX = ROOT / "build" / "scanners" / "scan" / "bin" / "cyclonedx-py"
-IMAGES = ("inference", "operator")
+LOCK_FILES = {"inference": ("inference", "otel"), "operator": ("operator",)}  # of each image's packages
+LICENSES = {"protobuf": "BSD-3-Clause"}  # its wheel says "3-Clause BSD License", which is no SPDX identifier
 NATIVE = ("libegl1", "libgles2", "libglvnd0")  # as in inference/Dockerfile, stage libraries
 
 
@@ -28,7 +29,7 @@ def main() -> int:
         sys.exit("sbom: run make scanners first")
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name in IMAGES:
+    for name in LOCK_FILES:
         target = folder / f"posecluster-{name}.cdx.json"
         target.write_text(json.dumps(_bill(name), indent=1, sort_keys=True) + "\n", encoding="utf-8")
         print(target)
@@ -42,11 +43,15 @@ def _bill(name: str) -> dict[str, Any]:
         _run(sys.executable, "-m", "venv", "--without-pip", environment)
         flags = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
         python = environment / "bin" / "python"
-        lock = ROOT / "requirements" / f"{name}.txt"
-        _run(BIN / "uv", "pip", "install", *flags, "--python", python, "--requirement", lock)
+        for lock in LOCK_FILES[name]:
+            flags += ["--requirement", str(ROOT / "requirements" / f"{lock}.txt")]
+        _run(BIN / "uv", "pip", "install", *flags, "--python", python)
         _run(CYCLONEDX, "environment", "--output-reproducible", "--output-file", file, python)
         bill: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     components = bill.get("components", [])
+    for one in components:
+        if not one.get("licenses") and one["name"] in LICENSES:
+            one["licenses"] = [{"license": {"id": LICENSES[one["name"]]}}]
     if name == "inference":
         components += [*_models(), *({"type": "library", "name": library} for library in NATIVE)]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -48,6 +48,7 @@ async def detect(request: web.Request) -> web.StreamResponse:
         if allowance is None:
             raise
         raise refusal.with_headers(_quota_headers(service, allowance)) from None
+    facts.answer, facts.cache_status = result.answer, result.cache_status
     response = _response(result, form, facts.answer_id)
     if allowance is not None:
         response.headers.update(_quota_headers(service, allowance))

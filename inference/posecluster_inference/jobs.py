@@ -14,9 +14,10 @@ AnswerKey = tuple[bytes, str]  # content hash, form of the answer
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker made of a picture; seconds for each stage of the work."""
+    """What a worker made of a picture; seconds for each stage of the work, after the job's arrival."""
 
     body: bytes
+    arrived: float
     queue_seconds: float
     stages: dict[str, float]
 

@@ -1,33 +1,19 @@
 """What every request to the client port goes through, whatever its route."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
 from posecluster_inference.connection import SERVER_NAME, ClientConnection
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.negotiation import clean_request_id, new_id
+from posecluster_inference.observation import Facts
 from posecluster_inference.problems import problem
 from posecluster_inference.service import SERVICE, Service
-
-logger = logging.getLogger(__name__)
+from posecluster_inference.tracing import trace_context
 
 _METHODS = frozenset(hdrs.METH_ALL)
-
-
-@dataclass(slots=True)
-class Facts:
-    """What is known of a request so far; a refusal's log line is made of it."""
-
-    answer_id: str
-    request_id: str
-    caller: str
-    digest: str = ""
-    format: str = ""
-    body_bytes: int = 0
 
 
 FACTS = web.RequestKey("facts", Facts)
@@ -46,17 +32,21 @@ async def every_request(
     connection.request_started()
     given_id = clean_request_id(request.headers.get("X-Request-Id", ""))
     answer_id = new_id()
-    facts = request[FACTS] = Facts(answer_id, given_id or answer_id, request.remote or "")
+    trace = trace_context(request.headers.getall("traceparent", []))
+    facts = request[FACTS] = Facts(answer_id, given_id or answer_id, request.remote or "", trace)
     try:
         response = await _answer(request, handler, service, facts)
     finally:
         connection.request_finished(request.content)
     response.headers["X-Request-Id"] = facts.request_id
+    if trace is not None:
+        response.headers["traceparent"] = trace.field
     response.headers[hdrs.SERVER] = SERVER_NAME
+    _allow_origin(request, response, service)
     is_last = connection.is_old or connection.is_crowded
     if is_last or service.health.is_draining or service.memory.is_tight:
         response.force_close()
-    _count(request, response, service, loop.time() - started)
+    _observe(request, response, service, facts, started)
     return response
 
 
@@ -70,15 +60,15 @@ async def _answer(
         return await handler(request)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        response = _refuse(Refusal(Reason.METHOD_NOT_ALLOWED, f"Use {allowed}."), facts)
+        response = _refuse(Refusal(Reason.METHOD_NOT_ALLOWED, f"Use {allowed}."), service, facts)
         response.headers[hdrs.ALLOW] = allowed
     except web.HTTPNotFound:
-        response = _refuse(Refusal(Reason.NOT_FOUND, "There is nothing at this path."), facts)
+        response = _refuse(Refusal(Reason.NOT_FOUND, "There is nothing at this path."), service, facts)
     except Refusal as refusal:
         if refusal.status == 503 and refusal.retry_after_seconds is None:
             wait = service.pool.wait_seconds(asyncio.get_running_loop().time())
             refusal.retry_after_seconds = service.admission.retry_after(wait)
-        response = _refuse(refusal, facts)
+        response = _refuse(refusal, service, facts)
         if refusal.status in (400, 408, 413):
             response.force_close()
         if refusal.status == 408:
@@ -89,27 +79,37 @@ async def _answer(
     return response
 
 
-def _refuse(refusal: Refusal, facts: Facts) -> web.Response:
-    logger.info(
-        "Refused",
-        extra={
-            "fields": {
-                "status": refusal.status,
-                "reason": refusal.reason,
-                "caller": facts.caller,
-                "request_id": facts.request_id,
-                "sha256": facts.digest,
-                "format": facts.format,
-                "bytes": facts.body_bytes,
-            }
-        },
-    )
+def _refuse(refusal: Refusal, service: Service, facts: Facts) -> web.Response:
+    facts.reason = refusal.reason
+    service.observer.refused(facts, refusal.status)
     return problem(refusal)
 
 
-def _count(request: web.Request, response: web.StreamResponse, service: Service, seconds: float) -> None:
+def _allow_origin(request: web.Request, response: web.StreamResponse, service: Service) -> None:
+    origin = request.headers.get(hdrs.ORIGIN)
+    headers = service.cors.headers(origin)
+    if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
+        fields = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "")
+        headers |= service.cors.preflight_headers(origin, response.headers.get(hdrs.ALLOW, ""), fields)
+    for name, value in headers.items():
+        response.headers.add(name, value)
+
+
+def _observe(
+    request: web.Request, response: web.StreamResponse, service: Service, facts: Facts, started: float
+) -> None:
+    now = asyncio.get_running_loop().time()
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "unknown"
     method = request.method if request.method in _METHODS else "other"
     service.metrics.http_requests.labels(route, method, response.status).inc()
-    service.metrics.request_duration_seconds.labels(route).observe(seconds)
+    service.metrics.request_duration_seconds.labels(route).observe(now - started)
+    service.observer.answered(
+        facts,
+        method=method,
+        route=route,
+        status=response.status,
+        body_bytes=response.content_length or 0,
+        began=started,
+        now=now,
+    )

@@ -98,7 +98,7 @@ class Pool:
             # not of refused pictures, which take next to no time and would promise too much
             self.service_seconds += _SERVICE_TIME_WEIGHT * (busy - self.service_seconds)
             self._metrics.completed.inc()
-            job.succeed(Answer(body, job.started - job.arrived, head["stages"]))
+            job.succeed(Answer(body, job.arrived, job.started - job.arrived, head["stages"]))
         else:
             too_large = head["status"] == "too_large"
             reason = Reason.PICTURE_TOO_LARGE if too_large else Reason.UNDECODABLE

@@ -50,6 +50,8 @@ async def serve(settings: Settings) -> None:
         with suppress(TimeoutError):  # closed connections still write what their clients have not read
             async with asyncio.timeout(settings.write_timeout_ms / 1000):
                 await service.connections.open.none()
+        if service.observer.exporter is not None:
+            await asyncio.to_thread(service.observer.exporter.close, _LEEWAY_SECONDS)
         await admin_runner.cleanup()
         await service.pool.supervisor.stop()
         for task in background:

@@ -14,6 +14,7 @@ from posecluster_inference.body import BodyReader
 from posecluster_inference.cache import AnswerCache, Flights
 from posecluster_inference.cgroup import Cgroup
 from posecluster_inference.connection import ConnectionLimits
+from posecluster_inference.cors import CrossOrigin
 from posecluster_inference.engines import BUILT_IN
 from posecluster_inference.errors import Reason
 from posecluster_inference.health import Health
@@ -21,11 +22,13 @@ from posecluster_inference.jobs import JobQueue
 from posecluster_inference.memory import MemoryWatch, worker_share_bytes
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.models import store
+from posecluster_inference.observation import Observer
 from posecluster_inference.pages import Pages
 from posecluster_inference.pool import Pool
 from posecluster_inference.quota import Quota
 from posecluster_inference.settings import IPNetwork, Settings
 from posecluster_inference.supervisor import SupervisorConfig
+from posecluster_inference.tracing import span_exporter
 
 _QUEUE_PLACES_PER_WORKER = 8
 # bodies of all requests at once: a quarter of the memory limit
@@ -51,6 +54,8 @@ class Service:
     connections: ConnectionLimits
     health: Health
     model: dict[str, Any]
+    cors: CrossOrigin
+    observer: Observer
     pages: Pages = field(default_factory=Pages)
     started: float = field(default_factory=monotonic)
 
@@ -122,6 +127,8 @@ def build(settings: Settings) -> Service:
         connections=connections,
         health=Health(pool.supervisor, queue, memory),
         model=model,
+        cors=CrossOrigin(frozenset(settings.origins)),
+        observer=Observer(request_log=settings.request_log, exporter=span_exporter()),
     )
     _declare_gauges(service)
     return service

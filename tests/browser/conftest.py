@@ -1,5 +1,6 @@
 """For browser tests: one Chromium, one server with the full model, pictures made of the built-in one."""
 
+import base64
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +55,12 @@ def pose_server(full_model: Path) -> Iterator[ServerProcess]:
 def astronaut() -> bytes:
     """One person."""
     return pictures.built_in()
+
+
+@pytest.fixture(scope="session")
+def astronaut_base64(astronaut: bytes) -> str:
+    """The same, as scripts of a page can be given it."""
+    return base64.b64encode(astronaut).decode()
 
 
 @pytest.fixture(scope="session")

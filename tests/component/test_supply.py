@@ -19,7 +19,7 @@ from posecluster_inference.models.catalogue import CATALOGUE
 
 pytestmark = pytest.mark.timeout(300)  # scanners start slowly, more so beside other tests
 
-IMAGES = ("inference", "operator")
+IMAGES = {"inference": ("inference", "otel"), "operator": ("operator",)}  # and the lock files of each
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 # has known weaknesses (CVE-2024-23334 and more): what a look-up that works must find
 WEAK = "aiohttp==3.8.1"
@@ -92,7 +92,7 @@ def test_every_pin_of_a_lock_file_has_its_hash(record_figure: RecordFigure) -> N
     missing = [line for lock in locks for line in unhashed(lock.read_text(encoding="utf-8"))]
     record_figure("pins without a hash", len(missing), bar="0", sample=sum(len(pins(lock)) for lock in locks))
     assert missing == []
-    assert {f"{image}.txt" for image in IMAGES} <= {lock.name for lock in locks}
+    assert {f"{name}.txt" for names in IMAGES.values() for name in names} <= {lock.name for lock in locks}
     assert all(pinned.sha256 for model in CATALOGUE for pinned in model.accepted)
 
 
@@ -124,7 +124,7 @@ def test_no_pin_has_a_known_weakness(tmp_path: Path, record_figure: RecordFigure
     ]
     if not knowing:
         pytest.skip(UNREACHABLE)
-    wanted = {name: version for image in IMAGES for name, version in pins(_lock(image)).items()}
+    wanted = {name: version for image in IMAGES for name, version in _installed(image).items()}
     lines = "".join(f"{name}=={version}\n" for name, version in wanted.items())
     answers = audit(tmp_path, lines, knowing[0])
     passed_over = {one["name"] for one in answers if "skip_reason" in one}
@@ -135,8 +135,10 @@ def test_no_pin_has_a_known_weakness(tmp_path: Path, record_figure: RecordFigure
     assert len(answers) == len(wanted)
 
 
-def _lock(image: str) -> Path:
-    return ROOT / "requirements" / f"{image}.txt"
+def _installed(image: str) -> dict[str, str]:
+    """Package -> version of all that an image installs."""
+    locks = (ROOT / "requirements" / f"{name}.txt" for name in IMAGES[image])
+    return {name: version for lock in locks for name, version in pins(lock).items()}
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +162,8 @@ def test_the_bill_of_materials_lists_what_is_installed(
         for one in bill["components"]
         if one.get("purl", "").startswith("pkg:pypi/")
     }
-    record_figure(f"packages in the bill of {image}", len(listed), bar=f"= {len(pins(_lock(image)))}")
-    assert listed == pins(_lock(image))
+    record_figure(f"packages in the bill of {image}", len(listed), bar=f"= {len(_installed(image))}")
+    assert listed == _installed(image)
     assert [one["name"] for one in bill["components"] if "purl" in one and not one.get("licenses")] == []
     hashes = {one["hashes"][0]["content"] for one in bill["components"] if "machine" in one["type"]}
     known = {pinned.sha256 for model in CATALOGUE for pinned in model.accepted}

@@ -97,7 +97,7 @@ async def test_a_flight_is_joined_until_it_lands() -> None:
     flights.add(job, joinable=True)
     assert flights.get(_key(1)) is job
     assert flights.get(_key(2)) is None
-    job.succeed(Answer(b"answer", 0.0, {}))
+    job.succeed(Answer(b"answer", 0.0, 0.0, {}))
     # until the loop has told of it the answer is nowhere else
     assert flights.get(_key(1)) is job
     await _settle(job)
@@ -129,7 +129,7 @@ async def test_an_old_flight_that_lands_leaves_its_successor() -> None:
 async def test_landed_flights_are_forgotten() -> None:
     flights, job = Flights(AnswerCache(4)), _job()
     flights.add(job, joinable=True)
-    job.succeed(Answer(b"", 0.0, {}))
+    job.succeed(Answer(b"", 0.0, 0.0, {}))
     await _settle(job)
     assert flights.get(_key(1)) is None
     assert not flights._jobs

@@ -11,7 +11,7 @@ from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header, PictureFormat
 from posecluster_inference.jobs import Answer, Job, JobQueue
 
-ANSWER = Answer(b"landmarks", 0.0, {})
+ANSWER = Answer(b"landmarks", 0.0, 0.0, {})
 PLENTY = 30.0
 SOON = 0.02
 
