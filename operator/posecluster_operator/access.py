@@ -115,6 +115,7 @@ def load_access() -> Access:
 
     Reads files and imports for half a second: for a thread.
     """
+    _provide_home()
     from kubernetes.aio.client.api_client import ApiClient  # 61 MiB with it: only who connects pays
     from kubernetes.aio.client.configuration import Configuration
 
@@ -128,8 +129,14 @@ def load_access() -> Access:
         raise InvalidSetting(f"The certificates for {configuration.host} cannot be used: {error}") from error
 
 
+def _provide_home() -> None:
+    """Set HOME if it is unset: importing the client raises RuntimeError where the user has no home either."""
+    os.environ.setdefault("HOME", "/")
+
+
 def context_namespace() -> str:
     """Return the namespace of KUBECONFIG's current context, else the pod's, else `default`; reads files."""
+    _provide_home()
     from kubernetes.aio import config
     from yaml import YAMLError
 

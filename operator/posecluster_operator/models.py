@@ -292,8 +292,9 @@ class PoseCluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDefaults:
-    """The operator's settings for pods whose spec names no image, pull policy or pull secrets."""
+    """The operator's settings for pods: `ids` (runAsUser …) for all, the rest if the spec names none."""
 
     image: str | None = None
     pull_policy: PullPolicy | None = None
     pull_secrets: tuple[str, ...] = ()
+    ids: Mapping[str, int] = field(default_factory=dict)

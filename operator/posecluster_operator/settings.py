@@ -18,11 +18,16 @@ _NAMESPACE_PATTERN = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _LONGEST_NAME = 253
 _LONGEST_IMAGE = 512
 _LONGEST_NUMBER = 20
+_HIGHEST_ID = (1 << 31) - 1  # the API server accepts no larger user or group id
 _SECONDS_A_DAY = 86_400
 
 
 def _number(default: int, low: int, high: int, meaning: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "help": meaning})
+
+
+def _optional_number(low: int, high: int, meaning: str) -> Any:
+    return field(default=None, metadata={"low": low, "high": high, "help": meaning})
 
 
 def _choice(default: str, allowed: Sequence[str], meaning: str) -> Any:
@@ -47,6 +52,19 @@ class Settings:
     )
     inference_image_pull_secrets: str = _text(
         "", "comma list of pull Secrets' names, for pods whose spec names none"
+    )
+    inference_run_as_user: int | None = _optional_number(
+        1,
+        _HIGHEST_ID,
+        "runAsUser of inference pods; empty: the image's user, or one that the cluster assigns",
+    )
+    inference_run_as_group: int | None = _optional_number(
+        0,
+        _HIGHEST_ID,
+        "runAsGroup of inference pods; empty: the image's group, or one that the cluster assigns",
+    )
+    inference_fs_group: int | None = _optional_number(
+        0, _HIGHEST_ID, "fsGroup of inference pods; empty: none, or one that the cluster assigns"
     )
     lease_namespace: str = _text("", "namespace of the Lease; empty: the pod's own, else default")
     lease_name: str = _text(
@@ -81,10 +99,16 @@ class Settings:
     def images(self) -> ImageDefaults:
         """What pods get whose spec does not say."""
         policy = self.inference_image_pull_policy
+        ids = {
+            "runAsUser": self.inference_run_as_user,
+            "runAsGroup": self.inference_run_as_group,
+            "fsGroup": self.inference_fs_group,
+        }
         return ImageDefaults(
             image=self.inference_image or None,
             pull_policy=PullPolicy(policy) if policy else None,
             pull_secrets=_names(self.inference_image_pull_secrets),
+            ids={name: number for name, number in ids.items() if number is not None},
         )
 
 
@@ -93,7 +117,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for item in fields(Settings):
         parser.add_argument(
             "--" + item.name.replace("_", "-"),
-            metavar="N" if item.type is int else "TEXT",
+            metavar="N" if "low" in item.metadata else "TEXT",
             # argparse formats its help texts with %
             help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"),
         )
@@ -107,8 +131,9 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Set
         text = flags.get(item.name)
         if text is None:
             text = environment.get(variable)
-        if text is not None:
-            values[item.name] = _parse(variable, text.strip(), item.type is int, item.metadata)
+        if text is None or (item.default is None and not text.strip()):
+            continue
+        values[item.name] = _parse(variable, text.strip(), item.metadata)
     settings = Settings(**values)
     _check_names(settings)
     _check_together(settings)
@@ -125,8 +150,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
-def _parse(variable: str, text: str, is_number: bool, rules: Mapping[str, Any]) -> int | str:
-    if is_number:
+def _parse(variable: str, text: str, rules: Mapping[str, Any]) -> int | str:
+    if "low" in rules:
         low, high = rules["low"], rules["high"]
         if not (
             text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER and low <= int(text) <= high

@@ -160,7 +160,7 @@ def test_settings_of_the_spec_reach_pods_and_service(
     mount = next(one for one in container["volumeMounts"] if one["mountPath"] == settings["AUTH_TOKENS_DIR"])
     volume = next(one for one in pod["volumes"] if one["name"] == mount["name"])
     assert mount["readOnly"]
-    assert volume["secret"] == {"secretName": "tokens", "defaultMode": 0o440}
+    assert volume["secret"] == {"secretName": "tokens", "defaultMode": 0o444}
 
     service = api.get("services", namespace, f"{NAME}-pose")
     assert service["spec"]["type"] == "NodePort"

@@ -48,6 +48,7 @@ CHART_VALUES: dict[str, Json] = {
         "operator": {"replicas": 2, "priorityClassName": "system-cluster-critical"},
         **{part: {"enabled": True} for part in ("grafanaDashboard", "networkPolicy")},
     },
+    "ids": {"operator": {"podSecurityContext": {"runAsUser": 20_000, "runAsGroup": 0, "fsGroup": 0}}},
 }
 # kinds of which no plain cluster has the CRD
 FOREIGN = {"PodMonitor", "PrometheusRule"}

@@ -208,6 +208,7 @@ def test_every_setting_of_the_operator_is_reachable_or_the_chart_s_own() -> None
     named = {re.sub("([A-Z])", r"_\1", name).lower(): one for name, one in schema.items()}
     by_chart = {name.removeprefix(PREFIX).lower() for name in environment(render(VALUES["everything"]))}
     by_chart |= {"namespaces", "inference_image_pull_policy"}  # empty here, and left out
+    by_chart |= {"inference_run_as_user", "inference_run_as_group", "inference_fs_group"}
     fixed = {"host", "port", "identity"}
     assert named.keys() & fixed == set()
     assert named.keys() | by_chart | fixed == {item.name for item in fields(Settings)}
@@ -236,6 +237,18 @@ def test_what_is_set_for_the_pods_is_there_and_replaces_nothing_of_ours() -> Non
     subjects = [subject["name"] for one in objects for subject in one.get("subjects", ())]
     assert set(subjects) == {"theirs"}
     assert all(one["metadata"]["labels"]["team"] == "vision" for one in objects)
+
+
+def test_pods_have_only_the_ids_that_are_set() -> None:
+    objects = render({"operator": {"podSecurityContext": {"runAsUser": 1_000_690_000, "fsGroup": 0}}})
+    plain = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    for template in pod_templates(objects):
+        assert template["spec"]["securityContext"] == plain | {"runAsUser": 1_000_690_000, "fsGroup": 0}
+    assert load(environment(objects), {}).images.ids == {}
+    ids = {"runAsUser": 1_000_690_000, "runAsGroup": 0, "fsGroup": 7}
+    objects = render({"inference": {"podSecurityContext": ids}})
+    assert load(environment(objects), {}).images.ids == ids
+    assert [template["spec"]["securityContext"] for template in pod_templates(objects)] == [plain, plain]
 
 
 def test_a_hot_standby_is_never_away_whole() -> None:

@@ -36,6 +36,15 @@ BAD: dict[str, tuple[Json, str]] = {
     "a namespace that cannot be": ({"operator": {"namespaces": ["A_b"]}}, "namespaces"),
     "a pull policy": ({"operator": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
     "no pull policy": ({"operator": {"image": {"pullPolicy": ""}}}, "pullPolicy"),
+    "root as the operator's user": (
+        {"operator": {"podSecurityContext": {"runAsUser": 0}}},
+        "podSecurityContext",
+    ),
+    "a name as a user": ({"inference": {"podSecurityContext": {"runAsUser": "pose"}}}, "podSecurityContext"),
+    "another field of a security context": (
+        {"inference": {"podSecurityContext": {"runAsNonRoot": False}}},
+        "podSecurityContext",
+    ),
     "no repository": ({"inference": {"image": {"repository": ""}}}, "repository"),
     "a tag in the repository": (
         {"inference": {"image": {"repository": "registry.example/x:7"}}},

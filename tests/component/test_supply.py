@@ -74,6 +74,7 @@ def test_a_dockerfile_keeps_its_promises(image: str) -> None:
         ("--require-hashes ", "", "without hashes"),
         ("USER 10001:10001", "USER 999:999", "USER"),
         ("USER 10001:10001", "USER posecluster", "USER"),
+        ("USER 54321:54321\n", "", "owns nothing"),
         ('CMD ["run"]', "CMD run", "CMD"),
         ("ENV PATH", "ENV PYTHONDONTWRITEBYTECODE=1\nENV PATH", "PYTHONDONTWRITEBYTECODE"),
         ("org.opencontainers.image.licenses", "licenses", "licenses"),

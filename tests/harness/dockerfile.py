@@ -65,6 +65,12 @@ def _process(instructions: list[Instruction]) -> Iterator[str]:
     users = [one.text for one in image if one.name == "USER"]
     if not users or not all(part.isdigit() and int(part) >= _LOWEST_UID for part in users[-1].split(":")):
         yield f"USER is not numeric from {_LOWEST_UID} on: {users}"
+    checks = [
+        index for index, one in enumerate(instructions) if one.name == "FROM" and one.text.endswith("check")
+    ]
+    checked_as = [one.text for one in instructions[checks[0] : last] if one.name == "USER"] if checks else []
+    if not checked_as or checked_as[-1] in ("0", *users):
+        yield f"the check does not run under a user that owns nothing: {checked_as}"
     for name in ("ENTRYPOINT", "CMD"):
         values = [one.text for one in image if one.name == name]
         if len(values) != 1 or not _exec_form(values[0]):

@@ -173,7 +173,7 @@ def test_tokens_are_mounted_where_the_server_reads_them() -> None:
     mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
     folder = environment({"auth": {"tokenSecretName": "mine"}})["POSECLUSTER_AUTH_TOKENS_DIR"]
     assert mounts["tokens"] == {"name": "tokens", "mountPath": folder, "readOnly": True}
-    assert {"name": "tokens", "secret": {"secretName": "mine", "defaultMode": 0o440}} in pod["volumes"]
+    assert {"name": "tokens", "secret": {"secretName": "mine", "defaultMode": 0o444}} in pod["volumes"]
     assert "tokens" not in str(template({}))
 
 
@@ -215,6 +215,16 @@ def test_only_what_pods_are_made_of_changes_the_templates_hash() -> None:
     assert len(changed | {first}) == 4
 
 
+def test_pods_have_only_the_ids_that_the_operator_was_given() -> None:
+    ids = {"runAsUser": 1_000_690_000, "runAsGroup": 0}
+    plain, own = (
+        template({}, images=ImageDefaults(image="x", ids=given))["spec"]["securityContext"]
+        for given in ({}, ids)
+    )
+    assert plain == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert own == plain | ids
+
+
 def test_builders_leave_the_spec_alone() -> None:
     constraint = {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "ScheduleAnyway"}
     build({"topologySpreadConstraints": [constraint]})
@@ -239,7 +249,7 @@ def violations(pod: dict[str, Any]) -> Iterator[str]:
             yield "privileges"
         if own.get("capabilities", {}).get("drop") != ["ALL"] or "add" in own["capabilities"]:
             yield "capabilities"
-        if {**shared, **own}.get("runAsNonRoot") is not True or not {**shared, **own}.get("runAsUser"):
+        if {**shared, **own}.get("runAsNonRoot") is not True or {**shared, **own}.get("runAsUser") == 0:
             yield "root"
         if any("hostPort" in port for port in container["ports"]):
             yield "hostPort"

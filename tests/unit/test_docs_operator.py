@@ -24,7 +24,7 @@ def settings_expected() -> dict[str, tuple[str, ...]]:
         rules = item.metadata
         words = ", ".join(word or "empty" for word in rules.get("allowed", ()))
         allowed = f"{rules['low']}-{rules['high']}" if "low" in rules else words or "text"
-        default = "empty" if item.default == "" else f"`{item.default}`"
+        default = "empty" if item.default in ("", None) else f"`{item.default}`"
         expected[PREFIX + item.name.upper()] = (default, allowed, rules["help"])
     return expected
 
@@ -35,7 +35,7 @@ def settings_told(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_setting_is_told_with_default_bounds_and_meaning() -> None:
-    assert len(settings_expected()) == 16
+    assert len(settings_expected()) == 19
     assert settings_told(OPERATOR) == settings_expected()
 
 

@@ -53,12 +53,16 @@ def test_each_setting_is_read_from_the_environment_and_the_flag_wins() -> None:
     for item in fields(Settings):
         allowed = item.metadata.get("allowed", ())
         one, other = (
-            ("21", "22") if item.type is int else (allowed[-1], allowed[0]) if allowed else ("one", "other")
+            ("21", "22")
+            if "low" in item.metadata
+            else (allowed[-1], allowed[0])
+            if allowed
+            else ("one", "other")
         )
         variables = {PREFIX + item.name.upper(): one}
         if item.name == "stall_seconds":
             variables[PREFIX + "WATCH_INACTIVITY_SECONDS"] = "5"
-        convert = int if item.type is int else str
+        convert = int if "low" in item.metadata else str
         assert getattr(load(variables, {}), item.name) == convert(one)
         assert getattr(load(variables, {item.name: other}), item.name) == convert(other)
         assert getattr(load(variables, {item.name: None}), item.name) == convert(one)
@@ -77,9 +81,22 @@ def test_images_are_given_as_defaults() -> None:
     assert loaded.images == ImageDefaults(image="registry:5000/pose@sha256:ab", pull_policy=PullPolicy.NEVER)
 
 
+def test_ids_of_inference_pods_are_only_those_that_are_set() -> None:
+    assert (
+        load({PREFIX + "INFERENCE_RUN_AS_USER": "", PREFIX + "INFERENCE_FS_GROUP": " "}, {}).images.ids == {}
+    )
+    variables = {PREFIX + "INFERENCE_RUN_AS_USER": "1000690000", PREFIX + "INFERENCE_RUN_AS_GROUP": "0"}
+    assert load(variables, {}).images.ids == {"runAsUser": 1_000_690_000, "runAsGroup": 0}
+    assert load({}, {"inference_fs_group": "0"}).images.ids == {"fsGroup": 0}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("inference_run_as_user", "0"),
+        ("inference_run_as_user", "posecluster"),
+        ("inference_run_as_group", "-1"),
+        ("inference_fs_group", "2147483648"),
         ("port", "65536"),
         ("port", "-1"),
         ("port", "tcp://10.0.0.1:9091"),

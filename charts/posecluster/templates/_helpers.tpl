@@ -42,6 +42,16 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- end -}}
 
+{{/* Security context of the chart's pods, with the ids that are set. Numbers of a values file are floating-point here. */}}
+{{- define "posecluster.podSecurityContext" -}}
+runAsNonRoot: true
+{{- range $name, $id := .Values.operator.podSecurityContext }}
+{{ $name }}: {{ int64 $id }}
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
 {{/* RBAC rules of one group of files/permissions.yaml, of (list root group); the Lease's name is the operator's. */}}
 {{- define "posecluster.rules" -}}
 {{- $rules := index ((index . 0).Files.Get "files/permissions.yaml" | fromYaml) (index . 1) -}}
@@ -64,6 +74,9 @@ app.kubernetes.io/component: operator
 {{- $secrets := list -}}
 {{- range .Values.inference.image.pullSecrets }}{{ $secrets = append $secrets .name }}{{ end -}}
 {{- $_ := set $set "inferenceImagePullSecrets" (join "," $secrets) -}}
+{{- range $name, $id := .Values.inference.podSecurityContext }}
+{{- $_ := set $set (printf "inference%s" (title $name)) (int64 $id | toString) }}
+{{- end -}}
 {{- range $name, $value := merge $set (.Values.operator.settings | default dict) }}
 {{- if not (empty $value) }}
 - name: POSECLUSTER_OPERATOR_{{ $name | snakecase | upper }}

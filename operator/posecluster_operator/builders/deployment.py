@@ -13,12 +13,12 @@ from posecluster_operator.models import ImageDefaults, PoseCluster, Spec
 CONTAINER = "inference"
 ADMIN_PORT = 9090
 ADMIN_PORT_NAME = "admin"
-USER_ID = 10001
 TOKENS_DIR = "/etc/posecluster/tokens"
 # when a rollout counts as stuck; pods take 2-5 s, a pull of the image under a minute is no failure
 PROGRESS_DEADLINE_SECONDS = 45
 OLD_REVISIONS_KEPT = 3
-_OWNER_AND_GROUP_MAY_READ = 0o440
+# the files are root's, and the server's user and group are whatever the image or the platform chooses
+_EVERYBODY_MAY_READ = 0o444
 _TMP_SIZE = "64Mi"
 _HASH_DIGITS = 10
 # MediaPipe's workers look this name up and would report home
@@ -80,9 +80,7 @@ def _template(cluster: PoseCluster, images: ImageDefaults) -> dict[str, Any]:
         "hostAliases": [{"ip": "127.0.0.1", "hostnames": [_TELEMETRY_HOST]}],
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "fsGroup": USER_ID,
+            **images.ids,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationGracePeriodSeconds": spec.grace_seconds,
@@ -178,7 +176,7 @@ def _probe(path: str, *, period_seconds: int, timeout_seconds: int, tries: int) 
 def _volumes(spec: Spec) -> list[dict[str, Any]]:
     volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}}]
     if spec.auth.token_secret_name:
-        secret = {"secretName": spec.auth.token_secret_name, "defaultMode": _OWNER_AND_GROUP_MAY_READ}
+        secret = {"secretName": spec.auth.token_secret_name, "defaultMode": _EVERYBODY_MAY_READ}
         volumes.append({"name": "tokens", "secret": secret})
     return volumes
 
