@@ -10,9 +10,16 @@ from posecluster_inference import intake, openapi
 from posecluster_inference.callers import caller_of
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
-from posecluster_inference.jobs import JSON_ANSWER, Answer, Job
+from posecluster_inference.jobs import JSON_ANSWER, Answer, AnswerForm, Job
+from posecluster_inference.keypoints import COCO_KEYPOINTS
 from posecluster_inference.middleware import FACTS
-from posecluster_inference.negotiation import CONTENT_TYPES, accepts_gzip, answer_form, deadline_seconds
+from posecluster_inference.negotiation import (
+    CONTENT_TYPES,
+    accepts_gzip,
+    answer_form,
+    deadline_seconds,
+    parameters,
+)
 from posecluster_inference.pages import PLAYGROUND, REFERENCE
 from posecluster_inference.problems import problem
 from posecluster_inference.quota import Allowance
@@ -40,7 +47,10 @@ async def detect(request: web.Request) -> web.StreamResponse:
     try:
         service.admission.check_open()
         seconds = deadline_seconds(request.headers.get("X-Request-Timeout-Ms"), service.settings.deadline_ms)
-        form = answer_form(",".join(request.headers.getall(hdrs.ACCEPT, ["*/*"]))[:_ACCEPT_CHARACTERS])
+        accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))[:_ACCEPT_CHARACTERS]
+        form = answer_form(request.query.items(), accept)
+        if form.is_coco:
+            _check_coco(service)
         async with service.bodies.picture(request) as picture:
             deadline = asyncio.get_running_loop().time() + seconds
             result = await _result(request, service, picture, form, deadline)
@@ -49,10 +59,17 @@ async def detect(request: web.Request) -> web.StreamResponse:
             raise
         raise refusal.with_headers(_quota_headers(service, allowance)) from None
     facts.answer, facts.cache_status = result.answer, result.cache_status
-    response = _response(result, form, facts.answer_id)
+    response = _response(result, form.kind, facts.answer_id)
     if allowance is not None:
         response.headers.update(_quota_headers(service, allowance))
     return response
+
+
+def _check_coco(service: Service) -> None:
+    """Refuse `keypoints=coco` where an engine of the user's own has other landmarks."""
+    model = service.pool.supervisor.model
+    if model and not set(COCO_KEYPOINTS) <= set(model["landmarks"]):
+        raise Refusal(Reason.MALFORMED, "The model of this server has no COCO keypoints: see GET /v1/model.")
 
 
 def _take_quota(service: Service, caller: str) -> Allowance | None:
@@ -77,7 +94,7 @@ def _quota_headers(service: Service, allowance: Allowance) -> dict[str, str]:
 
 
 async def _result(
-    request: web.Request, service: Service, picture: bytes, form: str, deadline: float
+    request: web.Request, service: Service, picture: bytes, form: AnswerForm, deadline: float
 ) -> _Result:
     """Answer from the cache, from a computation under way, or by a new one."""
     facts = request[FACTS]
@@ -125,9 +142,9 @@ async def _timed(service: Service, job: Job, deadline: float) -> Answer:
             service.metrics.late.inc()
 
 
-def _response(result: _Result, form: str, answer_id: str) -> web.Response:
+def _response(result: _Result, kind: str, answer_id: str) -> web.Response:
     headers = {
-        hdrs.CONTENT_TYPE: CONTENT_TYPES[form],
+        hdrs.CONTENT_TYPE: CONTENT_TYPES[kind],
         hdrs.CACHE_CONTROL: "no-store",
         hdrs.VARY: hdrs.ACCEPT,
         "Cache-Status": result.cache_status,
@@ -138,7 +155,7 @@ def _response(result: _Result, form: str, answer_id: str) -> web.Response:
             f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()
         )
     body = result.body
-    if form == JSON_ANSWER:
+    if kind == JSON_ANSWER:
         cached = b"true" if result.answer is None else b"false"
         body = b"".join((b'{"id":"', answer_id.encode(), b'",', body, b',"cached":', cached, b"}"))
     return web.Response(body=body, headers=headers)
@@ -148,6 +165,7 @@ async def model(request: web.Request) -> web.StreamResponse:
     """GET /v1/model: what answers, and the limits in force."""
     service = request.app[SERVICE]
     caller_of(request, service)
+    parameters(request.query.items(), {})
     if not service.pool.supervisor.model:
         raise Refusal(
             Reason.STARTING,

@@ -4,12 +4,26 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header
 
 JSON_ANSWER = "json"
-AnswerKey = tuple[bytes, str]  # content hash, form of the answer
+
+
+class AnswerForm(NamedTuple):
+    """What a caller gets: `kind` is `json`, or `jpeg`, `png` or `webp` for the drawn picture.
+
+    Of JSON only: the 17 COCO keypoints instead of all landmarks, and pixels instead of fractions.
+    """
+
+    kind: str
+    is_coco: bool = False
+    in_pixels: bool = False
+
+
+AnswerKey = tuple[bytes, AnswerForm]  # the picture's SHA-256 and the form of its answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,71 +1,123 @@
-"""What the caller wants: the form of the answer, the deadline, a name for the request."""
+"""What the caller asks for: the form of the answer, the deadline, a name for the request."""
 
 import base64
 import re
 import secrets
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.jobs import JSON_ANSWER
+from posecluster_inference.jobs import JSON_ANSWER, AnswerForm
 
-# in the order in which a wildcard takes them
-_FORMS = {
-    "application/json": JSON_ANSWER,
-    "image/jpeg": "jpeg",
-    "image/png": "png",
-    "image/webp": "webp",
+CONTENT_TYPES = {
+    JSON_ANSWER: "application/json",
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
 }
-CONTENT_TYPES = {form: content_type for content_type, form in _FORMS.items()}
+# the first of these wins among those that a caller likes equally
+_DRAWN = ("jpeg", "png", "webp")
+# of POST /v1/detect, with the values that each may have
+PARAMETERS = {"draw": _DRAWN, "keypoints": ("coco",), "coordinates": ("pixels",)}
 
 _LONGEST_REQUEST_ID = 128
+_LONGEST_NAME = 40  # of a query parameter, in a refusal
+_UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9._\[\]-]")
 _UNSAFE_IN_REQUEST_ID = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 _WHOLE_NUMBER = re.compile(r"[0-9]+", re.ASCII)
 _CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 
 
-@lru_cache(maxsize=256)
-def answer_form(accept: str) -> str:
-    """Return `json`, `jpeg`, `png` or `webp` for an Accept field (RFC 9110, 12.5.1).
+def answer_form(query: Iterable[tuple[str, str]], accept: str) -> AnswerForm:
+    """Return what the query parameters and the Accept field ask for; the parameters win.
 
-    The highest weight wins, among equals the form that is named, then the first named. JSON where
-    nothing fits, because an answer that the caller did not ask for is of more use than none.
+    `draw` asks for a picture; `keypoints` and `coordinates` ask for JSON. Raises Refusal (malformed) for
+    a parameter or value that is unknown, given twice, or contradicts another.
     """
-    ranges: dict[str, tuple[float, int]] = {}
-    for position, item in enumerate(accept.split(",")):
-        name, *parameters = (part.strip().lower() for part in item.split(";"))
-        ranges.setdefault(name, (_weight(parameters), -position))
-    best, best_rank = JSON_ANSWER, (0.0, 0, 0)
-    for name, form in _FORMS.items():
-        # the most specific range that matches a form decides on it, q=0 included
-        matching = (name, name.partition("/")[0] + "/*", "*/*")
-        for specificity, media_range in enumerate(matching):
-            if media_range in ranges:
-                weight, position = ranges[media_range]
-                rank = (weight, -specificity, position)
-                if weight > 0 and (best_rank[0] == 0 or rank > best_rank):
-                    best, best_rank = form, rank
-                break
-    return best
+    asked = parameters(query, PARAMETERS)
+    of_json = asked.keys() - {"draw"}
+    if "draw" in asked and of_json:
+        raise Refusal(
+            Reason.MALFORMED,
+            f"The query parameter draw asks for a picture, and {min(of_json)} is for JSON: leave one out.",
+        )
+    if of_json:
+        return AnswerForm(JSON_ANSWER, is_coco="keypoints" in asked, in_pixels="coordinates" in asked)
+    return AnswerForm(asked.get("draw") or accepted_kind(accept))
+
+
+def parameters(query: Iterable[tuple[str, str]], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return query parameters by name; `known` has the values that each may have.
+
+    Raises Refusal (malformed) for any other name or value, and for a name that is given twice.
+    """
+    found: dict[str, str] = {}
+    for name, value in query:
+        if name not in known:
+            raise _unknown_parameter(name, known)
+        if name in found:
+            raise Refusal(Reason.MALFORMED, f"The query parameter {name} is given twice: give it once.")
+        if value not in known[name]:
+            allowed = ", ".join(known[name])
+            raise Refusal(Reason.MALFORMED, f"The query parameter {name} must be one of: {allowed}.")
+        found[name] = value
+    return found
+
+
+def _unknown_parameter(name: str, known: Iterable[str]) -> Refusal:
+    cleaned = _UNSAFE_IN_NAME.sub("", name)[:_LONGEST_NAME]
+    named = f" {cleaned}" if cleaned else ""
+    return Refusal(
+        Reason.MALFORMED, f"Unknown query parameter{named}: this path takes {', '.join(known) or 'none'}."
+    )
+
+
+@lru_cache(maxsize=256)
+def accepted_kind(accept: str) -> str:
+    """Return `json`, `jpeg`, `png` or `webp` for an Accept field (RFC 9110, section 12.5.1).
+
+    A picture only if the caller prefers it: all media ranges of the highest weight are image types, and
+    one of them covers a type that is drawn, of which the first in the order above is taken. Otherwise JSON,
+    also if the field does not list it: old Java clients and browsers' forms name image types among others.
+    """
+    weights = _weights(accept)
+    best = max(weights.values(), default=0.0)
+    preferred = [name for name, weight in weights.items() if weight == best]
+    if best > 0 and all(name.startswith("image/") for name in preferred):
+        for kind in _DRAWN:
+            # the more specific range decides, a weight of 0 included
+            if weights.get(CONTENT_TYPES[kind], weights.get("image/*")) == best:
+                return kind
+    return JSON_ANSWER
 
 
 @lru_cache(maxsize=64)
 def accepts_gzip(accept_encoding: str) -> bool:
     """Whether an Accept-Encoding field names gzip, or anything, with a weight above 0."""
-    weights = {"gzip": 0.0, "*": 0.0}
-    for item in accept_encoding.split(","):
+    weights = _weights(accept_encoding)
+    return weights.get("gzip", weights.get("*", 0.0)) > 0
+
+
+def _weights(field: str) -> dict[str, float]:
+    """Return the weight of each item of an Accept or Accept-Encoding field; the first of equal names counts.
+
+    A weight is read leniently (`.2`, `1.0000`); one that is no number is 0.
+    """
+    weights: dict[str, float] = {}
+    for item in field.split(","):
         name, *parameters = (part.strip().lower() for part in item.split(";"))
-        weights[name] = _weight(parameters)
-        if name == "gzip":
-            return weights[name] > 0
-    return weights["*"] > 0
+        if name:
+            weights.setdefault(name, _weight(parameters))
+    return weights
 
 
 def _weight(parameters: list[str]) -> float:
     for parameter in parameters:
-        if parameter.startswith("q="):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
             try:
-                weight = float(parameter[2:])
+                weight = float(value)
             except ValueError:
                 return 0.0
             return min(1.0, weight) if weight > 0 else 0.0

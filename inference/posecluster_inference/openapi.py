@@ -14,7 +14,7 @@ from typing import Any
 from posecluster_inference import __version__, pages
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
-from posecluster_inference.negotiation import CONTENT_TYPES
+from posecluster_inference.negotiation import CONTENT_TYPES, PARAMETERS
 from posecluster_inference.problems import problem
 from posecluster_inference.process import State
 from posecluster_inference.settings import Settings
@@ -138,6 +138,8 @@ def _components(settings: Settings) -> _Object:
         "Milliseconds from the body's last byte within which an answer is of use. It can only shorten the "
         f"server's deadline of {settings.deadline_ms}."
     )
+    for name, values in PARAMETERS.items():
+        parts["parameters"][name]["schema"]["enum"] = list(values)
     # for the paths that are not below `paths`
     parts["responses"] = {"UnknownPath": _refused(_UNKNOWN_PATH)["404"]}
     return parts
@@ -146,7 +148,7 @@ def _components(settings: Settings) -> _Object:
 def _detect(settings: Settings) -> _Object:
     forms = {content_type: _BINARY for content_type in CONTENT_TYPES.values() if content_type != _JSON}
     answer = _response(
-        "The landmarks; or, where Accept prefers an image, the upright picture with red joints, white bones.",
+        "The landmarks, or the upright picture with red joints and white bones.",
         {_JSON: _json("Detection", "Detection", "Nobody"), **forms},
         (*_ALWAYS, *_QUOTA, "Vary", "Cache-Status", "Server-Timing"),
     )
@@ -159,11 +161,14 @@ def _detect(settings: Settings) -> _Object:
         "description": (
             f"One JPEG, PNG or WebP picture of at most {settings.max_body_bytes} bytes, "
             f"{settings.max_pixels} pixels and {settings.max_side_pixels} pixels a side; of an animation the "
-            f"first frame. Up to {settings.max_people} people are found. `Accept` chooses the form of the "
-            f"answer: {', '.join(CONTENT_TYPES.values())}; JSON where none of them fits. {_quota(settings)}"
+            f"first frame. Up to {settings.max_people} people are found. The answer is JSON, unless `draw` "
+            "asks for a picture, or the media types that `Accept` prefers are all images and one of "
+            f"{', '.join(CONTENT_TYPES[kind] for kind in PARAMETERS['draw'])} is among them. Any other query "
+            f"parameter is refused. {_quota(settings)}"
         ),
         "parameters": [
-            _ref("parameters", name) for name in ("X-Request-Timeout-Ms", "X-Request-Id", "Cache-Control")
+            _ref("parameters", name)
+            for name in (*PARAMETERS, "X-Request-Timeout-Ms", "X-Request-Id", "Cache-Control")
         ],
         "requestBody": {
             "required": True,

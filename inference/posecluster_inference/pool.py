@@ -82,7 +82,7 @@ class Pool:
                 "format": job.header.format,
                 "width": job.header.width,
                 "height": job.header.height,
-                "answer": job.key[1],
+                "answer": job.key[1]._asdict(),
             }
             worker.send(head, job.picture)
 

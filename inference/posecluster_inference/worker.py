@@ -23,6 +23,7 @@ from typing import Any
 from posecluster_inference import codec, engines, render, wire
 from posecluster_inference.errors import PoseClusterError, TooLarge, Undecodable
 from posecluster_inference.intake import Header, PictureFormat, inspect
+from posecluster_inference.keypoints import COCO_KEYPOINTS
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _MIB = 1 << 20
@@ -142,16 +143,24 @@ class Worker:
             picture = codec.decode(data, header)
         with _timed(stages, "inference"):
             people = self._engine.detect(picture)
-        if head["answer"] == "json":
+        form = head["answer"]
+        if form["kind"] == "json":
             with _timed(stages, "encode"):
                 height, width = picture.shape[:2]
+                names = self._info.landmark_names
                 return render.answer_json(
-                    people, self._info.landmark_names, self._model, width=width, height=height
+                    people,
+                    names,
+                    self._model,
+                    width=width,
+                    height=height,
+                    chosen=COCO_KEYPOINTS if form["is_coco"] else names,
+                    in_pixels=form["in_pixels"],
                 )
         with _timed(stages, "draw"):
             render.draw(picture, people, self._info.bones)
         with _timed(stages, "encode"):
-            return codec.encode(picture, PictureFormat(head["answer"]))
+            return codec.encode(picture, PictureFormat(form["kind"]))
 
     def _head(self, status: str, started: float, stages: dict[str, float], detail: str = "") -> wire.Head:
         return {

@@ -7,6 +7,7 @@ function of its modules there.
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,14 @@ class RefusesToLoad(StubEngine):
         if Path(os.environ["FAULT_FILE"]).exists():
             raise ModelError("The stub's model was taken away.")
         return super().load(config)
+
+
+class FindsHands(StubEngine):
+    """Has landmarks of something else than a body."""
+
+    def load(self, config: EngineConfig) -> EngineInfo:
+        info = super().load(config)
+        return replace(info, landmark_names=tuple(f"hand_{name}" for name in info.landmark_names))
 
 
 class KeepsBuffer(StubEngine):

@@ -19,6 +19,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from posecluster_inference.engines import EngineConfig, EngineInfo, Person, Point
+from posecluster_inference.keypoints import COCO_KEYPOINTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,9 +87,9 @@ class StubEngine:
         self._kept: list[bytes] = []
 
     def load(self, config: EngineConfig) -> EngineInfo:
-        names = tuple(f"point_{index}" for index in range(1, _LANDMARKS))
+        others = (f"point_{index}" for index in range(len(COCO_KEYPOINTS), _LANDMARKS))
         bones = tuple((index, index + 1) for index in range(_LANDMARKS - 1))
-        return EngineInfo(engine="stub", landmark_names=("nose", *names), bones=bones)
+        return EngineInfo(engine="stub", landmark_names=(*COCO_KEYPOINTS, *others), bones=bones)
 
     def warm_up(self, picture: "NDArray[np.uint8]") -> None:
         """Nothing to warm, and not an inference that a test should count."""

@@ -14,14 +14,14 @@ from posecluster_inference.admission import Admission
 from posecluster_inference.cgroup import Cgroup, MemoryUse
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import Job, JobQueue
+from posecluster_inference.jobs import AnswerForm, AnswerKey, Job, JobQueue
 from posecluster_inference.memory import MemoryWatch
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.pool import Pool
 from posecluster_inference.quarantine import Quarantine
 
 HEADER = Header(PictureFormat.JPEG, 4, 3)
-KEY = (b"digest", "json")
+KEY: AnswerKey = (b"digest", AnswerForm("json"))
 PLENTY = 100.0
 
 
@@ -47,7 +47,7 @@ def _admission(pool: PoolInState, *, used: int = 0) -> Admission:
     return Admission(cast(Pool, pool), memory, Metrics(), rng=random.Random(1))
 
 
-def _admit(admission: Admission, *, within: float = PLENTY, key: tuple[bytes, str] = KEY) -> Job:
+def _admit(admission: Admission, *, within: float = PLENTY, key: AnswerKey = KEY) -> Job:
     return admission.admit(b"picture", HEADER, key, asyncio.get_running_loop().time() + within)
 
 

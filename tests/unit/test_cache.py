@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from posecluster_inference.cache import AnswerCache, Flights
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import Answer, AnswerKey, Job
+from posecluster_inference.jobs import Answer, AnswerForm, AnswerKey, Job
 
 MIB = 1 << 20
 BYTES = 32 * MIB
@@ -15,8 +15,8 @@ LARGEST = 4 * MIB
 BODIES = {size: bytes(size) for size in (0, 1, MIB, 3 * MIB, LARGEST, LARGEST + 1)}
 
 
-def _key(number: int, form: str = "json") -> AnswerKey:
-    return number.to_bytes(4, "big"), form
+def _key(number: int, kind: str = "json", *, is_coco: bool = False, in_pixels: bool = False) -> AnswerKey:
+    return number.to_bytes(4, "big"), AnswerForm(kind, is_coco=is_coco, in_pixels=in_pixels)
 
 
 def _job(number: int = 1) -> Job:
@@ -33,6 +33,8 @@ def test_an_answer_is_found_by_picture_and_form() -> None:
     assert cache.get(_key(1)) == b"one"
     assert cache.get(_key(2)) is None
     assert cache.get(_key(1, "png")) is None
+    assert cache.get(_key(1, is_coco=True)) is None
+    assert cache.get(_key(1, in_pixels=True)) is None
 
 
 def test_the_least_recently_used_goes_first() -> None:

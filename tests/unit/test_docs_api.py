@@ -14,6 +14,7 @@ import pytest
 
 from harness.markdown import blocks, plain, rows
 from posecluster_inference import app
+from posecluster_inference.negotiation import PARAMETERS
 from posecluster_inference.openapi import document
 from posecluster_inference.service import Service
 from posecluster_inference.settings import Settings
@@ -86,9 +87,18 @@ def test_headers_are_those_of_the_contract() -> None:
     asked = " ".join(name for name, _meaning in rows(API, "header", "meaning"))
     components = described()["components"]
     assert {name for name in components["headers"] if name not in shown} == set()
-    assert {name for name in components["parameters"] if name not in asked} == set()
+    told = " ".join(name for name, _meaning in rows(API, "parameter", "meaning"))
+    place = {"header": asked, "query": told}
+    parameters = components["parameters"].items()
+    assert {name for name, one in parameters if name not in place[one["in"]]} == set()
+    assert {one["in"] for _name, one in parameters} == place.keys()
     assert components["headers"]
-    assert components["parameters"]
+
+
+def test_query_parameters_are_those_of_the_code() -> None:
+    told = [plain(part) for name, _meaning in rows(API, "parameter", "meaning") for part in name.split(", ")]
+    known = [f"{name}={value}" for name, values in PARAMETERS.items() for value in values]
+    assert sorted(told) == sorted(known)
 
 
 # --- examples and links ---
@@ -123,7 +133,7 @@ def test_commands_ask_for_routes_and_files_that_exist() -> None:
     assert len(commands) >= 8
     for words in commands:
         assert words[0] == "curl"
-        path = words[-1].removeprefix("http://127.0.0.1:8080")
+        path = words[-1].removeprefix("http://127.0.0.1:8080").partition("?")[0]
         assert path in described()["paths"], words
         sends_a_body = any(word in ("--data-binary", "-F") for word in words)
         assert sends_a_body == (path == "/v1/detect")

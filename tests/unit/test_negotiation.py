@@ -5,14 +5,17 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.jobs import AnswerForm
 from posecluster_inference.negotiation import (
     CONTENT_TYPES,
     answer_form,
     clean_request_id,
     deadline_seconds,
     new_id,
+    parameters,
 )
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -25,11 +28,37 @@ accept_like = st.lists(
 ).map("".join)
 
 
+# what clients send, as recorded from them or from their sources
+JAVA_BEFORE_12 = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
+CHROMIUM_FORM = (
+    "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
+    "application/signed-exchange;v=b3;q=0.7"
+)
+FIREFOX_FORM = (
+    "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/png,image/svg+xml,"
+    "*/*;q=0.8"
+)
+CHROMIUM_IMG = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
+FIREFOX_IMG = "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
+SAFARI_IMG = (
+    "image/webp,image/avif,image/jxl,image/heic,image/heic-sequence,video/*;q=0.8,image/png,image/svg+xml,"
+    "image/*;q=0.8,*/*;q=0.5"
+)
+
+
 @pytest.mark.parametrize(
-    ("accept", "form"),
+    ("accept", "kind"),
     [
+        (JAVA_BEFORE_12, "json"),
+        (CHROMIUM_FORM, "json"),
+        (FIREFOX_FORM, "json"),
+        (CHROMIUM_IMG, "jpeg"),
+        (FIREFOX_IMG, "png"),
+        (SAFARI_IMG, "png"),
+        ("application/json, text/plain, */*", "json"),  # axios
         ("", "json"),
         ("*/*", "json"),
+        ("*", "json"),
         ("application/json", "json"),
         ("application/*", "json"),
         ("image/*", "jpeg"),
@@ -38,52 +67,124 @@ accept_like = st.lists(
         ("image/webp", "webp"),
         ("IMAGE/PNG", "png"),
         (" image/png ; charset=x ", "png"),
-        ("image/png, image/webp", "png"),
+        ("image/png,", "png"),
+        (",, image/png", "png"),
+        ("image/webp, image/png, image/jpeg", "jpeg"),
+        ("image/webp, image/png", "png"),
+        ("image/gif, image/webp", "webp"),
         ("image/png;q=0.5, image/webp;q=0.6", "webp"),
         ("image/png;q=0.5, image/webp; q=0.60", "webp"),
         ("application/json;q=0.9, image/webp", "webp"),
-        ("image/avif,image/webp,image/*;q=0.9,*/*;q=0.8", "webp"),
         ("text/html, */*;q=0.1", "json"),
         ("image/gif", "json"),
+        ("image/gif, image/png;q=0.9", "json"),
         ("image/png;q=0", "json"),
         ("image/png;q=x", "json"),
         ("image/png;q=nan", "json"),
         ("image/png;q=-1, image/webp;q=0.1", "webp"),
         ("image/png;q=7, image/webp", "png"),
-        ("*/*, image/png", "png"),
+        ("image/png;q=.2, */*;q=.1", "png"),
+        ("image/png;q=.2, */*;q=0.3", "json"),
+        ("image/png ; q = 1.0000, */*; Q=.2", "png"),
+        ("*/*, image/png", "json"),
         ("image/*, application/json", "json"),
-        ("*/*;q=0.5, image/*;q=0.5", "jpeg"),
+        ("image/png, text/html", "json"),
+        ("*/*;q=0.5, image/*;q=0.5", "json"),
         ("*/*;q=0.9, image/*;q=0.1", "json"),
         ("image/*, image/jpeg;q=0.1", "png"),
         ("image/jpeg;q=0, image/*", "png"),
         ("image/*, image/jpeg;q=0, image/png;q=0", "webp"),
-        ("application/json;q=0, */*", "jpeg"),
-        ("application/*;q=0, */*;q=0.1", "jpeg"),
         ("image/*;q=0, */*", "json"),
         ("*/*;q=0, image/webp;q=0.1", "webp"),
         ("application/json;q=0", "json"),
         ("*/*;q=0", "json"),
     ],
 )
-def test_the_form_of_the_answer_follows_accept(accept: str, form: str) -> None:
-    assert answer_form(accept) == form
+def test_a_picture_only_if_the_caller_prefers_pictures(accept: str, kind: str) -> None:
+    assert answer_form([], accept) == AnswerForm(kind)
 
 
-@given(weights=st.dictionaries(st.sampled_from([*CONTENT_TYPES.values(), "image/*", "*/*"]), tenths))
-def test_no_form_beats_one_that_the_caller_likes_more(weights: dict[str, int]) -> None:
+@given(weights=st.dictionaries(st.sampled_from([*CONTENT_TYPES.values(), "image/*", "*/*", "a/b"]), tenths))
+def test_nothing_that_is_not_drawn_is_liked_as_much_as_the_picture_given(weights: dict[str, int]) -> None:
     accept = ", ".join(f"{name};q={weight / 10}" for name, weight in weights.items())
-    liked = {
-        form: weights.get(name, weights.get(name.partition("/")[0] + "/*", weights.get("*/*", 0)))
-        for form, name in CONTENT_TYPES.items()
-    }
-    best = max(liked.values())
-    form = answer_form(accept)
-    assert liked[form] == best if best else form == "json"
+    kind = answer_form([], accept).kind
+    if kind != "json":
+        liked = weights.get(CONTENT_TYPES[kind], weights.get("image/*", 0))
+        others = [weight for name, weight in weights.items() if not name.startswith("image/")]
+        assert liked == max(weights.values()) > max(others, default=0)
 
 
 @given(accept=st.text(max_size=200) | accept_like)
 def test_any_accept_gives_a_form_that_we_can_make(accept: str) -> None:
-    assert answer_form(accept) in CONTENT_TYPES
+    assert answer_form([], accept).kind in CONTENT_TYPES
+
+
+@pytest.mark.parametrize("accept", ["image/png", "application/json", CHROMIUM_FORM, "*/*;q=0"])
+@pytest.mark.parametrize(
+    ("query", "form"),
+    [
+        ("draw=jpeg", AnswerForm("jpeg")),
+        ("draw=webp", AnswerForm("webp")),
+        ("keypoints=coco", AnswerForm("json", is_coco=True)),
+        ("coordinates=pixels", AnswerForm("json", in_pixels=True)),
+        ("coordinates=pixels&keypoints=coco", AnswerForm("json", is_coco=True, in_pixels=True)),
+        ("dr%61w=%70ng&", AnswerForm("png")),
+    ],
+)
+def test_query_parameters_win_over_accept(query: str, form: AnswerForm, accept: str) -> None:
+    assert answer_form(parsed(query), accept) == form
+
+
+KNOWN = "this path takes draw, keypoints, coordinates."
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("v=17", f"Unknown query parameter v: {KNOWN}"),
+        ("Draw=png", f"Unknown query parameter Draw: {KNOWN}"),
+        ("keypoints[]=coco", f"Unknown query parameter keypoints[]: {KNOWN}"),
+        ("?draw=png", f"Unknown query parameter draw: {KNOWN}"),
+        ("%F0%28%3Cb%3E=1", f"Unknown query parameter b: {KNOWN}"),
+        ("=x", f"Unknown query parameter: {KNOWN}"),
+        ("%00%0d%0a", f"Unknown query parameter: {KNOWN}"),
+        (
+            "a" * 8_000,
+            f"Unknown query parameter {'a' * 40}: {KNOWN}",
+        ),
+        ("draw=gif", "The query parameter draw must be one of: jpeg, png, webp."),
+        ("draw=PNG", "The query parameter draw must be one of: jpeg, png, webp."),
+        ("draw", "The query parameter draw must be one of: jpeg, png, webp."),
+        ("draw=%zz", "The query parameter draw must be one of: jpeg, png, webp."),
+        ("draw=%ff", "The query parameter draw must be one of: jpeg, png, webp."),
+        ("draw=p%00ng", "The query parameter draw must be one of: jpeg, png, webp."),
+        ("draw=png;keypoints=coco", "The query parameter draw must be one of: jpeg, png, webp."),
+        ("keypoints=mediapipe", "The query parameter keypoints must be one of: coco."),
+        ("coordinates=px", "The query parameter coordinates must be one of: pixels."),
+        ("draw=png&draw=png", "The query parameter draw is given twice: give it once."),
+        (
+            "draw=png&keypoints=coco&coordinates=pixels",
+            "The query parameter draw asks for a picture, and coordinates is for JSON: leave one out.",
+        ),
+    ],
+)
+def test_other_query_parameters_are_malformed(query: str, detail: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        answer_form(parsed(query), "*/*")
+    assert (caught.value.reason, caught.value.status) == (Reason.MALFORMED, 400)
+    assert caught.value.detail == detail
+
+
+def test_a_path_without_query_parameters_takes_none() -> None:
+    assert parameters(parsed("&"), {}) == {}
+    with pytest.raises(Refusal) as caught:
+        parameters(parsed("t=1"), {})
+    assert caught.value.detail == "Unknown query parameter t: this path takes none."
+
+
+def parsed(query: str) -> list[tuple[str, str]]:
+    """A query as aiohttp gives it to a handler."""
+    return list(URL.build(path="/v1/detect", query_string=query, encoded=True).query.items())
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import math
 import random
 import struct
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 
 from posecluster_inference import render
 from posecluster_inference.engines import Person, Point
+from posecluster_inference.keypoints import COCO_KEYPOINTS
 
 pytestmark = pytest.mark.unit
 
 NAMES = tuple(f"joint_{index}" for index in range(33))
 BONES = ((0, 1), (1, 2))
+LANDMARKS = (*sorted(COCO_KEYPOINTS), "mouth_left")
 MODEL = {"task": "pose", "variant": "full", "engine": "mediapipe"}
 RED, WHITE, GREY = (255, 0, 0), (255, 255, 255), 90
 
@@ -60,10 +63,68 @@ def test_answer_has_the_contract_s_form_and_exact_numbers(count: int) -> None:
     assert parsed["model"] == MODEL
     assert parsed["image"] == {"width": 810, "height": 1080}
     rounded = json.loads(json.dumps(parsed["people"]), parse_float=lambda text: single(float(text)))
+    for one in rounded:
+        assert list(one.pop("box")) == ["x", "y", "width", "height"]
     expected = [
         {"landmarks": listed(p.landmarks), "world_landmarks": listed(p.world_landmarks)} for p in people
     ]
     assert rounded == expected
+
+
+def pose(**moved: tuple[float, float]) -> Person:
+    """A person whose landmarks are in the middle of the picture, except those that are moved."""
+    points = tuple((*moved.get(name, (0.5, 0.5)), -0.25, 1.0, 1.0) for name in LANDMARKS)
+    world = tuple((index / 64, -0.5, 0.125, 1.0, 1.0) for index in range(len(LANDMARKS)))
+    return Person(points, world)
+
+
+def shown(person: Person, *, chosen: tuple[str, ...] = (), in_pixels: bool = False) -> dict[str, Any]:
+    body = render.answer_json(
+        [person], LANDMARKS, MODEL, width=800, height=600, chosen=chosen, in_pixels=in_pixels
+    )
+    (found,) = json.loads(b"{" + body + b"}")["people"]
+    return dict(found)
+
+
+def test_coco_keypoints_are_17_of_the_landmarks_in_the_order_of_coco() -> None:
+    everything = shown(pose(nose=(0.25, 0.125), right_ankle=(0.75, 0.875)))
+    coco = shown(pose(nose=(0.25, 0.125), right_ankle=(0.75, 0.875)), chosen=COCO_KEYPOINTS)
+    for kind in ("landmarks", "world_landmarks"):
+        by_name = {point["name"]: point for point in everything[kind]}
+        assert [point["name"] for point in coco[kind]] == [
+            *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+            *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
+            *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+        ]
+        assert coco[kind] == [by_name[name] for name in COCO_KEYPOINTS]
+    assert coco["box"] == everything["box"]
+
+
+def test_pixels_are_fractions_of_the_upright_picture_times_its_size() -> None:
+    fractions = shown(pose(nose=(0.25, 0.125)))
+    pixels = shown(pose(nose=(0.25, 0.125)), in_pixels=True)
+    nose = pixels["landmarks"][LANDMARKS.index("nose")]
+    assert (nose["x"], nose["y"], nose["z"]) == (200, 75, -200)
+    assert (nose["visibility"], nose["presence"]) == (1, 1)
+    assert pixels["world_landmarks"] == fractions["world_landmarks"]
+    assert pixels["box"] == {"x": 200, "y": 75, "width": 200, "height": 225}
+
+
+@pytest.mark.parametrize(
+    ("moved", "box"),
+    [
+        ({}, (0.5, 0.5, 0, 0)),
+        ({"nose": (0.25, 0.125), "left_ankle": (0.625, 1.0)}, (0.25, 0.125, 0.375, 0.875)),
+        ({"mouth_left": (0.25, 0.5)}, (0.25, 0.5, 0.25, 0)),  # also those that are not keypoints of COCO
+        ({"nose": (-0.5, 0.25), "left_ankle": (0.625, 1.75)}, (0, 0.25, 0.625, 0.75)),
+        (dict.fromkeys(LANDMARKS, (1.5, -0.5)), (1, 0, 0, 0)),
+    ],
+)
+def test_the_box_holds_all_landmarks_and_ends_at_the_picture(
+    moved: dict[str, tuple[float, float]], box: tuple[float, ...]
+) -> None:
+    found = shown(pose(**moved))["box"]
+    assert tuple(found.values()) == box
 
 
 def test_float32_comes_back_exactly() -> None:

@@ -12,10 +12,10 @@ export function lines(kind, { name, type, isSample, fresh, hasToken }) {
 
 function curl({ name, isSample, fresh, hasToken }, drawn) {
   const parts = [`curl --data-binary ${quoted(`@${name}`)}`];
-  if (drawn) parts.push("-H 'Accept: image/png' -o skeleton.png");
+  if (drawn) parts.push("-o skeleton.png");
   if (fresh) parts.push("-H 'Cache-Control: no-cache'");
   if (hasToken) parts.push('-H "Authorization: Bearer $TOKEN"');
-  parts.push(quoted(DETECT));
+  parts.push(quoted(drawn ? `${DETECT}?draw=png` : DETECT));
   const first = isSample ? `curl -o ${quoted(name)} ${quoted(SAMPLE)}\n` : "";
   return first + parts.join(" \\\n  ");
 }
