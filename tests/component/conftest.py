@@ -1,4 +1,4 @@
-"""For component tests: one server for many tests, and the pictures that they need."""
+"""For component tests: one server for many tests."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from harness import pictures
 from harness.server import ServerProcess, start_server
 from posecluster_inference.memory import worker_share_bytes
 
@@ -24,12 +23,6 @@ def pose_server(full_model: Path) -> Iterator[ServerProcess]:
     share = worker_share_bytes(1 << 30, workers=2)
     with start_server(workers=2, cache_entries=0, worker_memory_bytes=share, **limits) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of test pictures; skips if there is none."""
-    return pictures.need_data()
 
 
 @pytest.fixture(scope="session")

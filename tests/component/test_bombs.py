@@ -1,7 +1,7 @@
 """Check 6: bombs die at the header, or at their first frame, within 64 MiB.
 
-The bombs of rows I-1 to I-6 and I-10, from the data folder and made here, ten times each and eight at
-a time. Their copies differ by a number behind the picture's end, which no format reads.
+The bombs of rows I-1 to I-6 and I-10, ten times each and eight at a time. Their copies differ by a
+number behind the picture's end, which no format reads.
 """
 
 import asyncio
@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from harness import client, hostile_pictures
+from harness.gallery import picture
 from harness.load import Load, closed_loop
 from harness.peaks import MemoryPeak, memory_peak
-from harness.pictures import built_in, need_data, picture, tiny_png, unique_jpeg
+from harness.pictures import built_in, tiny_png, unique_jpeg
 from harness.recorder import RecordFigure
 from harness.server import ServerProcess, start_server
 from posecluster_inference.memory import worker_share_bytes
@@ -42,8 +43,7 @@ class Bomb:
 
 
 def bombs() -> dict[str, Bomb]:
-    """All of them, by row and name; skips without the data folder."""
-    need_data()
+    """All of them, by row and name."""
     frame = cv2.imencode(".webp", np.zeros((64, 64, 3), np.uint8), [cv2.IMWRITE_WEBP_QUALITY, 101])[1]
     idat = picture("hostile/bomb_idat_64mib_for_8x8.png")
     large, broken = (413, "picture_too_large"), (422, "undecodable")

@@ -1,13 +1,13 @@
 """tests/golden/astronaut.json, by which end-to-end tests judge answers, is what MediaPipe says."""
 
 import os
-from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from harness.alone import alone
 from harness.e2e.agent import expected_landmarks
+from harness.pictures import built_in
 from harness.server import ROOT
 
 TOLERANCE = 0.001
@@ -19,8 +19,7 @@ def test_expected_landmarks_are_mediapipes(variant: str) -> None:
     models = sorted(folder.glob(f"*{variant}*.task"))
     if not models:
         pytest.skip(f"no {variant} model in {folder.name}/: run make models")
-    picture = Path(str(resources.files("posecluster_inference") / "data" / "astronaut.jpg"))
-    (person,) = alone(models[0], [picture])[0]
+    (person,) = alone(models[0], [built_in()])[0]
     expected = expected_landmarks()[variant]
     found = [(mark[0], mark[1]) for mark in person[0]]
     assert len(found) == len(expected) == 33

@@ -1,4 +1,4 @@
-"""Rows I-1 to I-18 with pictures that the data folder lacks, posted to a real server with the full model."""
+"""Rows I-1 to I-18 with pictures beside those of the gallery, posted to a real server with the full model."""
 
 import struct
 import time
@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from harness import client, hostile_pictures, processes
+from harness import client, gallery, hostile_pictures, processes
 from harness.answers import SNIFFED, people
 from harness.client import Reply
 from harness.peaks import memory_peak, waits
 from harness.picture_parts import exif, jpeg_segment, png_chunk
-from harness.pictures import built_in, picture, tiny_png, unique_jpeg, unique_png
+from harness.pictures import built_in, tiny_png, unique_jpeg, unique_png
 from harness.recorder import RecordFigure
 from harness.server import ServerProcess
 from posecluster_inference.memory import worker_share_bytes
@@ -145,8 +145,8 @@ def test_broken_exif_is_ignored(post: Post, tiff: bytes) -> None:
 @pytest.mark.hostile("I-8")
 @pytest.mark.parametrize("percent", [2, 10, 25, 50, 75, 95])
 def test_a_cut_picture_after_a_good_one(post: Post, percent: int) -> None:
-    good = picture("single/mp_pose.jpg")
-    for data in (good, picture("formats/pose_rgb8.png"), picture("formats/pose_lossy.webp")):
+    good = gallery.picture("single/mp_pose.jpg")
+    for data in (good, gallery.picture("formats/pose_rgb8.png"), gallery.picture("formats/pose_lossy.webp")):
         assert post(good).status == 200
         assert_refused(post(data[: len(data) * percent // 100]), 422, "undecodable")
 
@@ -285,7 +285,7 @@ def test_private_text_never_comes_back(post: Post, pose_server: ServerProcess, i
 
 @pytest.mark.hostile("I-16")
 def test_the_place_in_a_real_photo_never_comes_back(post: Post, pose_server: ServerProcess) -> None:
-    data = picture("formats/pose_exif_gps.jpg")
+    data = gallery.picture("formats/pose_exif_gps.jpg")
     start = data.index(b"Exif\0\0")
     length = int.from_bytes(data[start - 2 : start])
     pieces = {piece for piece in data[start + 6 : start + length].split(b"\0") if len(piece) >= 6}

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from engines.stub_engine import Command, command_png
-from harness import client, pictures, processes
+from harness import client, gallery, pictures, processes
 from harness.faults import live_pids
 from harness.load import closed_loop, open_loop
 
@@ -24,14 +24,14 @@ _ROUND = 200
 _MOST_ROUNDS = 12
 _RECYCLE = 100
 _SHARE = 256 * MIB
-_PERSON = "single/tfex_image2.jpeg"
+_PERSON = "single/coco_000000000370.jpg"
 
 
 def _mixed():
     """Ten kinds of requests, by index: seven to compute, one known already, three to refuse."""
-    person = pictures.picture(_PERSON)
+    person = gallery.picture(_PERSON)
     small = pictures.built_in()
-    lossless = pictures.picture("formats/pose_rgb8.png")
+    lossless = gallery.picture("formats/pose_rgb8.png")
     scan = person.index(b"\xff\xda") + 400
     huge = pictures.tiny_png()[:16] + (30_000).to_bytes(4, "big") * 2 + pictures.tiny_png()[24:]
 
@@ -65,7 +65,7 @@ def _slope(sizes, requests_apart):
 
 @pytest.mark.acceptance(18)
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("full_model", "data")
+@pytest.mark.usefixtures("full_model")
 async def test_memory_does_not_creep(start, record_figure, long_run):
     count = _LONG_SOAK if long_run else _SOAK
     # (the cache fills up by design: it must have done so before the last half)

@@ -43,7 +43,7 @@ def replace_all(pods: Pods, fleet: Fleet, *, lag: float, delay: float) -> Fleet:
 
 @pytest.mark.acceptance(1)
 @pytest.mark.timeout(240)
-@pytest.mark.usefixtures("full_model", "data")
+@pytest.mark.usefixtures("full_model")
 def test_a_rolling_update_loses_nothing(
     start: Start, rng: random.Random, record_figure: RecordFigure, long_run: bool
 ) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness import pictures
+from harness import gallery, pictures
 from harness.client import Reply
 from harness.e2e.agent import Agent, expected_landmarks
 from harness.e2e.pose import Place, Pose
@@ -16,6 +16,7 @@ from harness.e2e.release import Release
 from harness.kubernetes.api import Api
 from harness.kubernetes.waiting import wait_until
 from harness.recorder import RecordFigure
+from harness.scene import SCENE, SCENE_GOLDEN
 from harness.server import ROOT
 from harness.stub import DETECT
 
@@ -120,11 +121,8 @@ def photographs(agent: Agent, pose: Pose) -> None:
         assert (drawn.status, drawn.headers["Content-Type"]) == (200, form)
         assert drawn.body.startswith(magic)
         assert reddish(drawn.body) >= reddish(picture) + LEAST_RED
-    if pictures.data_dir():
-        entry = pictures.manifest()["single/mp_pose.jpg"]
-        found = landmarks(agent.send("POST", url, body=entry.read()))
-        tasks = pictures.goldens()[entry.golden]["tasks_api"]
-        assert off(found, tasks["landmarks_xyz_visibility_presence"]) <= TOLERANCE
+    found = landmarks(agent.send("POST", url, body=gallery.picture(SCENE)))
+    assert off(found, gallery.golden_points(SCENE_GOLDEN)) <= TOLERANCE
     nobody = agent.send("GET", f"{pose.url}/v1/model")
     assert nobody.json()["variant"] == "full"
     page = agent.send("GET", f"{pose.url}/openapi.json")

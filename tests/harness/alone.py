@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 # matplotlib serves MediaPipe's plots only and is not installed with the server
@@ -30,16 +31,20 @@ with vision.PoseLandmarker.create_from_options(options) as landmarker:
 """
 
 
-def alone(model: Path, files: Sequence[Path], max_people: int = 1) -> list[Any]:
-    """For each file its people: landmarks and world landmarks as lists of x, y, z, visibility, presence."""
-    done = subprocess.run(
-        [sys.executable, "-c", _ALONE, str(model), str(max_people)],
-        input="".join(f"{file}\n" for file in files),
-        capture_output=True,
-        text=True,
-        timeout=80,
-        check=True,
-    )
+def alone(model: Path, pictures: Sequence[bytes], max_people: int = 1) -> list[Any]:
+    """For each picture its people: landmarks and world landmarks as x, y, z, visibility, presence."""
+    with TemporaryDirectory(prefix="posecluster-alone-") as folder:
+        files = [Path(folder, str(index)) for index in range(len(pictures))]
+        for file, data in zip(files, pictures, strict=True):
+            file.write_bytes(data)
+        done = subprocess.run(
+            [sys.executable, "-c", _ALONE, str(model), str(max_people)],
+            input="".join(f"{file}\n" for file in files),
+            capture_output=True,
+            text=True,
+            timeout=80,
+            check=True,
+        )
     people = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(people) == len(files)
     return people

@@ -1,4 +1,4 @@
-"""What each picture must be answered with: the manifest, and where ACCEPTANCE section 4 is stricter."""
+"""Answers in numbers, their distance from the goldens, and the beginnings of formats that are refused."""
 
 import json
 import struct
@@ -6,36 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.client import Reply
-from harness.pictures import Picture, goldens
-from posecluster_inference.errors import Reason
+from harness.gallery import golden_points
 
-SERVED = {"ok", "accept", ""}
-OTHER_FORMATS = {"GIF", "BMP", "TIFF", "AVIF", "HEIF", "EPS"}
-GOLDEN_TOLERANCE = 0.03  # of x and y, as fractions: golden/mediapipe_goldens.json
+GOLDEN_TOLERANCE = 0.03  # of x and y, as fractions: tests/golden/mediapipe.json
 _POINT_KEYS = ("x", "y", "z", "visibility", "presence")
-
-# what ACCEPTANCE section 4 and the house rule "whole file or refusal" add to the manifest
-STRICTER = {
-    "sequence/pose_squats.mp4": Reason.UNSUPPORTED_FORMAT,
-    "large/pose_43mp.jpg": Reason.PICTURE_TOO_LARGE,
-    "hostile/20000x20.png": Reason.PICTURE_TOO_LARGE,
-    "hostile/bomb_12000x12000_gray8.png": Reason.PICTURE_TOO_LARGE,
-    "hostile/bomb_30000x30000_1bit.png": Reason.PICTURE_TOO_LARGE,
-    "hostile/bomb_header_2147483647.png": Reason.PICTURE_TOO_LARGE,
-    "hostile/bomb_header_65500x65500.jpg": Reason.PICTURE_TOO_LARGE,
-    "hostile/bomb_header_65500x65500_progressive.jpg": Reason.PICTURE_TOO_LARGE,
-    "hostile/bomb_2000_scans_4000x4000.jpg": Reason.UNDECODABLE,
-    "hostile/bomb_header_0x0.png": Reason.UNDECODABLE,
-    "hostile/lossless_sof3.jpg": Reason.UNDECODABLE,
-    "hostile/precision_12bit_header.jpg": Reason.UNDECODABLE,
-    "hostile/soi_eoi_only.jpg": Reason.UNDECODABLE,
-    "hostile/no_eoi.jpg": Reason.UNDECODABLE,
-    "hostile/no_idat.png": Reason.UNDECODABLE,
-    "hostile/no_iend.png": Reason.UNDECODABLE,
-    "hostile/empty.jpg": Reason.MALFORMED,
-}
-# their headers are fine; only a decoder can refuse them
-LEFT_TO_THE_DECODER = {"hostile/bad_zlib.png", "hostile/corrupt_huffman_table.jpg"}
 
 # I-11: beginnings of what some decoder would take
 SNIFFED = {
@@ -45,6 +19,7 @@ SNIFFED = {
     "TIFF big-endian": b"MM\x00*\x00\x00\x00\x08" + bytes(20),
     "AVIF": b"\x00\x00\x00\x20ftypavif" + bytes(20),
     "HEIC": b"\x00\x00\x00\x20ftypheic" + bytes(20),
+    "MP4": b"\x00\x00\x00\x20ftypisom" + bytes(20),
     "JPEG 2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(20),
     "JPEG XL": b"\xff\x0a" + bytes(20),
     "OpenEXR": b"\x76\x2f\x31\x01" + bytes(20),
@@ -58,30 +33,6 @@ SNIFFED = {
     "one byte": b"\xff",
     "half of PNG's magic": b"\x89PNG",
 }
-
-
-def intake_reason(entry: Picture) -> Reason | None:
-    """What the header alone must be refused with; None: it passes."""
-    name = entry.file
-    if name in STRICTER:
-        return STRICTER[name]
-    if name.startswith("hostile/truncated_"):
-        return Reason.UNDECODABLE
-    if entry.entry.get("format") in OTHER_FORMATS:
-        return Reason.UNSUPPORTED_FORMAT
-    if (entry.expect == "reject" and name not in LEFT_TO_THE_DECODER) or name.endswith(".json"):
-        return Reason.UNSUPPORTED_FORMAT
-    return None
-
-
-def allowed(entry: Picture) -> set[str | None]:
-    """The reasons that the server may give to a file of the manifest; None is 200."""
-    reason = intake_reason(entry)
-    if reason is not None:
-        return {reason.value}
-    if entry.expect == "either":
-        return {None, Reason.UNDECODABLE.value}
-    return {Reason.UNDECODABLE.value} if entry.expect == "reject" else {None}
 
 
 def people(reply: Reply) -> list[Any]:
@@ -101,16 +52,6 @@ def _single(number: float) -> float:
 
 def _not_finite(text: str) -> float:
     raise ValueError(f"{text} in an answer")
-
-
-def golden_points(golden: str, variant: str = "full") -> list[list[float]]:
-    """x, y (and more) of the 33 landmarks that MediaPipe's own tests expect."""
-    entry = goldens()[golden]
-    tasks = entry.get("tasks_api")
-    found: list[list[float]] = (
-        tasks["landmarks_xyz_visibility_presence"] if tasks else entry["landmarks_xyz"][variant]
-    )
-    return found
 
 
 def off_golden(landmarks: list[list[float]], golden: str, variant: str = "full") -> float:

@@ -1,4 +1,4 @@
-"""The forty checks that docs/reliability.md describes, by number: name, and the tiers that cover it."""
+"""The checks and the rows of hostile inputs that docs/reliability.md describes."""
 
 # number -> (name, tiers)
 CHECKS: dict[int, tuple[str, tuple[str, ...]]] = {
@@ -43,3 +43,10 @@ CHECKS: dict[int, tuple[str, tuple[str, ...]]] = {
     39: ("Fairness, identity, reach", ("component", "e2e")),
     40: ("Static and supply", ("component", "chart", "e2e")),
 }
+
+# rows of hostile inputs in docs/reliability.md that must have a test
+HOSTILE_ROWS = frozenset(
+    {f"I-{row}" for row in range(1, 19)}
+    | {f"H-{row}" for row in range(1, 23)}
+    | {f"K-{row}" for row in range(1, 16)}
+)

@@ -1,4 +1,4 @@
-"""Hostile pictures that the data folder lacks, made in memory; each function's row is in its text.
+"""Hostile pictures beside those of the gallery, made in memory; each function names its row.
 
 None needs a decoder to be made except where a real picture is inside, which is the caller's.
 """

@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness import hostile_pictures
-from harness.pictures import ROOT, built_in, data_dir, manifest, tiny_png
+from harness import gallery, hostile_pictures
+from harness.pictures import ROOT, built_in, tiny_png
 
 REGRESSIONS = ROOT / "tests" / "data" / "regressions"
 FORMATS = ("jpeg", "png", "webp")
@@ -22,12 +22,11 @@ _MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG", "webp": b"RIFF"}
 
 
 def seeds(form: str) -> list[bytes]:
-    """Pictures of one format to start from, in a fixed order: ours, the data folder's, past crashes."""
+    """Pictures of one format to start from, in a fixed order: small ones, the test pictures, past crashes."""
     found = [built_in(), tiny_png(40, 30), *hostile_pictures.bad_huffman_webp()]
     found += [hostile_pictures.two_frames(built_in()), hostile_pictures.private_jpeg(built_in())]
     found += [hostile_pictures.text_chunks(tiny_png(), 20), hostile_pictures.more_pixels(20)]
-    if data_dir() is not None:
-        found += [entry.read() for name, entry in sorted(manifest().items()) if "bomb" not in name]
+    found += gallery.pictures(name for name in gallery.names() if "bomb" not in name)
     found += [path.read_bytes() for path in regressions()]
     magic = _MAGIC[form]
     return [data for data in found if data.startswith(magic) and len(data) <= _LARGEST_SEED]

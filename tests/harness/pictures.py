@@ -1,89 +1,16 @@
-"""The test pictures, what the manifest says of them, and copies that no cache has seen.
+"""The picture that comes with the package, tiny ones, and copies that no cache has seen.
 
-They lie in POSECLUSTER_DATA_DIR, else in ../shared/data beside this repository. The built-in
-picture of the server comes with the package and is always there.
+harness.gallery has all test pictures.
 """
 
-import json
-import os
 import struct
 import zlib
-from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 _JPEG_START = b"\xff\xd8"
 _PNG_HEAD_BYTES = 8 + 25  # signature and IHDR
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A file of the manifest; `entry` is all that the manifest says of it.
-
-    expect: "ok" or "accept" must be served, "reject" must be a 4xx, "either" may be both, "" means ok.
-    """
-
-    file: str
-    path: Path
-    expect: str
-    golden: str
-    entry: dict[str, Any]
-
-    def read(self) -> bytes:
-        """The file's bytes."""
-        return self.path.read_bytes()
-
-
-def data_dir() -> Path | None:
-    """The folder with manifest.json, None if there is none."""
-    folder = Path(os.environ.get("POSECLUSTER_DATA_DIR") or ROOT.parent / "shared" / "data")
-    return folder.resolve() if (folder / "manifest.json").is_file() else None
-
-
-def need_data() -> Path:
-    """The folder with manifest.json; skips the test, with what to do, if there is none."""
-    folder = data_dir()
-    if folder is None:
-        pytest.skip("no test pictures: set POSECLUSTER_DATA_DIR to the folder with manifest.json")
-    return folder
-
-
-@cache
-def manifest() -> dict[str, Picture]:
-    """Every picture by its file name such as "single/mp_pose.jpg"; empty if there is no data folder.
-
-    Empty, so that it can be used to parametrize: add a test that calls `need_data()`.
-    """
-    folder = data_dir()
-    if folder is None:
-        return {}
-    entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["images"]
-    return {
-        entry["file"]: Picture(
-            file=entry["file"],
-            path=folder / entry["file"],
-            expect=entry.get("expect") or "",
-            golden=entry.get("golden") or "",
-            entry=entry,
-        )
-        for entry in entries
-    }
-
-
-def picture(file: str) -> bytes:
-    """Bytes of a file of the data folder; skips the test if there is no data folder."""
-    return (need_data() / file).read_bytes()
-
-
-def goldens() -> dict[str, Any]:
-    """MediaPipe's own expected landmarks (golden/mediapipe_goldens.json); skips without data."""
-    document: dict[str, Any] = json.loads(picture("golden/mediapipe_goldens.json"))
-    return document
 
 
 def built_in() -> bytes:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import Protocol
 
-from harness import pictures
+from harness import gallery, pictures
 from harness.answers import GOLDEN_TOLERANCE, off_golden
+from harness.scene import SCENE, SCENE_GOLDEN
 from harness.stub import DETECT
 
 _TIMEOUT_SECONDS = 60.0  # longer than any deadline: a request is never given up
@@ -35,11 +36,10 @@ class Questions(Protocol):
 
 
 class Poses:
-    """MediaPipe's own picture of a person, for servers with the full model; skips without data."""
+    """MediaPipe's own picture of a person, for servers with the full model."""
 
     def __init__(self, prober: int) -> None:
-        file = "single/mp_pose.jpg"
-        self._picture, self._golden = pictures.picture(file), pictures.manifest()[file].golden
+        self._picture = gallery.picture(SCENE)
         self._first = prober * _POSES_A_PROBER
 
     def picture(self, index: int) -> bytes:
@@ -48,7 +48,7 @@ class Poses:
     def is_answer(self, index: int, body: bytes) -> bool:
         people = json.loads(body)["people"]
         points = [[mark["x"], mark["y"]] for mark in people[0]["landmarks"]]
-        return len(people) == 1 and off_golden(points, self._golden) <= GOLDEN_TOLERANCE
+        return len(people) == 1 and off_golden(points, SCENE_GOLDEN) <= GOLDEN_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ controller, which has the seed and writes the record.
 import json
 import os
 import random
+import re
 import secrets
 import subprocess
 from collections.abc import Generator, Iterable
@@ -259,9 +260,16 @@ def write(path: Path, entries: dict[tuple[int | str, str], Entry], seed: int) ->
         line |= {"figures": entry.figures, "seed": seed, "commit": commit, "date": date}
         record[kind] = [old for old in record[kind] if (old[key], old["tier"]) != (subject, tier)] + [line]
     record["checks"].sort(key=lambda line: (line["number"], line["tier"]))
-    record["rows"].sort(key=lambda line: (line["row"][0], int(line["row"][2:]), line["tier"]))
+    record["rows"].sort(
+        key=lambda line: (line["row"][0], int(re.sub(r"\D", "", line["row"])), line["row"], line["tier"])
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _row_order(row: str) -> tuple[str, int, str]:
+    """Letter, then number: I-9, I-10, H-8, H-8a."""
+    return row[0], int(re.sub(r"\D", "", row)), row
 
 
 def _commit() -> str:

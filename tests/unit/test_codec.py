@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness import pictures
+from harness import gallery, pictures
 from posecluster_inference import codec, intake
 from posecluster_inference.errors import InvalidSetting, Undecodable
 from posecluster_inference.intake import Header, PictureFormat
@@ -74,11 +74,11 @@ def test_orientation_is_honoured(sample: Picture, suffix: str, value: int) -> No
 
 
 @pytest.mark.hostile("I-15")
-@pytest.mark.parametrize("file", [f for f in pictures.manifest() if f.startswith("exif/")])
+@pytest.mark.parametrize("file", gallery.names(folder="exif/"))
 def test_orientation_of_stored_files(file: str) -> None:
     """Each shows the same upright scene: the difference is that of JPEG quality."""
-    upright = decode(pictures.picture("exif/orientation_1.jpg"))
-    picture = decode(pictures.picture(file))
+    upright = decode(gallery.picture("exif/orientation_1.jpg"))
+    picture = decode(gallery.picture(file))
     if picture.shape != upright.shape:
         upright = cv2.resize(upright, picture.shape[1::-1], interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     difference = np.abs(picture.astype(int) - upright).mean()
@@ -90,17 +90,11 @@ def test_orientation_of_stored_files(file: str) -> None:
 @pytest.mark.hostile("I-13")
 @pytest.mark.parametrize(
     "file",
-    [
-        name
-        for name, entry in pictures.manifest().items()
-        if name.endswith((".jpg", ".png", ".webp"))
-        and entry.expect in ("ok", "accept", "")
-        and "43mp" not in name
-    ],
+    gallery.names(served=True),
 )
 def test_pixels_are_those_of_opencv(file: str) -> None:
     """So that landmarks equal MediaPipe's in-process; also 16-bit, CMYK, palette, alpha, interlaced."""
-    data = pictures.picture(file)
+    data = gallery.picture(file)
     picture = decode(data)
     assert picture.dtype == np.uint8
     assert picture.flags.c_contiguous

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from harness.gallery import picture
 from harness.picture_parts import WEBP_ANIMATED as ANIMATED
 from harness.picture_parts import WEBP_ANIMATION as ANIMATION
 from harness.picture_parts import WEBP_EXIF as EXIF
@@ -16,7 +17,6 @@ from harness.picture_parts import webp_canvas as canvas
 from harness.picture_parts import webp_chunk as chunk
 from harness.picture_parts import webp_file as webp
 from harness.picture_parts import webp_frame
-from harness.pictures import picture
 from posecluster_inference.errors import Reason, Refusal, Undecodable
 from posecluster_inference.intake import inspect, sanitised
 
