@@ -1,0 +1,189 @@
+"""`make test` names what it skipped; the API server's programs are fetched where they can be had."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.server import ROOT
+from harness.stand_ins import StandIns
+
+pytestmark = pytest.mark.unit
+
+# one process, and no plugins to import
+QUICK = {"POSECLUSTER_LONG": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+PASSES = "def test_passes(): pass\n"
+SKIPS = """
+import pytest
+@pytest.mark.parametrize("n", range(3))
+def test_skips(n): pytest.skip("there is no helm")
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with tiers.py, a configuration of pytest, and no tests yet."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "tiers.py", tmp_path / ".ci")
+    (tmp_path / ".ci" / "envtest").touch(0o755)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    return tmp_path
+
+
+def run(project: Path, *tiers: str, require: str = "", **tests: str) -> tuple[int, str]:
+    """What tiers.py says of tests by tier, and its exit code."""
+    for tier, source in tests.items():
+        folder = project / "tests" / tier
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"test_{tier}.py").write_text(source, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, project / ".ci" / "tiers.py", *tiers],
+        env={"PATH": os.environ["PATH"], "POSECLUSTER_REQUIRE": require} | QUICK,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    return done.returncode, done.stdout
+
+
+def test_a_skipped_tier_never_looks_like_a_passed_one(project: Path) -> None:
+    code, said = run(project, "unit", "chart", unit=PASSES, chart=SKIPS)
+    assert code == 0
+    assert "unit        passed   1 passed, 0 failed, 0 skipped\n" in said
+    assert "chart       SKIPPED  none of its 3 tests ran\n" in said
+    assert said.endswith("Passed: unit\nSkipped, nothing was tested: chart\n")
+
+
+def test_skipped_tests_are_named_with_their_reason(project: Path) -> None:
+    code, said = run(project, "chart", chart=PASSES + SKIPS)
+    assert code == 0
+    assert "chart       passed   1 passed, 0 failed, 3 skipped\n" in said
+    assert "\nSkipped in chart: there is no helm\n  tests/chart/test_chart.py::test_skips (3 tests)\n" in said
+
+
+def test_many_skipped_tests_are_named_by_file(project: Path) -> None:
+    many = "".join(f"def test_{n}(): pytest.skip('no')\n" for n in range(30))
+    _, said = run(project, "chart", chart="import pytest\n" + many)
+    assert "Skipped in chart: no\n  tests/chart/test_chart.py (30 tests)\n" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("def test_fails(): assert False\n", "chart       FAILED   0 passed, 1 failed, 0 skipped"),
+        ("import nothing_like_it\n", "chart       FAILED"),
+        ("", "chart       FAILED   no test was collected"),
+    ],
+)
+def test_a_failed_or_empty_tier_fails(project: Path, source: str, text: str) -> None:
+    code, said = run(project, "chart", chart=source)
+    assert code == 1
+    assert text in said
+    assert said.endswith("Failed: chart\n")
+
+
+def test_an_unknown_tier_fails_and_the_known_ones_are_named(project: Path) -> None:
+    code, said = run(project, "charts")
+    assert code == 1
+    assert "there is no such tier: name some of unit, component" in said
+
+
+def test_a_required_tier_that_is_skipped_fails(project: Path) -> None:
+    code, said = run(project, "chart", require="unit,chart", chart=SKIPS)
+    assert code == 1
+    assert "Required and not passed: chart" in said
+
+
+@pytest.mark.parametrize(("script", "found"), [("echo /fetched", "/fetched"), ("exit 1", None)])
+def test_the_api_server_tier_gets_what_was_fetched(project: Path, script: str, found: str | None) -> None:
+    (project / ".ci" / "envtest").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    check = f"import os\ndef test_it(): assert os.environ.get('KUBEBUILDER_ASSETS') == {found!r}\n"
+    assert run(project, "apiserver", apiserver=check)[0] == 0
+
+
+def test_an_empty_parametrisation_is_an_error() -> None:
+    """Otherwise a list that lost its entries would hide all their tests."""
+    configured = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'empty_parameter_set_mark = "fail_at_collect"' in configured
+
+
+# ---- .ci/envtest
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> StandIns:
+    """Stand-ins beside the few programs that .ci/envtest uses."""
+    programs = StandIns(tmp_path)
+    for name in ("cp", "mkdir", "timeout"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
+    return programs
+
+
+def envtest(programs: StandIns, **environment: str) -> subprocess.CompletedProcess[str]:
+    return programs.run(".ci/envtest", ENVTEST_DIR=str(programs.folder / "envtest"), **environment)
+
+
+MODULE = "sigs.k8s.io/controller-runtime/tools/setup-envtest"
+NOT_INSTALLED = 'if [ "$1" = use ] && [ "$7" = --installed-only ]; then exit 2; fi\n'
+FETCHES = NOT_INSTALLED + 'if [ "$1" = use ]; then printf %s /fetched/k8s; fi'
+
+
+def test_named_programs_are_used_as_they_are(programs: StandIns) -> None:
+    programs.add("setup-envtest", FETCHES)
+    done = envtest(programs, KUBEBUILDER_ASSETS="/mine")
+    assert (done.returncode, done.stdout) == (0, "/mine\n")
+    assert programs.calls == []
+
+
+def test_setup_envtest_on_path_fetches_them(programs: StandIns) -> None:
+    programs.add("setup-envtest", FETCHES)
+    programs.add("go")
+    done = envtest(programs)
+    assert (done.returncode, done.stdout) == (0, "/fetched/k8s\n")
+    use = f"setup-envtest use 1.34.x --bin-dir {programs.folder}/envtest --print path"
+    assert programs.calls == [
+        f"{use} --installed-only",
+        f"setup-envtest list --bin-dir {programs.folder}/envtest",
+        use,
+    ]
+
+
+def test_what_was_fetched_before_needs_no_network(programs: StandIns) -> None:
+    programs.add("setup-envtest", "printf %s /fetched/before")
+    assert envtest(programs).stdout == "/fetched/before\n"
+    assert len(programs.calls) == 1
+
+
+def test_setup_envtest_is_built_once_where_there_is_go(programs: StandIns) -> None:
+    programs.add("tool", FETCHES)
+    programs.add("go", f'cp "{programs.folder}/bin/tool" "$GOBIN/setup-envtest"')
+    for builds in (1, 0):
+        done = envtest(programs)
+        assert (done.returncode, done.stdout) == (0, "/fetched/k8s\n"), done.stderr
+        assert sum(call.startswith(f"go install {MODULE}@v") for call in programs.calls) == builds
+
+
+@pytest.mark.parametrize(
+    ("stand_ins", "message"),
+    [
+        ({}, "there is neither setup-envtest nor Go on PATH"),
+        ({"go": "exit 1"}, "cannot build setup-envtest"),
+        ({"setup-envtest": "exit 2"}, "the list of API servers cannot be fetched"),
+        (
+            {"setup-envtest": 'if [ "$1" = use ]; then exit 2; fi'},
+            "etcd and kube-apiserver cannot be fetched",
+        ),
+    ],
+)
+def test_without_a_way_to_them_there_is_a_message(
+    programs: StandIns, stand_ins: dict[str, str], message: str
+) -> None:
+    for name, lines in stand_ins.items():
+        programs.add(name, lines)
+    done = envtest(programs)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert "set KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver" in done.stderr
