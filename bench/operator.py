@@ -3,8 +3,8 @@
 Needs KUBEBUILDER_ASSETS, the folder of etcd and kube-apiserver; `make bench-operator` fetches them.
 Deployments have a controller that only counts pods (the tests' player), so that the operator and not the
 cluster is measured. The operator calls the API server directly: its writes are those that its own metrics
-count, and a watch beside it sees when a child appears. Prints the table, keeps every figure in build/bench-operator.json, and
-with --write puts the table into docs/performance.md.
+count, and a watch beside it sees when a child appears. Prints the table, keeps every figure in
+build/bench-operator.json, and with --write puts the table into docs/performance.md.
 """
 
 import argparse
