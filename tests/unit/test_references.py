@@ -24,7 +24,7 @@ REFERENCES = {
     r"(?<!/)/work/|\.\./shared|\$shared\b": ".ci/run",  # it names an optional folder
     r"\b[Cc]hecks? \d": "tests/ docs/reliability.md",  # numbers of docs/reliability.md
 }
-STANDARD = re.compile(r"RFC|specification|W3C")
+STANDARD = re.compile(r"RFC|specification|standard|W3C")
 SECTION = re.compile(r"\b[Ss]ection \d|§")
 
 
