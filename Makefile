@@ -1,6 +1,6 @@
 # Commands of this repository; `make` lists them. Settings come from the environment, for instance
 # POSECLUSTER_PORT=8081 make run. Everything is set up on first use, inside this folder.
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -129,6 +129,9 @@ clean: ## remove everything that was set up or built, model files too
 	@find operator inference tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: set-up set-up-dev
+# a shell that every system has, because the first thing that it says is whether this one will do
+set-up set-up-dev: SHELL := /bin/sh
+set-up set-up-dev: .SHELLFLAGS := -c
 set-up:
 	@.ci/setup run
 set-up-dev:

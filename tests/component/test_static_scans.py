@@ -17,7 +17,8 @@ DOCKERFILES = sorted(ROOT.glob("*/Dockerfile"))
 SCRIPTS = sorted(
     path
     for path in (ROOT / ".ci").iterdir()
-    if path.is_file() and (path.suffix == ".sh" or path.read_bytes().startswith(b"#!/usr/bin/env bash"))
+    if path.is_file()
+    and (path.suffix == ".sh" or path.read_bytes().startswith((b"#!/usr/bin/env bash", b"#!/bin/sh")))
 )
 PACKAGES = [ROOT / "inference", ROOT / "operator"]
 
