@@ -6,7 +6,8 @@ import pytest
 
 from engines.stub_engine import Command, command_png
 from harness import client
-from harness.pictures import built_in, picture
+from harness.gallery import picture
+from harness.pictures import built_in
 from harness.server import ServerProcess
 
 DETECT = "/v1/detect"

@@ -10,7 +10,7 @@
 
 A run of whole tiers replaces the entries of the checks and rows that it ran in build/acceptance.json
 (any other run: acceptance-partial.json); a check is passed when at least one of its tests passed in
-that tier and none failed or was left out. Under pytest-xdist each worker hands what it ran to the
+that tier and none failed or was skipped. Under pytest-xdist each worker hands what it ran to the
 controller, which has the seed and writes the record.
 """
 

@@ -20,7 +20,7 @@ _OURS = ["posecluster_inference", "posecluster_operator"]
 
 
 def required_tiers() -> set[str]:
-    """Tiers in which nothing may be left out."""
+    """Tiers in which no test may be skipped."""
     return {name.strip() for name in os.environ.get("POSECLUSTER_REQUIRE", "").split(",") if name.strip()}
 
 
@@ -53,7 +53,7 @@ def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if reason.removeprefix("Skipped: ").startswith(ALLOWED_SKIP):
         return
     report.outcome = "failed"
-    report.longrepr = f"skipped in a tier where nothing may be left out (POSECLUSTER_REQUIRE): {reason}"
+    report.longrepr = f"skipped in a tier that is required (POSECLUSTER_REQUIRE): {reason}"
 
 
 @pytest.fixture(autouse=True)
