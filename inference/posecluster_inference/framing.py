@@ -147,7 +147,9 @@ def check_head(message: RawRequestMessage) -> RawRequestMessage:
     headers = message.headers
     if message.version not in (HttpVersion10, HttpVersion11):
         raise BadHttpMessage("Not a version that is served")
-    if message.method == hdrs.METH_CONNECT or not message.path.startswith("/") or "#" in message.path:
+    is_of_server = message.method == hdrs.METH_OPTIONS and message.path == "*"
+    is_path = message.path.startswith("/") and "#" not in message.path
+    if message.method == hdrs.METH_CONNECT or not (is_path or is_of_server):
         raise BadHttpMessage("Not a path")
     codings = headers.getall(hdrs.TRANSFER_ENCODING, [])
     if codings and (len(codings) > 1 or codings[0].lower() != "chunked" or message.version != HttpVersion11):

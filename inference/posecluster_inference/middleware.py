@@ -1,7 +1,8 @@
 """What every request to the client port goes through, whatever its route."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
@@ -14,7 +15,7 @@ from posecluster_inference.service import SERVICE, Service
 from posecluster_inference.tracing import trace_context
 
 _METHODS = frozenset(hdrs.METH_ALL)
-
+_SAFE_IN_QUERY = "%!$&'()*+,;=:@/?-._~[]"  # of a redirected address: all that may stand there as it is
 
 FACTS = web.RequestKey("facts", Facts)
 
@@ -59,11 +60,20 @@ async def _answer(
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        response = _refuse(Refusal(Reason.METHOD_NOT_ALLOWED, f"Use {allowed}."), service, facts)
-        response.headers[hdrs.ALLOW] = allowed
+        if request.method == hdrs.METH_OPTIONS:
+            response = web.Response(status=204)
+        else:
+            useful = ", ".join(sorted(error.allowed_methods))
+            response = _refuse(Refusal(Reason.METHOD_NOT_ALLOWED, f"Use {useful}."), service, facts)
+        response.headers[hdrs.ALLOW] = _allow(error.allowed_methods)
     except web.HTTPNotFound:
-        response = _refuse(Refusal(Reason.NOT_FOUND, "There is nothing at this path."), service, facts)
+        if request.path == "*":  # OPTIONS * asks about the server as a whole
+            methods = {route.method for route in request.app.router.routes()}
+            response = web.Response(status=204, headers={hdrs.ALLOW: _allow(methods)})
+        else:
+            response = _without_slash(request) or _refuse(
+                Refusal(Reason.NOT_FOUND, "There is nothing at this path."), service, facts
+            )
     except Refusal as refusal:
         if refusal.status == 503 and refusal.retry_after_seconds is None:
             wait = service.pool.wait_seconds(asyncio.get_running_loop().time())
@@ -77,6 +87,31 @@ async def _answer(
         # its frames hold the body, in cycles that only the garbage collector would find
         refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None
     return response
+
+
+def _allow(methods: Iterable[str]) -> str:
+    return ", ".join(sorted({*methods, hdrs.METH_OPTIONS}))
+
+
+def _without_slash(request: web.Request) -> web.Response | None:
+    """Redirect to the route that the path names but for a slash at its end; None if there is none.
+
+    The address is relative, because an ingress may have cut off the first part of the path.
+    """
+    path = request.rel_url.raw_path
+    parent, _, name = path[:-1].rpartition("/")
+    if not path.endswith("/") or not name or f"{parent}/{name}" not in _paths(request.app):
+        return None
+    query = quote(request.rel_url.raw_query_string, safe=_SAFE_IN_QUERY, errors="surrogateescape")
+    return web.Response(
+        status=308,
+        headers={hdrs.LOCATION: f"../{name}?{query}" if query else f"../{name}"},
+        text=f"Use {parent}/{name}, without the slash at the end.\n",
+    )
+
+
+def _paths(app: web.Application) -> set[str]:
+    return {resource.canonical for resource in app.router.resources()}
 
 
 def _refuse(refusal: Refusal, service: Service, facts: Facts) -> web.Response:

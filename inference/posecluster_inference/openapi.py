@@ -23,8 +23,9 @@ _Object = dict[str, Any]
 
 _DESCRIPTION = """\
 A picture in, the landmarks of the people in it out. Answers other than 200 are problems (RFC 9457) whose
-`reason` is stable. GET routes answer HEAD too; any other path is a problem `not_found`. docs/api.md has
-examples, and what to do for each reason.
+`reason` is stable. GET routes answer HEAD too, all paths answer OPTIONS with 204 and `Allow`, and a path
+with a slash too many at its end is redirected with 308; any other path is a problem `not_found`. docs/api.md
+has examples, and what to do for each reason.
 """
 
 _JSON = "application/json"

@@ -30,7 +30,7 @@ def _send(server: ServerProcess, data: bytes) -> Exchange:
 
 _TARGETS = [
     *("//", "///", "//v1/detect", "/v1//detect", "/v1/../healthz", "/%2e%2e/healthz", "/v1/%2e%2e/healthz"),
-    *("/%00", "/healthz%00", "/healthz%", "/healthz%zz", "/%ff%fe", "/%c0%af", "/%25%30%30", "/healthz/"),
+    *("/%00", "/healthz%00", "/healthz%", "/healthz%zz", "/%ff%fe", "/%c0%af", "/%25%30%30", "/healthz//"),
     *("/healthz;a=b", "/\\", "/v1%2fdetect", "/v1/detect%20", "/..", "/.", "/%e2%80%ae", "/" + "a" * 8_192),
     *("*", "?a", "healthz", "x:80", "http://x/healthz", "https://x/healthz", "http:///healthz", "ftp://x/y"),
     *("http://[::1/healthz", "http://x:99999999/healthz", "http://u:p@x/healthz", "/healthz#a", "/#"),
@@ -45,6 +45,8 @@ _METHODS = [
 @pytest.mark.parametrize("target", _TARGETS, ids=lambda target: target[:24])
 def test_odd_targets_are_refused_whatever_the_method(server, target):
     for method in ("GET", "POST", "OPTIONS", "CONNECT", "HEAD"):
+        if (method, target) == ("OPTIONS", "*"):
+            continue  # asks about the server: test_routes
         line = f"{method} {target} HTTP/1.1".encode()
         seen = exchange(server.address, request(_CLOSE, b"Content-Length: 0", line=line))
         assert len(seen.statuses) == 1
@@ -57,14 +59,14 @@ def test_odd_targets_are_refused_whatever_the_method(server, target):
 @pytest.mark.parametrize("method", _METHODS, ids=lambda method: method[:24])
 def test_odd_methods_are_refused(server, method):
     for path, allowed in (("/v1/detect", {"POST"}), ("/healthz", {"GET", "HEAD"}), ("/nope", set())):
-        if method in allowed:
+        if method in allowed or (allowed and method == "OPTIONS"):
             continue
         line = f"{method} {path} HTTP/1.1".encode()
         seen = exchange(server.address, request(_CLOSE, b"Content-Length: 0", line=line))
         (status,) = seen.statuses
         assert status in {400, 404, 405}
         if status == 405:
-            assert set(seen.responses[0].headers["allow"].split(", ")) == allowed
+            assert set(seen.responses[0].headers["allow"].split(", ")) == allowed | {"OPTIONS"}
     assert_well(server)
 
 
