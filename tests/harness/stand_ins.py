@@ -38,6 +38,7 @@ class StandIns:
     def add(self, name: str, lines: str = "") -> None:
         """Put a program there; `lines` are what it does, with its arguments as $1, $2 and so on."""
         program = self.folder / "bin" / name
+        program.unlink(missing_ok=True)  # it may be a link to the real one
         program.write_text(f"{_STAND_IN}{lines}\n", encoding="utf-8")
         program.chmod(0o755)
 

@@ -1,4 +1,4 @@
-"""`make test` names what it skipped; the API server's programs are fetched where they can be had."""
+"""`make test` names what it skipped, .ci/envtest fetches an API server, .ci/run needs only a checkout."""
 
 import os
 import shutil
@@ -187,3 +187,55 @@ def test_without_a_way_to_them_there_is_a_message(
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr
     assert "set KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver" in done.stderr
+
+
+# ---- .ci/run
+
+
+@pytest.fixture
+def machine(programs: StandIns) -> StandIns:
+    """A machine with a checkout and nothing else; make notes the tiers that it must not skip."""
+    (programs.folder / "bin" / "realpath").symlink_to(shutil.which("realpath") or "")
+    programs.add("make", 'echo "required: $POSECLUSTER_REQUIRE" >>"$STAND_INS_LOG"')
+    return programs
+
+
+def ci(machine: StandIns, **environment: str) -> subprocess.CompletedProcess[str]:
+    tools, fetched = (str(machine.folder / name) for name in ("tools", "envtest"))
+    return machine.run(".ci/run", **{"CLUSTER_TOOLS": tools, "ENVTEST_DIR": fetched} | environment)
+
+
+def test_ci_needs_nothing_beside_the_checkout_and_names_what_it_skips(machine: StandIns) -> None:
+    done = ci(machine)
+    assert done.returncode == 0, done.stderr
+    assert "required: unit,component" in machine.calls
+    assert "make lint" in machine.calls
+    assert "make test TIERS=unit component apiserver chart browser" in machine.calls
+    assert not any("e2e" in call.split()[-1] for call in machine.calls)
+    for tier in ("apiserver", "chart", "browser", "e2e"):
+        assert f"ci: {tier}: skipped, because this machine lacks what it needs" in done.stderr
+
+
+def test_ci_requires_every_tier_that_the_machine_can_run(machine: StandIns) -> None:
+    for name in ("helm", "promtool", "chromium", "up", "down"):
+        machine.add(name)
+    (machine.folder / "tools").mkdir()
+    machine.add("env-of-cluster", 'echo "export KUBECONFIG=/kubeconfig KUBEBUILDER_ASSETS=/assets"')
+    for name, program in {"up": "up", "down": "down", "env": "env-of-cluster"}.items():
+        (machine.folder / "tools" / name).symlink_to(machine.folder / "bin" / program)
+    done = ci(machine)
+    assert done.returncode == 0, done.stderr
+    assert "required: unit,component,apiserver,chart,browser,e2e" in machine.calls
+    ran = [call for call in machine.calls if call in ("up", "down", "make images", "make test-e2e")]
+    assert ran == ["down", "up", "make images", "make test-e2e", "down"]
+
+
+def test_ci_fails_if_a_step_does_and_runs_the_others(machine: StandIns) -> None:
+    machine.add("make", 'if [ "$1" = lint ]; then exit 2; fi')
+    assert ci(machine).returncode == 1
+    assert any(call.startswith("make test") for call in machine.calls)
+
+
+def test_ci_requires_what_it_is_told_to(machine: StandIns) -> None:
+    ci(machine, POSECLUSTER_REQUIRE="unit,chart")
+    assert "required: unit,chart" in machine.calls
