@@ -1,54 +1,21 @@
-"""The command line: `posecluster-inference serve` and `posecluster-inference models`."""
+"""The command line's entry: `posecluster-inference`, or `python -m posecluster_inference`."""
 
-import argparse
-import asyncio
-import logging
-import os
 import sys
 
-from posecluster_inference import __version__, floors, log, settings
+from posecluster_inference import machine
 from posecluster_inference.errors import PoseClusterError
-from posecluster_inference.models import cli as models_cli
-from posecluster_inference.server import serve
-
-logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. Errors are one line on stderr."""
-    parser = argparse.ArgumentParser(prog="posecluster-inference", description=__doc__)
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    settings.add_flags(
-        commands.add_parser(
-            "serve", help="serve pictures over HTTP (each flag is also a POSECLUSTER_* variable)"
-        )
-    )
-    models_cli.add_commands(commands.add_parser("models", help="fetch, list and verify model files"))
-    parsed = parser.parse_args(arguments)
     try:
-        if parsed.command == "models":
-            return models_cli.run(parsed)
-        return _serve(parsed)
+        machine.check_system()
+        from posecluster_inference.commands import run  # not before: it imports what only Linux has
+
+        return run(arguments)
     except PoseClusterError as error:
         sys.stderr.write(f"posecluster-inference: {error}\n")
         return 1
-
-
-def _serve(parsed: argparse.Namespace) -> int:
-    floors.check()
-    loaded = settings.load(os.environ, vars(parsed))
-    lines = log.configure(loaded.log_format)
-    for name in settings.unknown_variables(os.environ):
-        logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})
-    try:
-        asyncio.run(serve(loaded))
-    except OSError as error:
-        sys.stderr.write(f"posecluster-inference: cannot listen: {error.strerror or error}\n")
-        return 1
-    finally:
-        lines.stop()
-    return 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,10 @@ _STOP_SECONDS = 2.0  # a worker that was told to end and has not is killed
 # An ordinary photograph should go out in one call, or the two processes take turns filling and
 # emptying the pipe; the kernel caps this by net.core.wmem_max.
 _PIPE_BYTES = 1 << 20
+_NO_SUCH_INSTRUCTION = (
+    "A worker was ended by SIGILL while it started: this processor lacks an instruction that MediaPipe, "
+    "OpenCV or NumPy uses (docs/platforms.md)"
+)
 _STAGES = frozenset({"decode", "inference", "draw", "encode"})
 
 
@@ -167,9 +172,17 @@ class WorkerProcess(asyncio.Protocol):
         self.state = State.FAILED
         assert self._popen is not None
         self._popen.kill()
-        self._listener.worker_ended(self)
         # the kernel may need a moment to tear down some hundred MiB
-        self._loop.run_in_executor(None, self._popen.wait)
+        exit_code = self._loop.run_in_executor(None, self._popen.wait)
+        if self.ended is Ended.START:  # its exit code says why, and nobody waits for an answer of it
+            exit_code.add_done_callback(self._start_failed)
+        else:
+            self._listener.worker_ended(self)
+
+    def _start_failed(self, exit_code: asyncio.Future[int]) -> None:
+        if exit_code.result() == -signal.SIGILL:
+            self.fatal = _NO_SUCH_INSTRUCTION
+        self._listener.worker_ended(self)
 
     def _arm(self, seconds: float, cause: Ended) -> None:
         self._disarm()

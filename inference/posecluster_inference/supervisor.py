@@ -170,12 +170,15 @@ class Supervisor:
             slot.successor = None
             slot.renew_not_before = asyncio.get_running_loop().time() + _FAILED_RENEWAL_SECONDS
             self._note_end()
-            logger.warning("Successor failed to start", extra={"fields": {"pid": worker.pid}})
+            fields = {"pid": worker.pid, "error": worker.fatal}
+            logger.warning("Successor failed to start", extra={"fields": fields})
             return
         slot.worker = None
         self._note_end()
         if not self.is_stopping:
             fields = {"pid": worker.pid, "cause": worker.ended, "requests": worker.requests}
+            if worker.fatal:
+                fields["error"] = worker.fatal
             logger.warning("Worker ended", extra={"fields": fields})
             self.metrics.worker_restarts.labels(worker.ended).inc()
         self.owner.worker_lost(worker)

@@ -50,6 +50,15 @@ class FindsHands(StubEngine):
         return replace(info, landmark_names=tuple(f"hand_{name}" for name in info.landmark_names))
 
 
+class IllegalInstruction(StubEngine):
+    """Ends as native code does on a processor that lacks one of its instructions."""
+
+    def load(self, config: EngineConfig) -> EngineInfo:
+        if Path(os.environ["FAULT_FILE"]).exists():
+            os.kill(os.getpid(), signal.SIGILL)
+        return super().load(config)
+
+
 class KeepsBuffer(StubEngine):
     """Its worker's decoder fills up what a broken picture lacks from the picture before (opencv#26488)."""
 

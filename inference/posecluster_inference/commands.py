@@ -1,0 +1,46 @@
+"""The commands: `posecluster-inference serve` and `posecluster-inference models`."""
+
+import argparse
+import asyncio
+import logging
+import os
+
+from posecluster_inference import __version__, floors, log, machine, settings
+from posecluster_inference.errors import PoseClusterError
+from posecluster_inference.models import cli as models_cli
+from posecluster_inference.server import serve
+
+logger = logging.getLogger(__name__)
+
+
+def run(arguments: list[str] | None) -> int:
+    """Run a command; returns the exit code, raises PoseClusterError with one line that says what is wrong."""
+    parser = argparse.ArgumentParser(prog="posecluster-inference", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    settings.add_flags(
+        commands.add_parser(
+            "serve", help="serve pictures over HTTP (each flag is also a POSECLUSTER_* variable)"
+        )
+    )
+    models_cli.add_commands(commands.add_parser("models", help="fetch, list and verify model files"))
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "models":
+        return models_cli.run(parsed)
+    return _serve(parsed)
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    floors.check()
+    machine.check_processor()
+    loaded = settings.load(os.environ, vars(parsed))
+    lines = log.configure(loaded.log_format)
+    for name in settings.unknown_variables(os.environ):
+        logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})
+    try:
+        asyncio.run(serve(loaded))
+    except OSError as error:
+        raise PoseClusterError(f"cannot listen: {error.strerror or error}") from error
+    finally:
+        lines.stop()
+    return 0

@@ -1,0 +1,46 @@
+"""A processor that lacks an instruction of the native libraries: said at the start, in one line."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.server import ServerProcess, run_to_end
+
+pytestmark = pytest.mark.component
+
+ENGINE = "fault_engines:IllegalInstruction"
+SAID = "ended by SIGILL while it started"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_ends_by_sigill_at_the_start_ends_it(tmp_path: Path, workers: int) -> None:
+    fault = tmp_path / "fault"
+    fault.touch()
+    done = run_to_end("serve", engine=ENGINE, workers=workers, env={"FAULT_FILE": str(fault)})
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]  # which a pod shows as the container's message
+    assert last.startswith("posecluster-inference: A worker was ended by SIGILL")
+    assert "instruction" in last
+
+
+def test_later_it_is_in_the_log(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
+    fault = tmp_path / "fault"
+    server = start(engine=ENGINE, workers=2, env={"FAULT_FILE": str(fault)})
+    fault.touch()
+    os.kill(server.worker_pids()[0], signal.SIGKILL)
+    server.wait_until(lambda: SAID in server.logs(), "the reason in the log")
+    assert server.is_ready()  # by the other worker
+
+
+@pytest.mark.control
+def test_another_signal_at_the_start_is_tried_again(
+    start: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    server = start(engine=ENGINE, workers=1, env={"FAULT_FILE": str(tmp_path / "none")}, ready=False)
+    server.wait_until(lambda: bool(server.worker_pids()), "spawned")
+    os.kill(server.worker_pids()[0], signal.SIGKILL)
+    server.wait_ready()
+    assert SAID not in server.logs()
