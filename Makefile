@@ -10,7 +10,7 @@ VARIANT := $(or $(POSECLUSTER_MODEL_VARIANT),full)
 export PYTHON
 # shows what would be done: make deploy DRY_RUN=1
 DRY := $(if $(DRY_RUN),--dry-run)
-export ENGINE BASE_IMAGE BUILD BUILD_FLAGS KIND_IMAGE CONTEXT LOAD VALUES NAMESPACE
+export ENGINE BASE_IMAGE BUILD BUILD_FLAGS PLATFORMS PUSH KIND_IMAGE CONTEXT LOAD VALUES NAMESPACE
 
 .PHONY: help
 help: ## list the commands
@@ -60,7 +60,7 @@ lint: set-up-dev ## check style, types and import contracts
 	done; exit $$failed
 
 .PHONY: images
-images: ## build both images (ENGINE=docker|podman|buildah, BASE_IMAGE=, BUILD_FLAGS=)
+images: ## build both images (ENGINE=docker|podman|buildah, BASE_IMAGE=, BUILD_FLAGS=, PLATFORMS=, PUSH=)
 	@.ci/images $(DRY)
 
 .PHONY: kind-up

@@ -82,7 +82,7 @@ CASES: dict[str, tuple[list[Json | str], list[Json | str]]] = {
         ],
     ),
     "keys of nodeSelector must be as": (
-        [{"nodeSelector": {"kubernetes.io/arch": "amd64", "disk": ""}}],
+        [{"nodeSelector": {"kubernetes.io/arch": "arm64", "disk": ""}}],
         [{"nodeSelector": {"-a": "b"}}, {"nodeSelector": {"a" * 64: "b"}}],
     ),
     "priorityClassName must not start with system-": (
