@@ -19,7 +19,7 @@ help: ## list the commands
 .PHONY: run
 run: set-up ## set up what is needed and serve on http://127.0.0.1:8080
 	@$(BIN)/posecluster-inference models fetch --variant $(VARIANT)
-	@exec $(BIN)/posecluster-inference serve
+	@POSECLUSTER_HOST="$${POSECLUSTER_HOST-127.0.0.1,::1}" exec $(BIN)/posecluster-inference serve
 
 .PHONY: run-operator
 run-operator: set-up ## run the operator here, against the cluster that KUBECONFIG names

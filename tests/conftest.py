@@ -4,7 +4,11 @@ import os
 
 from hypothesis import settings
 
+from posecluster_inference.descriptors import raise_limit
+
 pytest_plugins = ["harness.golden", "harness.recorder", "harness.server_fixtures", "harness.tiers"]
+
+raise_limit()  # tests open thousands of connections, and login shells allow 1,024 descriptors
 
 # deadlines measure the machine; a fixed order makes equal runs equal (POSECLUSTER_LONG searches on)
 settings.register_profile("short", deadline=None, derandomize=True, max_examples=100, database=None)

@@ -20,12 +20,13 @@ def caller_of(request: web.Request, service: Service) -> str:
 @lru_cache(maxsize=1_024)
 def quota_key(address: str) -> str:
     """Return what one caller can be told by: an address, or the /64 that an IPv6 host owns whole."""
-    if not _is_address(address):
+    plain, separator, scope = address.partition("%")  # of a link-local address
+    if not _is_address(plain):
         return address
-    parsed = ipaddress.ip_address(address)
+    parsed = ipaddress.ip_address(plain)
     if parsed.version == 4:
         return str(parsed)
-    return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
+    return f"{ipaddress.IPv6Network((int(parsed), 64), strict=False)}{separator}{scope}"
 
 
 def client_address(peer: str, forwarded: list[str], proxies: tuple[IPNetwork, ...]) -> str:

@@ -5,7 +5,7 @@ import asyncio
 import logging
 import os
 
-from posecluster_inference import __version__, floors, log, machine, settings
+from posecluster_inference import __version__, descriptors, floors, log, machine, settings
 from posecluster_inference.errors import PoseClusterError
 from posecluster_inference.models import cli as models_cli
 from posecluster_inference.server import serve
@@ -32,6 +32,7 @@ def run(arguments: list[str] | None) -> int:
 
 def _serve(parsed: argparse.Namespace) -> int:
     floors.check()
+    descriptors.raise_limit()
     machine.check_processor()
     loaded = settings.load(os.environ, vars(parsed))
     lines = log.configure(loaded.log_format)
@@ -40,7 +41,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     try:
         asyncio.run(serve(loaded))
     except OSError as error:
-        raise PoseClusterError(f"cannot listen: {error.strerror or error}") from error
+        raise PoseClusterError(str(error.strerror or error)) from error
     finally:
         lines.stop()
     return 0

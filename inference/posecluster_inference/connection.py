@@ -33,7 +33,7 @@ SERVER_NAME = "posecluster"  # no versions for strangers
 # Requests that wait behind the one being answered. No client library sends more ahead; with more, that
 # answer is the connection's last, or thousands of cheap requests would take turns from everybody.
 _PIPELINED = 8
-_TURNED_AWAY = 64  # connections over the cap that are told so; any more are just closed
+TURNED_AWAY = 64  # connections over the cap that are told so; any more are just closed
 
 
 class Count:
@@ -189,7 +189,7 @@ class ClientConnection(web.RequestHandler):
         self._turned_away = True
         self._limits.turned_away += 1
         refusal = self._limits.no_place()
-        if self._limits.turned_away > _TURNED_AWAY:
+        if self._limits.turned_away > TURNED_AWAY:
             transport.abort()
             return
         transport.write(raw_problem(refusal))

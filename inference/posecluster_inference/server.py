@@ -14,12 +14,12 @@ from posecluster_inference import openapi
 from posecluster_inference.app import admin_app, client_app
 from posecluster_inference.connection import ClientConnection
 from posecluster_inference.errors import PoseClusterError
+from posecluster_inference.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
 from posecluster_inference.service import Service, build
 from posecluster_inference.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 1_024
 _LEEWAY_SECONDS = 1.0  # for answers that are being written when the last request is done
 
 
@@ -39,12 +39,12 @@ async def serve(settings: Settings) -> None:
     )
     admin_runner = web.AppRunner(admin_app(service), shutdown_timeout=_LEEWAY_SECONDS, access_log=None)
     try:
-        listener = await _listen(service, client_runner, admin_runner)
+        listeners = await _listen(service, client_runner, admin_runner)
         await stop.asked.wait()
         if stop.error is None:
             delay_ms = settings.drain_delay_ms if stop.waits_for_endpoints else 0
-            await _drain(service, listener, delay_seconds=delay_ms / 1000)
-        listener.close()
+            await _drain(service, listeners, delay_seconds=delay_ms / 1000)
+        _close(listeners)
     finally:
         await client_runner.cleanup()
         with suppress(TimeoutError):  # closed connections still write what their clients have not read
@@ -116,42 +116,52 @@ class _Stop:
 
 async def _listen(
     service: Service, client_runner: web.AppRunner, admin_runner: web.AppRunner
-) -> asyncio.Server:
+) -> list[asyncio.Server]:
     settings = service.settings
     loop = asyncio.get_running_loop()
     await admin_runner.setup()
-    admin = web.TCPSite(admin_runner, settings.host, settings.admin_port)
-    await admin.start()
+    admin_sockets = listen(settings.host, settings.admin_port)
+    for one in admin_sockets:
+        await web.SockSite(admin_runner, one, backlog=ACCEPTED_AT_ONCE).start()
     await client_runner.setup()
     web_server = client_runner.server
     assert web_server is not None
-    listener = await loop.create_server(
-        lambda: ClientConnection(web_server, service.connections, loop=loop),
-        settings.host,
-        settings.port,
-        backlog=_BACKLOG,
-    )
+    client_sockets = listen(settings.host, settings.port)
+    listeners = [
+        await loop.create_server(
+            lambda: ClientConnection(web_server, service.connections, loop=loop),
+            sock=one,
+            backlog=ACCEPTED_AT_ONCE,
+        )
+        for one in client_sockets
+    ]
+    extend_backlog([*admin_sockets, *client_sockets])
     logger.info(
         "Listening",
         extra={
             "fields": {
-                "host": settings.host,
-                "port": listener.sockets[0].getsockname()[1],
-                "admin_port": admin_runner.addresses[0][1],
+                "host": ", ".join(one.getsockname()[0] for one in client_sockets),
+                "port": client_sockets[0].getsockname()[1],
+                "admin_port": admin_sockets[0].getsockname()[1],
                 "workers": service.pool.supervisor.config.size,
             }
         },
     )
-    return listener
+    return listeners
 
 
-async def _drain(service: Service, listener: asyncio.Server, *, delay_seconds: float) -> None:
+def _close(listeners: list[asyncio.Server]) -> None:
+    for listener in listeners:
+        listener.close()
+
+
+async def _drain(service: Service, listeners: list[asyncio.Server], *, delay_seconds: float) -> None:
     """Unready at once; serve on while endpoints catch up; then take nothing new and finish the rest."""
     service.health.is_draining = True
     logger.info("Draining", extra={"fields": {"delay_seconds": delay_seconds}})
     await asyncio.sleep(delay_seconds)
     service.admission.is_closed = True
-    listener.close()
+    _close(listeners)
     settings = service.settings
     longest = (settings.body_timeout_ms + settings.deadline_ms) / 1000 + _LEEWAY_SECONDS
     with suppress(TimeoutError):

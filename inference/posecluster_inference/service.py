@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from posecluster_inference import __version__
+from posecluster_inference import __version__, descriptors
 from posecluster_inference.admission import Admission
 from posecluster_inference.auth import Tokens
 from posecluster_inference.body import BodyReader
@@ -64,11 +64,12 @@ SERVICE = web.AppKey("service", Service)
 
 
 def build(settings: Settings) -> Service:
-    """Wire the parts; raises PoseClusterError for a model file that is missing or not the pinned one."""
+    """Wire the parts; raises PoseClusterError for a wrong model file or too few descriptors."""
     cgroup = Cgroup(Path(settings.cgroup_root))
     use = cgroup.memory()
     memory_limit = use.limit_bytes if use else None
     size = settings.workers or cgroup.workers()
+    settings = descriptors.fit_connections(settings, workers=size)
     model = _model(settings)
     metrics = Metrics()
     memory = MemoryWatch(cgroup, use)
@@ -148,6 +149,7 @@ def _declare_gauges(service: Service) -> None:
     metrics.gauge("queue_limit", "Waiting places", lambda: pool.queue.limit)
     metrics.gauge("running", "Detections in compute now", lambda: pool.running)
     metrics.gauge("connections", "Open client connections", lambda: service.connections.open.value)
+    metrics.gauge("connections_limit", "Most client connections", lambda: service.connections.max_connections)
     metrics.gauge_by("workers", "state", "Workers by state", service.health.workers_by_state)
     metrics.build_info(
         version=__version__,

@@ -7,7 +7,6 @@ command line as `--<field>`; the command line wins. The figures are those of doc
 import argparse
 import ipaddress
 import re
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ _ORIGIN = re.compile(
 )
 _DEFAULT_PORT = re.compile(r"http:.*:80$|https:.*:443$")
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+_IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 def _number(default: int, low: int, high: int, meaning: str) -> Any:
@@ -47,7 +47,7 @@ _LARGEST_PICTURE = 80_000_000
 class Settings:
     """The server's settings, checked. Made by `load`; `_MS` is milliseconds, 0 often means computed."""
 
-    host: str = _text("127.0.0.1", "address to listen on")
+    host: str = _text("", "comma list of addresses to listen on; empty: all, of every family")
     port: int = _number(8080, 0, 65535, "port for clients; 0 takes a free one")
     admin_port: int = _number(9090, 0, 65535, "port for probes and metrics; 0 takes a free one")
     workers: int = _number(0, 0, 64, "worker processes; 0: from the CPU quota, else the allowed CPUs")
@@ -85,7 +85,7 @@ class Settings:
         0, 0, 1 << 44, "memory a worker may add after warm-up; 0: from the memory limit, else 2 GiB"
     )
     max_connections: int = _number(
-        512, 1, 1_000_000, "client connections; must be under half the descriptor limit"
+        512, 1, 1_000_000, "client connections; lowered, with a warning, to fit the limit on open files"
     )
     header_timeout_ms: int = _number(5_000, 1, _MILLISECONDS_A_DAY, "whole request head")
     body_timeout_ms: int = _number(60_000, 1, _MILLISECONDS_A_DAY, "whole request body, at any rate")
@@ -105,7 +105,7 @@ class Settings:
     @property
     def proxy_networks(self) -> tuple[IPNetwork, ...]:
         """`trusted_proxies` parsed."""
-        return tuple(ipaddress.ip_network(name) for name in _listed(self.trusted_proxies))
+        return tuple(_unmapped(ipaddress.ip_network(name)) for name in _listed(self.trusted_proxies))
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -115,6 +115,14 @@ class Settings:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _unmapped(network: IPNetwork) -> IPNetwork:
+    """Return a network of IPv4-mapped addresses as the IPv4 network: peers' addresses have that form."""
+    if isinstance(network, ipaddress.IPv4Network) or not network.subnet_of(_IPV4_MAPPED):
+        return network
+    address = int(network.network_address) - int(_IPV4_MAPPED.network_address)
+    return ipaddress.IPv4Network((address, network.prefixlen - _IPV4_MAPPED.prefixlen))
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -193,16 +201,8 @@ def _check_together(settings: Settings) -> None:
         raise InvalidSetting(f"{PREFIX}ADMIN_PORT={settings.admin_port}: must differ from {PREFIX}PORT")
     if settings.auth_tokens_dir and not Path(settings.auth_tokens_dir).is_dir():
         raise InvalidSetting(f"{PREFIX}AUTH_TOKENS_DIR={settings.auth_tokens_dir!r}: is not a folder")
-    if not settings.host:
-        raise InvalidSetting(f"{PREFIX}HOST: must not be empty; 0.0.0.0 listens on all addresses")
     if 0 < settings.recycle_growth_percent <= 100:
         raise InvalidSetting(
             f"{PREFIX}RECYCLE_GROWTH_PERCENT={settings.recycle_growth_percent}: must be 0 or more than 100, "
             "or every worker would be renewed all the time"
-        )
-    descriptors, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if descriptors != resource.RLIM_INFINITY and settings.max_connections >= descriptors // 2:
-        raise InvalidSetting(
-            f"{PREFIX}MAX_CONNECTIONS={settings.max_connections}: must be under half the descriptor "
-            f"limit, which is {descriptors} (ulimit -n)"
         )

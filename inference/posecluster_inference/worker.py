@@ -27,6 +27,9 @@ from posecluster_inference.keypoints import COCO_KEYPOINTS
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _MIB = 1 << 20
+# The server raises its own limit; a worker holds about ten descriptors, and select() in any library that it
+# loads fails from the 1,025th on.
+_DESCRIPTORS = 1_024
 
 
 def main() -> int:
@@ -56,6 +59,9 @@ def _isolate() -> None:
     """Leave shutdown to the server process, and die with it."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft > _DESCRIPTORS:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, hard))
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

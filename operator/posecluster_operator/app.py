@@ -13,6 +13,7 @@ from random import SystemRandom
 
 from posecluster_operator import __version__
 from posecluster_operator.access import own_namespace
+from posecluster_operator.descriptors import pod_connections
 from posecluster_operator.errors import KubeError
 from posecluster_operator.explainer import Explainer
 from posecluster_operator.fleet import Fleet
@@ -27,7 +28,7 @@ from posecluster_operator.recorder import Recorder
 from posecluster_operator.scaler import Scaler
 from posecluster_operator.scraper import Scraper
 from posecluster_operator.settings import Settings
-from posecluster_operator.watcher import Watcher
+from posecluster_operator.watcher import Watcher, watches
 from posecluster_operator.workqueue import Result, WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ _STOP_SECONDS = 0.8
 async def run(settings: Settings) -> int:
     """Operate until SIGTERM or SIGINT; the exit code. Raises OperatorError, and OSError for the port."""
     asked_to_stop = _catch_signals()
+    connections = pod_connections(watches=len(watches(settings.watched_namespaces)))
     metrics = Metrics(version=__version__)
     health = Health(stall_seconds=settings.stall_seconds)
     explainer = Explainer()
@@ -55,8 +57,10 @@ async def run(settings: Settings) -> int:
     )
     # first of all: the wait for an API server may be long, and a probe without an answer would end it
     taken = await port.start(settings.host, settings.port)
-    logger.info("Listening", extra={"fields": {"host": settings.host, "port": taken}})
-    work = asyncio.create_task(_operate(settings, metrics, health, explainer), name="operate")
+    fields = {"host": ", ".join(host for host, _ in taken), "port": taken[0][1]}
+    logger.info("Listening", extra={"fields": fields})
+    scraper = Scraper(monotonic=time.monotonic, connections=connections)
+    work = asyncio.create_task(_operate(settings, metrics, health, explainer, scraper), name="operate")
     stop = asyncio.create_task(asked_to_stop.wait(), name="stop")
     await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
@@ -76,7 +80,9 @@ async def run(settings: Settings) -> int:
     raise error
 
 
-async def _operate(settings: Settings, metrics: Metrics, health: Health, explainer: Explainer) -> None:
+async def _operate(
+    settings: Settings, metrics: Metrics, health: Health, explainer: Explainer, scraper: Scraper
+) -> None:
     """Do the operator's work for ever; cancelled, leave the Lease to others."""
     identity = settings.identity or os.environ.get("POD_ID") or _made_up_identity()
     lease_namespace = settings.lease_namespace or await asyncio.to_thread(own_namespace) or "default"
@@ -101,6 +107,7 @@ async def _operate(settings: Settings, metrics: Metrics, health: Health, explain
             metrics,
             health,
             explainer,
+            scraper,
             kube,
             identity=identity,
             lease_namespace=lease_namespace,
@@ -114,6 +121,7 @@ async def _reconcile(
     metrics: Metrics,
     health: Health,
     explainer: Explainer,
+    scraper: Scraper,
     kube: Kube,
     *,
     identity: str,
@@ -166,7 +174,6 @@ async def _reconcile(
         monotonic=time.monotonic,
         wanted=lambda: lease.held and scaler.active,
     )
-    scraper = Scraper(monotonic=time.monotonic)
     scaler = Scaler(
         fleet, scraper, metrics=metrics, monotonic=time.monotonic, wake=lambda key: queue.add(key)
     )

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from posecluster_operator.access import USER_AGENT, Access, context_namespace, own_namespace
 from posecluster_operator.autoscaler.explanation import page
@@ -113,7 +114,14 @@ async def _base(question: Question, settings: Settings) -> str:
     if question.operator:
         return question.operator
     in_pod = await asyncio.to_thread(own_namespace)
-    return f"http://127.0.0.1:{settings.port or _DEFAULT_PORT}" if in_pod else ""
+    return own_url(settings) if in_pod else ""
+
+
+def own_url(settings: Settings) -> str:
+    """Return the URL at which an operator with these settings listens, for a process of the same pod."""
+    first = settings.host.partition(",")[0].strip()
+    host = {"": "localhost", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(first, first)  # noqa: S104
+    return str(URL.build(scheme="http", host=host, port=settings.port or _DEFAULT_PORT)).rstrip("/")
 
 
 async def _ask_operator(kube: Kube, question: Question, settings: Settings) -> str:

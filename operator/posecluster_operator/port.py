@@ -5,6 +5,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from posecluster_operator.health import Verdict
+from posecluster_operator.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
 
 _MOST_NAMES = 64
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -32,12 +33,14 @@ class Port:
         app.router.add_get("/explain/{namespace}/{name}", self._show_explanation)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port taken. Raises OSError."""
+    async def start(self, host: str, port: int) -> list[tuple[str, int]]:
+        """Listen at each address of `host` (see `listen`); returns addresses and ports. Raises OSError."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        taken: int = self._runner.addresses[0][1]
-        return taken
+        sockets = listen(host, port)
+        for one in sockets:
+            await web.SockSite(self._runner, one, backlog=ACCEPTED_AT_ONCE).start()
+        extend_backlog(sockets)
+        return [one.getsockname()[:2] for one in sockets]
 
     async def stop(self) -> None:
         """Close the port and its connections."""

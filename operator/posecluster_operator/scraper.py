@@ -5,7 +5,9 @@ Pods run whatever image their owner named, so each of them may be hostile, and m
 
 import asyncio
 import ipaddress
+import logging
 import socket
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,8 @@ from yarl import URL
 from posecluster_operator import __version__
 from posecluster_operator.autoscaler.demand import PodSample
 from posecluster_operator.exposition import NAMES, BadMetrics, read_sample
+
+logger = logging.getLogger(__name__)
 
 # CPU time of one scrape of a real server: request, answer, reading. tests/component/test_scraper.py
 # measures it; 0.33-0.47 ms on the two cores of docs/performance.md.
@@ -55,26 +59,47 @@ class Scraper:
     """One for the process; `scrape` runs in one task at a time."""
 
     def __init__(
-        self, *, seconds: float = 1.0, most_bytes: int = 262_144, monotonic: Callable[[], float]
+        self,
+        *,
+        seconds: float = 1.0,
+        most_bytes: int = 262_144,
+        connections: int = sys.maxsize,
+        monotonic: Callable[[], float],
     ) -> None:
         self._seconds, self._most_bytes, self._monotonic = seconds, most_bytes, monotonic
+        self._connections = connections
         self._clients: dict[Target, _Client] = {}
+        self._warned = False
 
     async def scrape(self, targets: Sequence[Target]) -> dict[str, PodSample | str]:
         """Return each pod's sample, or why there is none, by uid: at most `seconds` after it was asked.
 
         Up to 100 pods are asked at once; the whole takes 0.1 s more for each 100 beyond. A connection is
-        kept for its pod's next scrape, and closed when the pod is not among the targets.
+        kept for its pod's next scrape, and closed when the pod is not among the targets. With more pods than
+        `connections`, half of these are kept, and the other pods take turns with the rest.
         """
         wanted = {target.pod: target for target in targets}
-        await self._forget(self._clients.keys() - set(wanted.values()))
+        keep = len(wanted)
+        if keep > self._connections:
+            self._warn(keep)
+            keep = self._connections // 2
+        keeps = {target: number < keep for number, target in enumerate(wanted.values())}
+        await self._forget([one for one, client in self._clients.items() if keeps.get(one) != client.keeps])
+        turns = asyncio.Semaphore(self._connections - keep)
         async with asyncio.TaskGroup() as group:
             tasks = {}
             for number, (pod, target) in enumerate(wanted.items()):
                 if number and number % _TOGETHER == 0:
                     await asyncio.sleep(2 * _TOGETHER * SCRAPE_SECONDS)
-                tasks[pod] = group.create_task(self._ask(target))
+                ask = self._ask(target) if keeps[target] else self._ask_in_turn(target, turns)
+                tasks[pod] = group.create_task(ask)
         return {pod: task.result() for pod, task in tasks.items()}
+
+    def _warn(self, pods: int) -> None:
+        if not self._warned:
+            self._warned = True
+            fields = {"pods": pods, "connections": self._connections}
+            logger.warning("Pods take turns: too few open files are allowed", extra={"fields": fields})
 
     async def close(self) -> None:
         """Close all connections."""
@@ -84,11 +109,15 @@ class Scraper:
         for target in targets:
             await self._clients.pop(target).close()
 
-    async def _ask(self, target: Target) -> PodSample | str:
+    async def _ask_in_turn(self, target: Target, turns: asyncio.Semaphore) -> PodSample | str:
+        async with turns:
+            return await self._ask(target, keep=False)
+
+    async def _ask(self, target: Target, *, keep: bool = True) -> PodSample | str:
         try:
             client = self._clients.get(target)
             if client is None:
-                client = self._clients[target] = _Client(target)
+                client = self._clients[target] = _Client(target, keeps=keep)
         except ValueError:
             return "has no usable address"
         try:
@@ -110,16 +139,23 @@ class _NoText(Exception):
 
 
 class _Client:
-    """One pod's connection, with a session of its own: it ends with the pod, and is never another one's."""
+    """One pod's connection, with a session of its own: it ends with the pod, and is never another one's.
 
-    def __init__(self, target: Target) -> None:
+    Without `keeps` the connection is closed after each answer.
+    """
+
+    def __init__(self, target: Target, *, keeps: bool) -> None:
+        self.keeps = keeps
         host = str(ipaddress.ip_address(target.host))  # no name to look up; raises ValueError
         url = URL.build(scheme="http", host=host, port=target.port, path="/metrics")
         self.left = 0  # bytes that may still be read
         self._url = url.with_query(_QUERY)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=1, keepalive_timeout=_KEPT_SECONDS, socket_factory=self._socket
+                limit=1,
+                # aiohttp refuses a time for connections that it does not keep
+                **({"keepalive_timeout": _KEPT_SECONDS} if keeps else {"force_close": True}),
+                socket_factory=self._socket,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,

@@ -42,8 +42,7 @@ def _text(default: str, meaning: str) -> Any:
 class Settings:
     """The operator's settings, checked. Made by `load`."""
 
-    # probes and metrics come from outside
-    host: str = _text("0.0.0.0", "address of the port")  # noqa: S104  # nosec B104
+    host: str = _text("", "comma list of addresses to listen on; empty: all, of every family")
     port: int = _number(9091, 0, 65_535, "port for /metrics, /livez and /readyz; 0 takes a free one")
     namespaces: str = _text("", "comma list of the namespaces to watch; empty: all")
     inference_image: str = _text("", "image of pods whose spec names none")
@@ -180,8 +179,6 @@ def _check_names(settings: Settings) -> None:
 
 
 def _check_together(settings: Settings) -> None:
-    if not settings.host:
-        raise InvalidSetting(f"{PREFIX}HOST: must not be empty; 0.0.0.0 listens on all addresses")
     if len(settings.identity) > _LONGEST_NAME or not settings.identity.isprintable():
         raise InvalidSetting(f"{PREFIX}IDENTITY: must be printable, {_LONGEST_NAME} characters at most")
     if settings.stall_seconds <= settings.watch_inactivity_seconds:

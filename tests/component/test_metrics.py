@@ -21,6 +21,7 @@ CONTRACT: dict[str, tuple[str, set[str]]] = {
     "late": ("counter", set()),
     "queue_depth": ("gauge", set()),
     "queue_limit": ("gauge", set()),
+    "connections_limit": ("gauge", set()),
     "running": ("gauge", set()),
     "workers": ("gauge", {"state"}),
     "request_duration_seconds": ("histogram", {"route"}),

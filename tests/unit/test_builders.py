@@ -73,9 +73,10 @@ CASES: dict[str, tuple[dict[str, Any], int, ImageDefaults]] = {
     "fixed-zero": ({"replicas": 0, "scaling": {"mode": "Fixed"}}, 0, IMAGES),
 }
 # what else than numbers and enums the spec hands to the server
-NOT_OF_THE_SPEC = {"HOST", "PORT", "ADMIN_PORT"}
+NOT_OF_THE_SPEC = {"PORT", "ADMIN_PORT"}
 # settings for whoever runs the server otherwise; in a pod the image's defaults are right
 NOT_SET = {
+    "HOST",  # every address of the pod
     "MODEL_DIR", "ENGINE", "HANG_LIMIT_MS", "TRUSTED_PROXIES", "RECYCLE_REQUESTS", "RECYCLE_GROWTH_PERCENT",
     "WORKER_MEMORY_BYTES", "MAX_CONNECTIONS", "HEADER_TIMEOUT_MS", "BODY_TIMEOUT_MS", "IDLE_TIMEOUT_MS",
     "WRITE_TIMEOUT_MS", "CONNECTION_AGE_MS", "CGROUP_ROOT", "LOG_FORMAT", "REQUEST_LOG", "ALLOWED_ORIGINS",

@@ -139,7 +139,7 @@ async def url() -> AsyncIterator[str]:
         ready=lambda: Verdict(False, "not yet"),
         explain=lambda namespace, name: Verdict(name == "demo", f"{namespace} and {name}"),
     )
-    taken = await port.start("127.0.0.1", 0)
+    [(_, taken)] = await port.start("127.0.0.1", 0)
     yield f"http://127.0.0.1:{taken}"
     await port.stop()
 

@@ -118,7 +118,6 @@ def test_ids_of_inference_pods_are_only_those_that_are_set() -> None:
         ("inference_image_pull_secrets", "ok,../no"),
         ("identity", "a\nb"),
         ("identity", "x" * 254),
-        ("host", " "),
         ("stall_seconds", "70"),
     ],
 )

@@ -77,7 +77,8 @@ def _template(cluster: PoseCluster, images: ImageDefaults) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         # a Service called `posecluster` would set POSECLUSTER_PORT=tcp://...
         "enableServiceLinks": False,
-        "hostAliases": [{"ip": "127.0.0.1", "hostnames": [_TELEMETRY_HOST]}],
+        # with an IPv4 alias only, a look-up of IPv6 addresses would go on to DNS
+        "hostAliases": [{"ip": address, "hostnames": [_TELEMETRY_HOST]} for address in ("127.0.0.1", "::1")],
         "securityContext": {
             "runAsNonRoot": True,
             **images.ids,
@@ -137,11 +138,11 @@ def _container(spec: Spec, images: ImageDefaults) -> dict[str, Any]:
 def _environment(spec: Spec) -> dict[str, str]:
     """Settings of the server without their prefix: all that the spec has, also where it has the default.
 
-    So what a PoseCluster says holds with any image, whatever that image's own defaults are.
+    So what a PoseCluster says holds with any image, whatever that image's own defaults are. HOST is unset,
+    so that pods listen on all their addresses, of every family that the cluster gives them.
     """
     limits = spec.limits
     values: dict[str, str | int] = {
-        "HOST": "0.0.0.0",  # noqa: S104  # nosec B104 - of the pod: callers come from outside
         "PORT": CLIENT_PORT,
         "ADMIN_PORT": ADMIN_PORT,
         "WORKERS": spec.workers,

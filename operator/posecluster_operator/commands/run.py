@@ -30,7 +30,10 @@ def execute(parsed: argparse.Namespace) -> int:
     lines = log.configure(loaded.log_format)
     for name in settings.unknown_variables(os.environ):
         logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})
-    from posecluster_operator import app  # with kopf and the client: 60 MiB that `--help` need not load
+    # with kopf and the client: 60 MiB that `--help` need not load
+    from posecluster_operator import app, descriptors
+
+    descriptors.raise_limit()
 
     # not asyncio.run: that would wait for threads that still look up a name or read a file
     loop = asyncio.new_event_loop()
@@ -39,7 +42,7 @@ def execute(parsed: argparse.Namespace) -> int:
     except OperatorError as error:
         code = refuse(error)
     except OSError as error:
-        code = refuse(f"cannot listen on {loaded.host}:{loaded.port}: {error.strerror or error}")
+        code = refuse(error.strerror or error)
     lines.stop()
     os._exit(code)  # kopf's thread may be busy ending; nothing of it is worth a wait, or a warning
 
