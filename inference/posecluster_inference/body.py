@@ -42,8 +42,9 @@ class BodyReader:
         receipt = _Receipt()
         try:
             body = await self._receive(request, receipt)
-            if request.content_type.startswith("multipart/"):
-                body = picture_from_multipart(body, request.headers[hdrs.CONTENT_TYPE])
+            content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+            if content_type.lower().startswith("multipart/"):
+                body = picture_from_multipart(body, content_type)
             yield body
         finally:
             self.held_bytes -= receipt.size
@@ -74,6 +75,9 @@ class BodyReader:
 
     def _check_size(self, size: int) -> None:
         if size > self.max_bytes:
-            raise Refusal(Reason.BODY_TOO_LARGE, f"A request body may have {self.max_bytes} bytes.")
+            raise Refusal(
+                Reason.BODY_TOO_LARGE,
+                f"The body exceeds the limit of {self.max_bytes} bytes: send a smaller file",
+            )
         if self.held_bytes > self.budget_bytes:
             raise self.no_memory()

@@ -48,7 +48,7 @@ class Metrics:
         self.stage_seconds = self._histogram("stage_seconds", "Stages of the work", _STAGE_SECONDS, "stage")
         for reason in ("queue_full", "deadline", "draining", "starting", "memory"):
             self.refused.labels(reason)
-        for reason in ("worker_crashed", "worker_hung", "undecodable", "picture_too_large"):
+        for reason in ("worker_crashed", "worker_hung", "undecodable", "picture_too_large", "malformed"):
             self.failed.labels(reason)
         for cause in ("crash", "hang", "start", "memory", "requests"):
             self.worker_restarts.labels(cause)

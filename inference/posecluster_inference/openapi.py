@@ -45,7 +45,7 @@ _NO_MODEL_YET = (Refusal(Reason.STARTING, "No worker has loaded the model yet.",
 _DETECT = (
     Refusal(Reason.MALFORMED, "X-Request-Timeout-Ms must be a whole number of at least 1."),
     Refusal(Reason.DEADLINE, "The body did not arrive in time.", status=408),
-    Refusal(Reason.BODY_TOO_LARGE, "A request body may have 10485760 bytes."),
+    Refusal(Reason.BODY_TOO_LARGE, "The body exceeds the limit of 10485760 bytes: send a smaller file"),
     Refusal(
         Reason.PICTURE_TOO_LARGE,
         "The picture is 20000 x 20000 pixels; at most 25000000 pixels in all and 16384 a side are accepted: "
@@ -53,10 +53,10 @@ _DETECT = (
     ),
     Refusal(
         Reason.UNSUPPORTED_FORMAT,
-        "The body does not start like a JPEG, PNG or WebP file: convert the picture to one of these",
+        "This is a GIF picture: convert it to JPEG, PNG or WebP",
     ),
     Refusal(Reason.UNSUPPORTED_ENCODING, "Send the picture as it is, without Content-Encoding."),
-    Refusal(Reason.UNDECODABLE, "The JPEG is cut off before its end marker: send the whole file"),
+    Refusal(Reason.UNDECODABLE, "The WebP is cut off: send the whole file"),
     Refusal(Reason.QUOTA, "You may ask for 50 detections a minute.", retry_after_seconds=2),
     Refusal(Reason.QUEUE_FULL, "All 16 waiting places are taken.", retry_after_seconds=2),
     Refusal(Reason.DRAINING, "This server is shutting down.", retry_after_seconds=1),
@@ -155,6 +155,8 @@ def _detect(settings: Settings) -> _Object:
     )
     bodies: _Object = dict.fromkeys(_PICTURE_TYPES, _BINARY)
     bodies["multipart/form-data"] = {"schema": _ref("schemas", "Form")}
+    bodies[_JSON] = {"schema": _ref("schemas", "Encoded")}
+    bodies["text/plain"] = {"schema": {"type": "string", "description": "Base64 text or a data URL."}}
     return {
         "operationId": "detect",
         "tags": ["pose"],
@@ -174,7 +176,7 @@ def _detect(settings: Settings) -> _Object:
         "requestBody": {
             "required": True,
             "description": "The picture's bytes, known by their content whatever the Content-Type says; or a "
-            "form with one file. No Content-Encoding.",
+            "form with one picture; or the picture in base64, in a data URL or in JSON. No Content-Encoding.",
             "content": bodies,
         },
         # the later ones, which may follow a look at the quota, hold the earlier reasons of the same status

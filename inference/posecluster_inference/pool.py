@@ -100,8 +100,7 @@ class Pool:
             self._metrics.completed.inc()
             job.succeed(Answer(body, job.arrived, job.started - job.arrived, head["stages"]))
         else:
-            too_large = head["status"] == "too_large"
-            reason = Reason.PICTURE_TOO_LARGE if too_large else Reason.UNDECODABLE
+            reason = Reason(head["status"])
             self._metrics.failed.labels(reason).inc()
             job.fail(Refusal(reason, str(head["detail"])))
 

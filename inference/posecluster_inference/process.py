@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from posecluster_inference import wire
+from posecluster_inference.errors import Reason
 
 _STOP_SECONDS = 2.0  # a worker that was told to end and has not is killed
 # An ordinary photograph should go out in one call, or the two processes take turns filling and
@@ -22,6 +23,8 @@ _NO_SUCH_INSTRUCTION = (
     "A worker was ended by SIGILL while it started: this processor lacks an instruction that MediaPipe, "
     "OpenCV or NumPy uses (docs/platforms.md)"
 )
+# an answer, or why there is none
+_STATUSES = frozenset({"ok", Reason.UNDECODABLE, Reason.PICTURE_TOO_LARGE, Reason.MALFORMED})
 _STAGES = frozenset({"decode", "inference", "draw", "encode"})
 
 
@@ -214,14 +217,19 @@ def _check_answer(head: wire.Head) -> None:
     """Raise BrokenPipeFrame unless an answer's head has all that the pool reads of it."""
     match head:
         case {
-            "status": "ok" | "undecodable" | "too_large",
+            "status": str(status),
             "detail": str(),
             "busy": busy,
             "stages": dict(stages),
         }:
             seconds = [busy, *stages.values()]
-            if stages.keys() <= _STAGES and all(
-                isinstance(value, int | float) and math.isfinite(value) and value >= 0 for value in seconds
+            if (
+                status in _STATUSES
+                and stages.keys() <= _STAGES
+                and all(
+                    isinstance(value, int | float) and math.isfinite(value) and value >= 0
+                    for value in seconds
+                )
             ):
                 return
     raise wire.BrokenPipeFrame("an answer that is none")

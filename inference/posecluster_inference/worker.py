@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from posecluster_inference import codec, engines, render, wire
-from posecluster_inference.errors import PoseClusterError, TooLarge, Undecodable
-from posecluster_inference.intake import Header, PictureFormat, inspect
+from posecluster_inference.errors import PoseClusterError, Reason, Refusal, TooLarge, Undecodable
+from posecluster_inference.intake import Header, PictureFormat, decoded, inspect, sniff
 from posecluster_inference.keypoints import COCO_KEYPOINTS
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -104,7 +104,8 @@ class Worker:
     """The model and what surrounds it; raises PoseClusterError when it cannot be set up."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        codec.configure(max_pixels=config["max_pixels"], max_side=config["max_side_pixels"])
+        self._limits = {"max_pixels": config["max_pixels"], "max_side": config["max_side_pixels"]}
+        codec.configure(**self._limits)
         self._model = {key: config[key] for key in ("task", "variant")}
         self._engine = engines.create(config["engine"])
         self._info = self._engine.load(
@@ -138,14 +139,18 @@ class Worker:
         stages: dict[str, float] = {}
         try:
             body = self._body(head, data, stages)
+        except Refusal as refusal:
+            return self._head(refusal.reason, started, {}, detail=refusal.detail), b""
         except Undecodable as error:
-            status = "too_large" if isinstance(error, TooLarge) else "undecodable"
-            return self._head(status, started, {}, detail=str(error)), b""
+            reason = Reason.PICTURE_TOO_LARGE if isinstance(error, TooLarge) else Reason.UNDECODABLE
+            return self._head(reason, started, {}, detail=str(error)), b""
         return self._head("ok", started, stages), body
 
     def _body(self, head: wire.Head, data: bytes, stages: dict[str, float]) -> bytes:
         with _timed(stages, "decode"):
             header = Header(PictureFormat(head["format"]), head["width"], head["height"])
+            if sniff(data) is None:  # it is written as text
+                data, header = decoded(data, **self._limits)
             picture = codec.decode(data, header)
         with _timed(stages, "inference"):
             people = self._engine.detect(picture)

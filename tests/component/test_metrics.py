@@ -35,7 +35,7 @@ CONTRACT: dict[str, tuple[str, set[str]]] = {
 }
 EXTRA = {"process_start_time_seconds"}  # by its usual name, without our prefix
 REFUSED = {"queue_full", "deadline", "draining", "starting", "memory"}
-FAILED = {"worker_crashed", "worker_hung", "undecodable", "picture_too_large"}
+FAILED = {"worker_crashed", "worker_hung", "undecodable", "picture_too_large", "malformed"}
 STATES = {"ready", "busy", "starting", "failed"}
 # of the stub's, slower than the objective here
 OBJECTIVE_MS = 150

@@ -135,7 +135,9 @@ def test_a_picture_by_address_makes_no_connection(server):
                 client.post(url, form, headers={"Content-Type": "multipart/form-data; boundary=b"}),
                 client.post(url, b"url=" + address.encode(), headers={"Referer": address}),
             ]
-            assert {reply.status for reply in replies} <= {400, 415}
+            # a data URL holds a picture's bytes, here only their first
+            refused = {400, 415, 422} if address.startswith("data:") else {400, 415}
+            assert {reply.status for reply in replies} <= refused
         for sent in (b"X-Forwarded-Host", b"Forwarded", b"X-Original-URL", b"Proxy-Connection"):
             field = sent + b": 127.0.0.1:%d" % port
             assert _send(server, sized(picture(), field)).statuses == [200]

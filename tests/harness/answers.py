@@ -29,7 +29,7 @@ SNIFFED = {
     "PDF": b"%PDF-1.7\n",
     "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n",
     "WAV": b"RIFF\x24\x00\x00\x00WAVEfmt ",
-    "JSON": b'{"image": "data:image/jpeg;base64,/9j/4AAQ"}',
+    "base64 of GIF in JSON": b'{"image": "data:image/jpeg;base64,R0lGODlhAQABAAAAADs="}',
     "one byte": b"\xff",
     "half of PNG's magic": b"\x89PNG",
 }

@@ -186,7 +186,7 @@ def _misnamed() -> dict[str, Made]:
         ),
         "text_named.jpg": unsupported(b"this is not an image\n" * 20, "I-11"),
         "html_named.jpg": unsupported(b"<!doctype html><html><body>" + script + b"</body></html>\n", "I-11"),
-        "json_named.jpg": unsupported(b'{"image": null}\n', "I-11"),
+        "json_named.jpg": refused(Reason.MALFORMED, lambda: b'{"image": null}\n', "I-11"),
         "elf_header_named.jpg": unsupported(b"\x7fELF\x02\x01\x01" + bytes(200), "I-11"),
         "pdf_named.jpg": unsupported(
             b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n", "I-11"

@@ -11,7 +11,7 @@ from prometheus_client.utils import floatToGoString
 
 HUGE_BYTES = 50 << 20
 REFUSED = ("queue_full", "deadline", "draining", "starting", "memory")
-FAILED = ("worker_crashed", "worker_hung", "undecodable", "picture_too_large")
+FAILED = ("worker_crashed", "worker_hung", "undecodable", "picture_too_large", "malformed")
 _FILLER = b"# filler\n" * 7_000
 _SPOILT = "posecluster_arrivals_total"
 

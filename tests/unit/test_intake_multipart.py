@@ -1,4 +1,4 @@
-"""Forms: exactly one file, within limits, names never used."""
+"""Forms: one picture, found by its content, within limits; names are never used."""
 
 import time
 
@@ -53,6 +53,32 @@ def refusal_of(body: bytes, content_type: str = TYPE) -> Refusal:
         form(part("Content-Disposition: form-data; name=\"file\"; filename*=utf-8''%C3%A4.jpg")),
         form(part("CONTENT-DISPOSITION: form-data; name=file; filename=a.jpg")),
         form(file_part("X-Pad: " + "x" * 3_900)),
+        form(file_part(filename="x" * 3_900)),
+        form(*[field()] * 99, file_part()),
+        form(file_part(), *[field()] * 99),
+        # PHP, Go and folder uploads send paths
+        form(file_part(filename="/home/me/Pictures/a.jpg")),
+        form(file_part(filename="../../x")),
+        form(file_part(filename="C:\\Pictures\\a.jpg", name="../../x")),
+        form(file_part(filename="a\x1b[2J.jpg", name="\t")),
+        form(file_part()).replace(b"a.jpg", b"\xe4\xff\xfe.jpg"),
+        form(part("Content-Disposition: form-data; name=file;\r\n filename=a.jpg")),
+        # a file name is optional
+        form(part('Content-Disposition: form-data; name="file"', "Content-Type: image/jpeg")),
+        form(part('Content-Disposition: form-data; name="file"', "Content-Type: application/octet-stream")),
+        form(part('Content-Disposition: form-data; name="file"')),
+        form(part("Content-Disposition: form-data; filename=a.jpg")),
+        # what else browsers and libraries put into a form
+        form(file_part(filename="", content=b""), file_part()),
+        form(file_part(), file_part("Content-Type: application/octet-stream", filename="", content=b"")),
+        form(file_part("Content-Type: application/json", filename="blob", content=b'{"a": 1}'), file_part()),
+        form(file_part(), file_part("Content-Type: text/plain", filename="notes.txt", content=b"text")),
+        form(file_part(), field("thumbnail", PICTURE)),
+        form(field("_charset_", b"UTF-8"), file_part()),
+        form(field("_charset_", b""), file_part()),
+        form(
+            file_part(), part('Content-Disposition: form-data; name="x"', "Content-Transfer-Encoding: base64")
+        ),
         b"preamble\r\n" + form(file_part()) + b"epilogue",
     ],
 )
@@ -72,8 +98,62 @@ def test_spellings_of_the_content_type(content_type: str) -> None:
     assert picture_from_multipart(form(file_part()), content_type) == PICTURE
 
 
-def test_an_empty_file_is_left_to_the_picture_check() -> None:
-    assert picture_from_multipart(form(file_part(content=b"")), TYPE) == b""
+def test_a_file_that_is_no_picture_is_left_to_the_picture_check() -> None:
+    for content in (b"GIF89a", b"not a picture"):
+        assert picture_from_multipart(form(field(), file_part(content=content)), TYPE) == content
+    first = form(file_part(content=b"{}"), file_part(content=b"no picture either"))
+    assert picture_from_multipart(first, TYPE) == b"{}"
+
+
+@pytest.mark.parametrize("text", [b"data:image/jpeg;base64,/9j/4AAQSkZJRgABAQ==", b"/9j/4AAQSkZJRgABAQ=="])
+def test_a_picture_in_base64_is_a_picture_too(text: bytes) -> None:
+    assert picture_from_multipart(form(field(), field("image", text)), TYPE) == text
+    assert picture_from_multipart(form(file_part(), field("thumbnail", text)), TYPE) == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (form(field("image", b"photo.jpg")), "with the @"),
+        (form(file_part(content=b"")), "choose a picture"),
+        (form(file_part(), file_part()), "2 pictures"),
+        (form(file_part(), file_part(content=b"\0\0\0\x18ftypheic" + bytes(20))), "2 pictures"),
+        (PICTURE, "JPEG picture"),
+        (form(*[field()] * 100, file_part()), "Maximum segment count"),
+        (form(file_part())[:-5], "Unexpected end"),
+        (form(file_part()).replace(b"frontier", b"other"), "boundary that its Content-Type names"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(body: bytes, words: str) -> None:
+    assert words in refusal_of(body).detail
+
+
+@pytest.mark.parametrize("name", ["a%0D%0Ab.jpg", "a\rb.jpg", "a\x00.jpg"])
+def test_names_with_line_ends_or_nul_are_400(name: str) -> None:
+    assert refusal_of(form(file_part(filename=name))).reason == Reason.MALFORMED
+    assert refusal_of(form(file_part(name=name))).reason == Reason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "boundary",
+    [
+        "----WebKitFormBoundary7MA4YWxkTrZu0gW",
+        "----geckoformboundary31a1e1b8d6c9a2b1c3",
+        "axios-1.21.1-boundary-Yb7q-Ee3oJ",
+        "dart-http-boundary-Qe+6b_r2.W8m",
+        "--dio-boundary-0123456789",
+        "alamofire.boundary.3f2a1b4c5d6e7f80",
+        "Boundary-5E0E9C5A-6F0B-4B0A-8C58-3C0D1A2B3C4D",
+        "----RubyFormBoundaryQ8v2",
+        '"----=_Part_1_123.456"',
+        "----=_Part_1_123.456",
+        '"boundary_.oOo._Mz0vNQ=="',
+        "boundaryboundary",
+    ],
+)
+def test_boundaries_as_clients_make_them(boundary: str) -> None:
+    body = form(file_part()).replace(b"frontier", boundary.strip('"').encode())
+    assert picture_from_multipart(body, f"multipart/form-data; boundary={boundary}") == PICTURE
 
 
 @pytest.mark.hostile("H-8")
@@ -110,8 +190,9 @@ def test_a_bad_boundary_is_400(content_type: str) -> None:
         form(),
         form(field()),
         form(file_part(), file_part()),
-        form(*[field()] * 8, file_part()),
-        form(file_part(), *[field()] * 8),
+        form(*[field()] * 100, file_part()),
+        form(file_part(), *[field()] * 100),
+        form(file_part(content=b"")),
         form(*[field()] * 10_000, file_part()),
         file_part(),
         file_part()[:-2],
@@ -125,25 +206,16 @@ def test_a_bad_boundary_is_400(content_type: str) -> None:
             file_part(),
         ),
         form(field("_charset_", b"utf-16"), file_part()),
-        form(file_part(filename="../../x")),
-        form(file_part(filename="/etc/passwd")),
-        form(file_part(filename="a\x00.jpg")),
-        form(file_part(filename="a\x1b[2J.jpg")),
-        form(file_part(name="../../x")),
-        form(file_part(name="a\x00b")),
         form(file_part("X-Pad: " + "x" * 4_096)),
         form(file_part("X-A: " + "x" * 2_020, "X-B: " + "x" * 2_020)),
         form(file_part(*[f"X-{n}: y" for n in range(8)])),
         form(file_part("X-Pad: " + "x" * (1 << 20))),
-        form(file_part(filename="x" * 1_100)),
         form(file_part('Content-Disposition: form-data; name="x"')),
         form(file_part("Content-Encoding: identity", "content-encoding: gzip")),
         form(file_part("Content-Length: 3")),
         form(file_part("no colon")),
         form(part("Content-Type: image/jpeg")),
         form(part('Content-Disposition: attachment; filename="a.jpg"')),
-        form(part("Content-Disposition: form-data; filename=a.jpg")),
-        form(file_part()).replace(b"a.jpg", b"\xff\xfe"),
         b"x" + form(file_part()),
     ],
 )
@@ -152,7 +224,6 @@ def test_broken_forms_are_400(body: bytes) -> None:
     refusal = refusal_of(body)
     assert time.process_time() - started < 0.250
     assert (refusal.status, refusal.reason) == (400, Reason.MALFORMED)
-    assert "passwd" not in refusal.detail
     assert refusal.detail.isprintable()
 
 
@@ -178,8 +249,11 @@ def test_encoded_parts_are_415(header: str, coding: str) -> None:
         b"--frontier\r\n" + b"a:b\r\n" * (TEN_MIB // 5),
         b"--frontier\r\n" + b"a" * TEN_MIB,
         b"--frontier\r\nContent-Disposition: form-data" + b'; a="\\' * 700 + b"\r\n\r\n",
+        form(*[part('Content-Disposition: form-data; name="x"' + '; a="\\' * 650, content=b"x")] * 100),
+        form(*[part('Content-Disposition: form-data; name="x"' + "; " * 1_900, content=b"x")] * 100),
+        form(*[part('Content-Disposition: form-data; name="' + "\\" * 3_900, content=b"x")] * 100),
     ],
-    ids=["parts", "almost", "after", "newlines", "headers", "header", "quotes"],
+    ids=["parts", "almost", "after", "newlines", "headers", "header", "quotes", "many", "empty", "escapes"],
 )
 def test_floods_are_refused_quickly(body: bytes) -> None:
     started = time.process_time()

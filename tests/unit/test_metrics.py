@@ -51,7 +51,11 @@ def test_the_start_is_told_once_and_not_by_every_series() -> None:
     ("name", "label", "values"),
     [
         ("refused", "reason", {"queue_full", "deadline", "draining", "starting", "memory"}),
-        ("failed", "reason", {"worker_crashed", "worker_hung", "undecodable", "picture_too_large"}),
+        (
+            "failed",
+            "reason",
+            {"worker_crashed", "worker_hung", "undecodable", "picture_too_large", "malformed"},
+        ),
         ("worker_restarts", "cause", {"crash", "hang", "start", "memory", "requests"}),
         ("cache_requests", "result", {"hit", "miss", "collapsed", "bypass"}),
     ],

@@ -1,23 +1,19 @@
-"""What the server process learns of a body without any decoder: see `inspect`.
+"""What can be learned of a body without any decoder: see `inspect`.
 
 No image library is imported here. `inspect` runs on the server's loop: its time is linear in the
-body and it copies nothing. `sanitised` runs in a worker, right before the decoder.
+body and it copies nothing, except for the beginning of a picture that is written as text. `decoded` and
+`sanitised` run in a worker, right before the decoder.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from posecluster_inference.errors import Reason, Refusal, Undecodable
-from posecluster_inference.intake import jpeg, png, webp
-from posecluster_inference.intake.limits import SizeLimit
+from posecluster_inference.intake import encoded, jpeg, kinds, png, webp
+from posecluster_inference.intake.kinds import PictureFormat, sniff
+from posecluster_inference.intake.limits import SizeLimit, undecodable
 
-
-class PictureFormat(StrEnum):
-    """The formats that are ever given to a decoder."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
+__all__ = ["Header", "PictureFormat", "decoded", "inspect", "sanitised", "sniff"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +30,32 @@ _READERS = {
     PictureFormat.PNG: png.measure,
     PictureFormat.WEBP: webp.measure,
 }
+_DECLARED: dict[PictureFormat, Callable[[bytes, SizeLimit], tuple[int, int] | None]] = {
+    PictureFormat.JPEG: jpeg.declared,
+    PictureFormat.PNG: png.declared,
+    PictureFormat.WEBP: webp.declared,
+}
 
 
-def inspect(data: bytes, *, max_pixels: int, max_side: int) -> Header:
-    """Tell format and size of a whole picture file by its bytes alone, or refuse it.
+def inspect(body: bytes, *, max_pixels: int, max_side: int) -> Header:
+    """Return format and size of a picture by its bytes, or refuse it.
 
-    Raises Refusal: 400 malformed for an empty body, 415 unsupported_format for unknown magic bytes,
-    413 picture_too_large (found before any other fault), 422 undecodable for a file that is cut off
-    or breaks a rule of its format. Bytes after the picture's end are ignored.
+    Of a picture written as text (`encoded`) only the beginning is read; a worker, which decodes the text,
+    inspects the whole. Raises Refusal: 400 malformed for an empty body or broken text, 415
+    unsupported_format for unknown magic bytes, 413 picture_too_large (found before any other fault), 422
+    undecodable for a file that is cut off or breaks a rule of its format. Bytes after the picture's end are
+    ignored.
     """
-    if not data:
-        raise Refusal(Reason.MALFORMED, "The body is empty: send a JPEG, PNG or WebP file as the body")
-    kind = _sniff(data)
-    width, height = _READERS[kind](data, SizeLimit(max_pixels, max_side))
-    return Header(kind, width, height)
+    limit = SizeLimit(max_pixels, max_side)
+    if sniff(body) is None and encoded.is_encoded(body):
+        return _encoded_header(body, limit)
+    return _header(body, limit)
+
+
+def decoded(body: bytes, *, max_pixels: int, max_side: int) -> tuple[bytes, Header]:
+    """Return the picture in a body that is written as text, and its header; raises Refusal like `inspect`."""
+    data = encoded.picture(body)
+    return data, _header(data, SizeLimit(max_pixels, max_side))
 
 
 def sanitised(data: bytes, header: Header) -> bytes:
@@ -68,14 +76,29 @@ def sanitised(data: bytes, header: Header) -> bytes:
     return data
 
 
-def _sniff(data: bytes) -> PictureFormat:
-    if data.startswith(jpeg.MAGIC):
-        return PictureFormat.JPEG
-    if data.startswith(png.MAGIC):
-        return PictureFormat.PNG
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return PictureFormat.WEBP
-    raise Refusal(
-        Reason.UNSUPPORTED_FORMAT,
-        "The body does not start like a JPEG, PNG or WebP file: convert the picture to one of these",
-    )
+def _header(data: bytes, limit: SizeLimit) -> Header:
+    kind = _format(data)
+    lost = kinds.lost_bytes(data)
+    if lost is not None:
+        raise undecodable(f"The picture {lost}")
+    return Header(kind, *_READERS[kind](data, limit))
+
+
+def _encoded_header(body: bytes, limit: SizeLimit) -> Header:
+    data = encoded.beginning(body)
+    kind = _format(data)
+    size = _DECLARED[kind](data, limit)
+    # where far more metadata than photographs have comes first, the header is not in the beginning
+    return Header(kind, *size) if size is not None else _header(encoded.picture(body), limit)
+
+
+def _format(data: bytes) -> PictureFormat:
+    if not data:
+        raise Refusal(Reason.MALFORMED, "The picture is empty: send a JPEG, PNG or WebP file as the body")
+    kind = sniff(data)
+    if kind is None:
+        described = (
+            kinds.describe(data) or "not a JPEG, PNG or WebP file: convert the picture to one of these"
+        )
+        raise Refusal(Reason.UNSUPPORTED_FORMAT, f"This is {described}")
+    return kind

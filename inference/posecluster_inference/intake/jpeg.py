@@ -5,9 +5,10 @@ refuses what libjpeg-turbo's `read_markers` refuses, so both see the same frame 
 """
 
 import re
+from collections.abc import Iterator
 from struct import Struct
 
-from posecluster_inference.errors import Refusal
+from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake.limits import SizeLimit, undecodable
 
 MAGIC = b"\xff\xd8\xff"
@@ -43,10 +44,7 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
     """
     size: tuple[int, int] | None = None
     scans = 0
-    position = 2
-    for _ in range(_MAX_SEGMENTS):
-        position = _after_next_marker(data, position)
-        marker = data[position - 1]
+    for marker, position in _markers(data):
         if marker == _EOI:
             if size is None or scans == 0:
                 raise undecodable("The JPEG has no picture in it: send the whole file")
@@ -63,8 +61,31 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
                 raise undecodable(f"The JPEG has over {_MAX_SCANS} scans: save it as a baseline JPEG")
         elif marker not in _SKIPPED:
             raise undecodable("The JPEG holds a marker that has no place there: save it again")
-        position = _after_segment(data, position)
     raise undecodable(f"The JPEG has over {_MAX_SEGMENTS} segments: save it without metadata")
+
+
+def declared(data: bytes, limit: SizeLimit) -> tuple[int, int] | None:
+    """Return width and height by the beginning of a file; None if they cannot be read from it.
+
+    Raises Refusal (413) by `limit`.
+    """
+    try:
+        for marker, position in _markers(data):
+            if marker in _FRAMES:
+                return _frame_size(data, position, limit)
+    except Refusal as refusal:
+        if refusal.reason is Reason.PICTURE_TOO_LARGE:
+            raise
+    return None
+
+
+def _markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield each marker of a file and the offset after it; raises Refusal where the file ends."""
+    position = 2
+    for _ in range(_MAX_SEGMENTS):
+        position = _after_next_marker(data, position)
+        yield data[position - 1], position
+        position = _after_segment(data, position)
 
 
 def _after_next_marker(data: bytes, position: int) -> int:
@@ -111,4 +132,7 @@ def _frame_size(data: bytes, position: int, limit: SizeLimit) -> tuple[int, int]
 
 
 def _cut_off() -> Refusal:
-    return undecodable("The JPEG is cut off before its end marker: send the whole file")
+    return undecodable(
+        "The JPEG has no end marker: the file is cut off, or the program that wrote it omitted the marker. "
+        "Send the whole file, or save it again as JPEG"
+    )

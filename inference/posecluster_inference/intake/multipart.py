@@ -1,66 +1,88 @@
-"""The one picture in a `multipart/form-data` body (RFC 7578), found without ever using a name in it."""
+"""The one picture in a `multipart/form-data` body (RFC 7578), found by content: names are never used."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from multipart import (  # type: ignore[import-untyped]
     MultipartError,
     MultipartSegment,
     PushMultipartParser,
-    parse_options_header,
 )
 
 from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.intake import encoded, kinds
 
-_MAX_PARTS = 8
+_MAX_PARTS = 100
 _MAX_PART_HEADER_BYTES = 4_096
 _MAX_PART_HEADERS = 8
-# the library's option parser is quadratic in a value; file systems allow names of 255 bytes
-_MAX_DISPOSITION_CHARACTERS = 1_024
 _MAX_CONTENT_TYPE_CHARACTERS = 512
 
 # RFC 2046, section 5.1.1
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
-# RFC 5987 form of a file name: RFC 7578 forbids it, some clients send nothing else
-_EXTENDED_NAME = re.compile(r";\s*filename\*\s*=", re.IGNORECASE)
-_NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")
+_NOT_IN_A_NAME = re.compile(r"[\x00\r\n]")
 _PLAIN_CODINGS = {
     "Content-Encoding": frozenset({"", "identity"}),
     "Content-Transfer-Encoding": frozenset({"", "identity", "binary", "8bit", "7bit"}),
 }
 
 
-def picture_from_multipart(body: bytes, content_type: str) -> bytes:
-    """Return the content of the one file part of a form that was read whole.
+@dataclass(slots=True)
+class _Part:
+    """A part of a form. Browsers send a file name with every file, libraries at least a type."""
 
-    A file part is one with a file name; up to 7 further parts are allowed and ignored. Raises
-    Refusal: 400 malformed for a form that is broken, nested, over 8 parts or 4 KiB of headers a
-    part, names that are paths or hold control characters, a `_charset_` field, no file or two;
-    415 unsupported_encoding for a part in a coding other than identity, binary, 8bit or 7bit.
+    is_file: bool
+    content: bytes = b""
+
+
+def picture_from_multipart(body: bytes, content_type: str) -> bytes:
+    """Return the one picture in a form that was read whole, or the file that is not one.
+
+    The picture is found by its content among the files: the parts with a file name, or with the type of an
+    image or of any bytes. Without such a part any other may hold it. Everything else is ignored: fields,
+    files that were not chosen, files that are no pictures. Raises Refusal: 400 malformed for a form that is
+    broken, nested, over 100 parts or 4 KiB of headers a part, names with NUL or line ends, a `_charset_`
+    other than UTF-8, no picture or two; 415 unsupported_encoding for a file in a coding other than
+    identity, binary, 8bit or 7bit.
     """
-    boundary = _boundary(content_type)
-    pictures: list[bytes] = []
+    parts = list(_parts(body, _boundary(body, content_type)))
+    files = [part.content for part in parts if part.is_file and part.content]
+    pictures = [file for file in files if _holds_picture(file)]
+    if not files:
+        pictures = [part.content for part in parts if _holds_picture(part.content)]
+    if len(pictures) > 1:
+        raise _malformed(f"The form holds {len(pictures)} pictures: send one in each request")
+    found = pictures or files
+    if found:
+        return found[0]
+    if any(part.is_file for part in parts):
+        raise _malformed("The form's file is empty: choose a picture before sending the form")
+    raise _malformed(
+        "The form has no file: send the picture as a file (with curl: -F picture=@photo.jpg, with the @)"
+    )
+
+
+def _holds_picture(content: bytes) -> bool:
+    return kinds.is_picture(content) or (not content.startswith(b"{") and encoded.is_encoded(content))
+
+
+def _parts(body: bytes, boundary: str) -> Iterator[_Part]:
     try:
         with _FormParser(boundary) as parser:
-            is_file = False
             for event in parser.parse(body):
                 if isinstance(event, MultipartSegment):
-                    is_file = _is_file(event)
-                    if is_file and pictures:
-                        raise _malformed("The form has two files: send one picture a request")
-                    if is_file:
-                        pictures.append(b"")
-                elif event and is_file:
+                    part, name = _Part(_is_file(event)), event.name
+                elif event:
                     # the body is parsed in one piece, so a part's content comes in one
-                    pictures[-1] += bytes(event)
+                    part.content = bytes(event)
+                else:
+                    if name == "_charset_" and part.content.strip().lower() not in (b"utf-8", b""):
+                        raise _malformed("The form's _charset_ must be UTF-8")
+                    yield part
     except MultipartError as error:
         error.__traceback__ = None  # the parser keeps the error, whose frames keep the body
-        raise _malformed(
-            f"The form is broken, or over {_MAX_PARTS} parts or {_MAX_PART_HEADER_BYTES} bytes of part "
-            "headers: send one file part, or the picture itself as the body"
-        ) from error
-    if not pictures:
-        raise _malformed("The form has no file: send the picture as a part with a file name")
-    return pictures[0]
+        # the library's messages are constant texts
+        raise _malformed(f"The form is broken ({error.args[0]}): let an HTTP library write it") from error
 
 
 class _FormParser(PushMultipartParser):  # type: ignore[misc]
@@ -72,52 +94,64 @@ class _FormParser(PushMultipartParser):  # type: ignore[misc]
             max_header_size=_MAX_PART_HEADER_BYTES,
             max_header_count=_MAX_PART_HEADERS,
             max_segment_count=_MAX_PARTS,
-            strict=True,
+            # names come in any charset, and are not used; this one decodes all bytes
+            header_charset="latin-1",
         )
 
     def _create_segment(self, headerlist: list[tuple[str, str]]) -> MultipartSegment:
-        total = sum(len(name) + len(value.encode()) + 4 for name, value in headerlist)
+        total = sum(len(name) + len(value) + 4 for name, value in headerlist)
         if total > _MAX_PART_HEADER_BYTES:
             raise _malformed(f"A part of the form has over {_MAX_PART_HEADER_BYTES} bytes of headers")
         names = [name for name, _value in headerlist]
         if len(set(names)) != len(names):
             raise _malformed("A part of the form repeats a header: send each once")
-        if any(
-            name in ("Content-Disposition", "Content-Type") and len(value) > _MAX_DISPOSITION_CHARACTERS
-            for name, value in headerlist
-        ):
-            raise _malformed(f"A part of the form has a header over {_MAX_DISPOSITION_CHARACTERS} characters")
         return super()._create_segment(headerlist)
 
 
-def _boundary(content_type: str) -> str:
+def _boundary(body: bytes, content_type: str) -> str:
+    kind = kinds.sniff(body)
+    if kind is not None:
+        raise _malformed(
+            f"The Content-Type is that of a form, but the body is a {kind.upper()} picture: send it with the "
+            "Content-Type image/jpeg or none, or in a form"
+        )
     if len(content_type) > _MAX_CONTENT_TYPE_CHARACTERS:
         raise _malformed(f"The Content-Type is over {_MAX_CONTENT_TYPE_CHARACTERS} characters")
-    media_type, options = parse_options_header(content_type)
-    boundary: str = options.get("boundary", "")
-    if media_type != "multipart/form-data" or content_type.lower().count("boundary") != 1:
-        raise _malformed("The Content-Type must be multipart/form-data with one boundary")
+    media_type, *parameters = content_type.split(";")
+    if media_type.strip().lower() != "multipart/form-data":
+        raise _malformed("The Content-Type of a form is multipart/form-data, with a boundary")
+    pairs = [parameter.partition("=") for parameter in parameters]
+    boundaries = [value.strip() for name, _, value in pairs if name.strip().lower() == "boundary"]
+    if len(boundaries) != 1:
+        raise _malformed(
+            f"The Content-Type has {len(boundaries) or 'no'} boundaries and needs one: HTTP libraries set it "
+            "when the Content-Type is left to them"
+        )
+    boundary = boundaries[0]
+    if len(boundary) > 1 and boundary[0] == boundary[-1] == '"':
+        boundary = boundary[1:-1]
     if not _BOUNDARY.fullmatch(boundary):
         raise _malformed("The boundary must have 1 to 70 of the characters that RFC 2046 allows")
+    if b"--" + boundary.encode() not in body:
+        raise _malformed("The form does not hold the boundary that its Content-Type names")
     return boundary
 
 
 def _is_file(part: MultipartSegment) -> bool:
-    """Check a part's headers and tell whether it is a file; raises Refusal."""
+    """Check a part's headers and return whether it is a file; raises Refusal."""
+    content_type = part.content_type or ""
+    if content_type.startswith("multipart/"):
+        raise _malformed("The form is nested: send one file part")
+    if any(_NOT_IN_A_NAME.search(name) for name in (part.name, part.filename) if name):
+        raise _malformed("A name in the form has a NUL or a line end")
+    is_file = part.filename is not None or content_type.startswith(("image/", "application/octet-stream"))
     for header, plain in _PLAIN_CODINGS.items():
-        if part.header(header, "").strip().lower() not in plain:
+        if is_file and part.header(header, "").strip().lower() not in plain:
             raise Refusal(
                 Reason.UNSUPPORTED_ENCODING,
-                "A part of the form is encoded: send the picture's own bytes, without gzip or base64",
+                "The file in the form is encoded: send the picture's own bytes, without gzip or base64",
             )
-    if (part.content_type or "").startswith("multipart/"):
-        raise _malformed("The form is nested: send one file part")
-    if part.name == "_charset_":
-        raise _malformed("The form has a _charset_ field: leave it out, UTF-8 is assumed")
-    if any(_NOT_IN_A_NAME.search(name) for name in (part.name, part.filename) if name):
-        raise _malformed("A name in the form is a path or has control characters: send a plain file name")
-    disposition = part.header("Content-Disposition", "")
-    return part.filename is not None or _EXTENDED_NAME.search(disposition) is not None
+    return is_file
 
 
 def _malformed(detail: str) -> Refusal:

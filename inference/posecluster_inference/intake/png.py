@@ -16,6 +16,7 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 4_096
 _MAX_CHUNK_BYTES = (1 << 31) - 1
 _IHDR_END = 33
+_COLOUR_TYPE = 25
 
 _CHUNK = Struct(">I4s")
 _IHDR = Struct(">IIBBBBB")
@@ -46,11 +47,8 @@ _MAX_RATIO = 1_032
 _HARMLESS_EXCESS = 16 << 20
 
 
-def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
-    """Return width and height of a PNG that has all the chunks it needs, in order, to its IEND.
-
-    An APNG counts as its default image. Raises Refusal: 413 by `limit`, 422 for anything else.
-    """
+def declared(data: bytes, limit: SizeLimit) -> tuple[int, int]:
+    """Return width and height by the beginning of a PNG; raises Refusal: 413 by `limit`, 422 otherwise."""
     if len(data) < _IHDR_END or _CHUNK.unpack_from(data, 8) != (_IHDR.size, b"IHDR"):
         raise undecodable("The PNG does not begin with its header: send the whole file")
     width, height, depth, colour, compression, filtering, interlace = _IHDR.unpack_from(data, 16)
@@ -58,9 +56,18 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
     depths = _COLOURS.get(colour, (0, ()))[1]
     if depth not in depths or compression or filtering or interlace > 1:
         raise undecodable("The PNG has a header that the PNG standard does not allow: save it again")
+    return width, height
+
+
+def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
+    """Return width and height of a PNG that has all the chunks it needs, in order, to its IEND.
+
+    An APNG counts as its default image. Raises Refusal: 413 by `limit`, 422 for anything else.
+    """
+    width, height = declared(data, limit)
     if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33]):
         raise undecodable("The PNG has a damaged header: send the file again")
-    _check_order(data, needs_palette=colour == _PALETTE_COLOUR)
+    _check_order(data, needs_palette=data[_COLOUR_TYPE] == _PALETTE_COLOUR)
     return width, height
 
 

@@ -26,17 +26,14 @@ _STILL = {b"VP8X": "canvas", b"ALPH": "alpha", b"VP8 ": "picture", b"VP8L": "pic
 _MOVING = {b"VP8X": "canvas", b"ANIM": "animation", b"ANMF": "picture", b"EXIF": "exif"}
 
 
-def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
-    """Return width and height of the canvas, checked against the first frame in it.
+def declared(data: bytes, limit: SizeLimit) -> tuple[int, int]:
+    """Return width and height of the canvas by a file's beginning.
 
-    Raises Refusal: 413 by `limit`, 422 for a file that is cut off or contradicts itself.
+    Raises Refusal: 413 by `limit`, 422 for a damaged header.
     """
-    start = _FIRST_CHUNK + _CHUNK.size
-    if len(data) < start:
+    if len(data) < _FIRST_CHUNK + _CHUNK.size:
         raise _cut_off()
-    kind, length = _CHUNK.unpack_from(data, _FIRST_CHUNK)
-    riff_end = 8 + int.from_bytes(data[4:8], "little")
-    end = start + length
+    kind, start, end = _first_chunk(data)
     if kind == b"VP8X":
         size = _canvas_size(data, start, end)
     elif kind in _BITSTREAMS:
@@ -44,6 +41,17 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
     else:
         raise undecodable("The WebP does not begin with a picture: save it again")
     limit.check(*size)
+    return size
+
+
+def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
+    """Return width and height of the canvas, checked against the first frame in it.
+
+    Raises Refusal: 413 by `limit`, 422 for a file that is cut off or contradicts itself.
+    """
+    size = declared(data, limit)
+    kind, _start, end = _first_chunk(data)
+    riff_end = 8 + int.from_bytes(data[4:8], "little")
     if not end <= riff_end <= len(data):
         raise _cut_off()
     if kind == b"VP8X":
@@ -74,6 +82,12 @@ def first_frame(data: bytes) -> bytes:
     kept["canvas"] = bytes(canvas)
     content = b"WEBP" + b"".join(kept.values())
     return _CHUNK.pack(b"RIFF", len(content)) + content
+
+
+def _first_chunk(data: bytes) -> tuple[bytes, int, int]:
+    kind, length = _CHUNK.unpack_from(data, _FIRST_CHUNK)
+    start = _FIRST_CHUNK + _CHUNK.size
+    return kind, start, start + length
 
 
 def _chunks(data: bytes, position: int, stop: int, most: int) -> Iterator[tuple[bytes, int, int]]:
