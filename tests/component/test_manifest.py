@@ -69,7 +69,7 @@ def test_a_file_is_answered_as_listed(
 ) -> None:
     entry = manifest()[name]
     begin = time.monotonic()
-    reply = client.post(pose_server.url + DETECT, entry.read(), timeout_seconds=30)
+    reply = client.post(pose_server.url + DETECT, picture(name), timeout_seconds=30)
     seconds = time.monotonic() - begin
 
     assert (reply.reason if reply.status != 200 else None) in entry.answers, reply.body[:300]

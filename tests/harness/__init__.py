@@ -5,8 +5,9 @@ server_fixtures: pytest plugin: servers that end with the test
 client     Reply, get(), post(): one plain HTTP exchange, no connection kept
 raw        RawConnection, exchange(): bytes in, bytes out, with deadlines
 load       closed_loop(), open_loop() -> Load: bounded load and what came back
-pictures   the test pictures and their manifest; unique copies of a picture
-answers    what each picture must be answered with
+gallery    the test pictures (scene, made_formats, made_hostile make them) and what each is answered with
+pictures   the built-in picture, tiny ones, unique copies of a picture
+answers    the numbers of an answer, and their distance from the goldens
 alone      MediaPipe in the plain public way, for comparison
 picture_parts, hostile_pictures, mutations: pictures made in memory that no encoder writes
 peaks      memory, and how long others wait, while something happens

@@ -27,7 +27,7 @@ from harness.scene import (
     HALF,
     HIGH,
     WIDE,
-    Made,
+    Picture,
     Pixels,
     encoded,
     faded_scene,
@@ -148,7 +148,7 @@ def _oriented_webp() -> bytes:
     return webp_file(webp_canvas(HIGH, WIDE, WEBP_EXIF), bitstream, webp_chunk(b"EXIF", exif(6, {})))
 
 
-def _formats() -> dict[str, Made]:
+def _formats() -> dict[str, Picture]:
     whole, half = (WIDE, HIGH), HALF
     sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR
     shown = {
@@ -181,7 +181,7 @@ def _formats() -> dict[str, Made]:
         "pose_lzw.tif": lambda: encoded(".tif", half_scene()),
         "pose.avif": lambda: encoded(".avif", half_scene()),
     }
-    one_bit = Made(
+    one_bit = Picture(
         lambda: encoded(".png", (grey_scene() > 127).astype(np.uint8) * 255, cv2.IMWRITE_PNG_BILEVEL, 1),
         size=half,
         rows=("I-13",),
@@ -197,8 +197,8 @@ def _formats() -> dict[str, Made]:
     }
 
 
-def _orientations() -> dict[str, Made]:
-    def jpeg(orientation: int) -> Made:
+def _orientations() -> dict[str, Picture]:
+    def jpeg(orientation: int) -> Picture:
         stored = _STORED_AS.get(orientation, _STORED_AS[1])
         size = (WIDE, HIGH) if orientation not in (5, 6, 7, 8) else (HIGH, WIDE)
         return shows(
@@ -213,7 +213,7 @@ def _orientations() -> dict[str, Made]:
     }
 
 
-def _nobody() -> dict[str, Made]:
+def _nobody() -> dict[str, Picture]:
     ramp = np.tile(np.linspace(0, 255, 640, dtype=np.uint8), (480, 1))
     noise = np.random.default_rng(7).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     plain = {
@@ -223,12 +223,12 @@ def _nobody() -> dict[str, Made]:
         "gradient.png": ((640, 480), lambda: encoded(".png", np.dstack([ramp, ramp[:, ::-1], ramp]))),
     }
     return {
-        f"none/synthetic_{name}": Made(make, size=size, rows=("I-18",))
+        f"none/synthetic_{name}": Picture(make, size=size, rows=("I-18",))
         for name, (size, make) in plain.items()
     }
 
 
-def made_formats() -> dict[str, Made]:
+def made_formats() -> dict[str, Picture]:
     """By file name such as "formats/pose_palette.png"."""
     return {
         **_formats(),

@@ -26,7 +26,7 @@ from harness.picture_parts import (
 from harness.pictures import png_chunk
 from harness.scene import (
     HALF,
-    Made,
+    Picture,
     either,
     encoded,
     grey_scene,
@@ -135,11 +135,11 @@ _SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><text y=
 _ICC_START = b"ICC_PROFILE\0\x01\x01"
 
 
-def _broken() -> dict[str, Made]:
-    def cut(make: Callable[[], bytes], percent: int) -> Made:
+def _broken() -> dict[str, Picture]:
+    def cut(make: Callable[[], bytes], percent: int) -> Picture:
         return refused(Reason.UNDECODABLE, lambda: (data := make())[: len(data) * percent // 100], "I-8")
 
-    def undecodable(make: Callable[[], bytes], *rows: str) -> Made:
+    def undecodable(make: Callable[[], bytes], *rows: str) -> Picture:
         return refused(Reason.UNDECODABLE, make, *rows)
 
     def progressive() -> bytes:
@@ -169,7 +169,7 @@ def _broken() -> dict[str, Made]:
     }
 
 
-def _misnamed() -> dict[str, Made]:
+def _misnamed() -> dict[str, Picture]:
     script = b"<script>alert('x')</script><?php echo 1; ?>"
     doctype = b'<?xml version="1.0"?><!DOCTYPE s [%s]>'
     return {
@@ -204,7 +204,7 @@ def _misnamed() -> dict[str, Made]:
     }
 
 
-def _odd_sizes() -> dict[str, Made]:
+def _odd_sizes() -> dict[str, Picture]:
     def plain(suffix: str, width: int, height: int) -> Callable[[], bytes]:
         return lambda: encoded(suffix, np.full((height, width, 3), (0, 0, 255), np.uint8))
 
@@ -218,8 +218,8 @@ def _odd_sizes() -> dict[str, Made]:
     }
 
 
-def _bombs() -> dict[str, Made]:
-    def too_large(make: Callable[[], bytes], row: str) -> Made:
+def _bombs() -> dict[str, Picture]:
+    def too_large(make: Callable[[], bytes], row: str) -> Picture:
         return refused(Reason.PICTURE_TOO_LARGE, make, row)
 
     largest = 2**31 - 1
@@ -252,7 +252,7 @@ def _bombs() -> dict[str, Made]:
     }
 
 
-def _metadata() -> dict[str, Made]:
+def _metadata() -> dict[str, Picture]:
     def profile() -> bytes:
         return small_jpeg()[:2] + jpeg_segment(0xE2, _ICC_START + bytes(range(128))) + small_jpeg()[2:]
 
@@ -273,7 +273,7 @@ def _metadata() -> dict[str, Made]:
     }
 
 
-def made_hostile() -> dict[str, Made]:
+def made_hostile() -> dict[str, Picture]:
     """By file name such as "hostile/bad_crc.png"."""
     files = {**_broken(), **_misnamed(), **_odd_sizes(), **_metadata()}
     files |= {f"bomb_{name}": one for name, one in _bombs().items()}

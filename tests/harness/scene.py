@@ -1,4 +1,4 @@
-"""The scene that made pictures show, its encoders, and how a made picture is described.
+"""What a test picture is, the scene that made ones show, and its encoders.
 
 Arrays are BGR, as OpenCV has them. Equal versions of OpenCV and numpy make equal bytes.
 """
@@ -27,8 +27,8 @@ EITHER: frozenset[Reason | None] = frozenset({None, Reason.UNDECODABLE})
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """How a picture is made and answered.
+class Picture:
+    """A test picture's bytes, and what the server must answer.
 
     answers: the reasons that the server may give; None is 200. by_header: intake refuses it without a
     decoder. size: (width, height) as stored, before any EXIF orientation; None: the header is not read.
@@ -40,6 +40,11 @@ class Made:
     size: tuple[int, int] | None = None
     golden: str = ""
     rows: tuple[str, ...] = ()
+
+    @property
+    def is_served(self) -> bool:
+        """Whether 200 is the only right answer."""
+        return self.answers == SERVED
 
 
 @cache
@@ -117,21 +122,21 @@ def with_exif(jpeg: bytes, tiff: bytes) -> bytes:
     return jpeg[:2] + jpeg_segment(0xE1, b"Exif\0\0" + tiff) + jpeg[2:]
 
 
-def shows(size: tuple[int, int], make: Callable[[], bytes], *rows: str) -> Made:
+def shows(size: tuple[int, int], make: Callable[[], bytes], *rows: str) -> Picture:
     """It must be served, and the scene's landmarks found."""
-    return Made(make, size=size, golden=SCENE_GOLDEN, rows=rows)
+    return Picture(make, size=size, golden=SCENE_GOLDEN, rows=rows)
 
 
-def refused(reason: Reason, make: Callable[[], bytes], *rows: str, by_header: bool = True) -> Made:
+def refused(reason: Reason, make: Callable[[], bytes], *rows: str, by_header: bool = True) -> Picture:
     """It must be refused with this reason."""
-    return Made(make, frozenset({reason}), by_header, rows=rows)
+    return Picture(make, frozenset({reason}), by_header, rows=rows)
 
 
-def unsupported(data: bytes, *rows: str) -> Made:
+def unsupported(data: bytes, *rows: str) -> Picture:
     """It must be refused by its first bytes."""
     return refused(Reason.UNSUPPORTED_FORMAT, lambda: data, *rows)
 
 
-def either(make: Callable[[], bytes], *rows: str, size: tuple[int, int] | None = None) -> Made:
+def either(make: Callable[[], bytes], *rows: str, size: tuple[int, int] | None = None) -> Picture:
     """A decoder may make something of it, or refuse it."""
-    return Made(make, EITHER, size=size, rows=rows)
+    return Picture(make, EITHER, size=size, rows=rows)
