@@ -48,5 +48,6 @@ CHECKS: dict[int, tuple[str, tuple[str, ...]]] = {
 HOSTILE_ROWS = frozenset(
     {f"I-{row}" for row in range(1, 19)}
     | {f"H-{row}" for row in range(1, 23)}
+    | {"H-8a"}
     | {f"K-{row}" for row in range(1, 16)}
 )

@@ -38,6 +38,7 @@ def refusal_of(body: bytes, content_type: str = TYPE) -> Refusal:
     return caught.value
 
 
+@pytest.mark.hostile("H-8a")
 @pytest.mark.parametrize(
     "body",
     [
@@ -134,6 +135,7 @@ def test_names_with_line_ends_or_nul_are_400(name: str) -> None:
     assert refusal_of(form(file_part(name=name))).reason == Reason.MALFORMED
 
 
+@pytest.mark.hostile("H-8a")
 @pytest.mark.parametrize(
     "boundary",
     [
