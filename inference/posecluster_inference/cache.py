@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from posecluster_inference.jobs import AnswerKey, Job
+from posecluster_inference.jobs import Answer, AnswerKey, Job
 
 # a drawn picture can be megabytes: entries alone would not bound the memory
 _BYTES = 32 << 20
@@ -15,28 +15,28 @@ class AnswerCache:
     """Least recently used answers are dropped first; `entries` 0 keeps none."""
 
     entries: int
-    _answers: OrderedDict[AnswerKey, bytes] = field(default_factory=OrderedDict)
+    _answers: OrderedDict[AnswerKey, Answer] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
-    def get(self, key: AnswerKey) -> bytes | None:
-        body = self._answers.get(key)
-        if body is not None:
+    def get(self, key: AnswerKey) -> Answer | None:
+        answer = self._answers.get(key)
+        if answer is not None:
             self._answers.move_to_end(key)
-        return body
+        return answer
 
     def __contains__(self, key: AnswerKey) -> bool:
         return key in self._answers
 
-    def put(self, key: AnswerKey, body: bytes) -> bool:
+    def put(self, key: AnswerKey, answer: Answer) -> bool:
         """Keep an answer; False when it is not worth its place."""
-        if not self.entries or len(body) > _BYTES // _LARGEST_SHARE:
+        if not self.entries or len(answer.body) > _BYTES // _LARGEST_SHARE:
             return False
-        self._bytes += len(body) - len(self._answers.get(key, b""))
-        self._answers[key] = body
-        self._answers.move_to_end(key)
+        replaced = self._answers.pop(key, None)
+        self._bytes += len(answer.body) - (len(replaced.body) if replaced else 0)
+        self._answers[key] = answer
         while len(self._answers) > self.entries or self._bytes > _BYTES:
             _key, dropped = self._answers.popitem(last=False)
-            self._bytes -= len(dropped)
+            self._bytes -= len(dropped.body)
         return True
 
 
@@ -64,6 +64,6 @@ class Flights:
 
     def _land(self, job: Job) -> None:
         if not job.is_lost:
-            self.cache.put(job.key, job.done.result().body)
+            self.cache.put(job.key, job.done.result())
         if self._jobs.get(job.key) is job:
             del self._jobs[job.key]

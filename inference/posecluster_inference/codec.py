@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from posecluster_inference import native_log
+from posecluster_inference import colour, native_log
+from posecluster_inference.drawing import drawn_size
 from posecluster_inference.errors import InvalidSetting, TooLarge, Undecodable
 from posecluster_inference.intake import Header, PictureFormat, sanitised
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 MINIMUM_OPENCV = (4, 12)  # older ones leave the previous picture in a truncated JPEG (opencv#26488)
 QUALITY = 90  # of JPEG and WebP answers: no visible loss, a third of the bytes of 100
-PNG_LEVEL = 1  # of zlib: a large answer must not take longer than the hang limit
 _WORKING_BYTES_A_PIXEL = 6  # what decoding takes at its peak, measured; 9 for progressive 4:4:4
 _LEAST_PIXELS = 1 << 20  # OpenCV's own limits never go below the built-in picture's size
 _LEAST_SIDE = 1 << 10
@@ -85,27 +85,49 @@ def decode(data: bytes, header: Header) -> "NDArray[np.uint8]":
     return picture  # type: ignore[return-value]  # cv2 types every picture as integer or float
 
 
-def encode(picture: "NDArray[np.uint8]", picture_format: PictureFormat) -> bytes:
-    """Encode (H, W, 3) uint8 RGB without any metadata; PNG is lossless, JPEG and WebP have `QUALITY`.
+def shrunk(picture: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
+    """Return (H, W, 3) uint8 in the size in which it is drawn: itself, or a smaller copy."""
+    import cv2
 
-    Raises Undecodable if the format cannot hold a picture of that size (WebP: sides up to 16,383).
+    height, width = picture.shape[:2]
+    size = drawn_size(width, height)
+    if size == (width, height):
+        return picture
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def encode(picture: "NDArray[np.uint8]", picture_format: PictureFormat, profile: bytes = b"") -> bytes:
+    """Encode (H, W, 3) uint8 RGB without any metadata but an ICC profile; raises Undecodable without memory.
+
+    JPEG and WebP have `QUALITY`. PNG is lossless, and written in the fastest way: run lengths after the SUB
+    filter, which takes a third of the time of zlib's level 1 for a tenth more bytes.
     """
     import cv2
 
     suffix, options = {
         PictureFormat.JPEG: (".jpg", [cv2.IMWRITE_JPEG_QUALITY, QUALITY]),
-        PictureFormat.PNG: (".png", [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]),
+        PictureFormat.PNG: (
+            ".png",
+            [
+                *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+                *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
+                *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+            ],
+        ),
         PictureFormat.WEBP: (".webp", [cv2.IMWRITE_WEBP_QUALITY, QUALITY]),
     }[picture_format]
+    height, width = picture.shape[:2]
     try:
         encoded, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     except cv2.error:
         encoded = False
     if not encoded:
-        height, width = picture.shape[:2]
         _check_memory(width, height)
         raise Undecodable(f"A picture of {width} x {height} cannot be written as {picture_format}.")
-    return data.tobytes()
+    written = data.tobytes()
+    if not profile:
+        return written
+    return colour.with_profile(written, picture_format, profile, width=width, height=height)
 
 
 def _check_memory(width: int, height: int) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 ANY_ORIGIN = "*"
 # Browsers let scripts read no other field of an answer from another origin, but for a few basic ones.
 _EXPOSED = (
-    "Allow, Cache-Status, RateLimit, RateLimit-Policy, Retry-After, Server-Timing, traceparent, X-Request-Id"
+    "Allow, Cache-Status, RateLimit, RateLimit-Policy, Retry-After, Server-Timing, traceparent, "
+    "X-Image-Size, X-Original-Image-Size, X-Request-Id"
 )
 _PREFLIGHT_SECONDS = 7_200  # the longest that Chromium keeps a preflight's answer
 _FIELD_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1024}")

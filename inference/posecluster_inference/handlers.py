@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 
 from posecluster_inference import intake, openapi
 from posecluster_inference.callers import caller_of
+from posecluster_inference.drawing import MAX_DRAWN_PIXELS, MAX_DRAWN_SIDE
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
 from posecluster_inference.jobs import JSON_ANSWER, Answer, AnswerForm, Job
@@ -31,11 +32,11 @@ _CACHE_NAME = "posecluster"  # in Cache-Status, RFC 9211
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """An answer's bytes and how they came about."""
+    """An answer and where it came from."""
 
-    body: bytes
+    answer: Answer
     cache_status: str
-    answer: Answer | None = None
+    is_cached: bool = False
 
 
 async def detect(request: web.Request) -> web.StreamResponse:
@@ -58,7 +59,8 @@ async def detect(request: web.Request) -> web.StreamResponse:
         if allowance is None:
             raise
         raise refusal.with_headers(_quota_headers(service, allowance)) from None
-    facts.answer, facts.cache_status = result.answer, result.cache_status
+    facts.answer = None if result.is_cached else result.answer
+    facts.cache_status = result.cache_status
     response = _response(result, form.kind, facts.answer_id)
     if allowance is not None:
         response.headers.update(_quota_headers(service, allowance))
@@ -107,12 +109,12 @@ async def _result(
         kept = service.cache.get(key)
         if kept is not None:
             service.metrics.cache_requests.labels("hit").inc()
-            return _Result(kept, f"{_CACHE_NAME}; hit")
+            return _Result(kept, f"{_CACHE_NAME}; hit", is_cached=True)
         joined = service.flights.get(key)
         if joined is not None:
             service.metrics.cache_requests.labels("collapsed").inc()
             answer = await joined.answer(deadline)
-            return _Result(answer.body, f"{_CACHE_NAME}; fwd=miss; collapsed", answer)
+            return _Result(answer, f"{_CACHE_NAME}; fwd=miss; collapsed")
     service.metrics.cache_requests.labels("bypass" if wants_fresh else "miss").inc()
     header = intake.inspect(
         picture, max_pixels=service.settings.max_pixels, max_side=service.settings.max_side_pixels
@@ -123,7 +125,7 @@ async def _result(
     answer = await _timed(service, job, deadline)
     stored = "; stored" if key in service.cache else ""
     forwarded = "request" if wants_fresh else "miss"
-    return _Result(answer.body, f"{_CACHE_NAME}; fwd={forwarded}{stored}", answer)
+    return _Result(answer, f"{_CACHE_NAME}; fwd={forwarded}{stored}")
 
 
 async def _timed(service: Service, job: Job, deadline: float) -> Answer:
@@ -149,14 +151,16 @@ def _response(result: _Result, kind: str, answer_id: str) -> web.Response:
         hdrs.VARY: hdrs.ACCEPT,
         "Cache-Status": result.cache_status,
     }
-    if result.answer is not None:
+    if result.answer.drawn is not None:
+        headers |= result.answer.drawn.headers
+    if not result.is_cached:
         stages = {"queue": result.answer.queue_seconds, **result.answer.stages}
         headers["Server-Timing"] = ", ".join(
             f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()
         )
-    body = result.body
+    body = result.answer.body
     if kind == JSON_ANSWER:
-        cached = b"true" if result.answer is None else b"false"
+        cached = b"true" if result.is_cached else b"false"
         body = b"".join((b'{"id":"', answer_id.encode(), b'",', body, b',"cached":', cached, b"}"))
     return web.Response(body=body, headers=headers)
 
@@ -178,6 +182,8 @@ async def model(request: web.Request) -> web.StreamResponse:
         "max_body_bytes": settings.max_body_bytes,
         "max_pixels": settings.max_pixels,
         "max_side_pixels": settings.max_side_pixels,
+        "max_drawn_pixels": MAX_DRAWN_PIXELS,
+        "max_drawn_side_pixels": MAX_DRAWN_SIDE,
         "deadline_ms": settings.deadline_ms,
         "requests_per_minute": settings.rate_limit_per_minute,
         "burst": settings.rate_limit_burst,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from posecluster_inference.drawing import Drawn
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header
 
@@ -28,12 +29,16 @@ AnswerKey = tuple[bytes, AnswerForm]  # the picture's SHA-256 and the form of it
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker made of a picture; seconds for each stage of the work, after the job's arrival."""
+    """What a worker made of a picture; seconds for each stage of the work, after the job's arrival.
+
+    `drawn` has the sizes of an answer that is a picture.
+    """
 
     body: bytes
     arrived: float
     queue_seconds: float
     stages: dict[str, float]
+    drawn: Drawn | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from posecluster_inference import __version__, pages
+from posecluster_inference.drawing import MAX_DRAWN_PIXELS, MAX_DRAWN_SIDE
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
 from posecluster_inference.negotiation import CONTENT_TYPES, PARAMETERS
@@ -130,6 +131,8 @@ def _components(settings: Settings) -> _Object:
         "max_body_bytes": settings.max_body_bytes,
         "max_pixels": settings.max_pixels,
         "max_side_pixels": settings.max_side_pixels,
+        "max_drawn_pixels": MAX_DRAWN_PIXELS,
+        "max_drawn_side_pixels": MAX_DRAWN_SIDE,
         "deadline_ms": settings.deadline_ms,
         "requests_per_minute": settings.rate_limit_per_minute,
         "burst": settings.rate_limit_burst,
@@ -151,7 +154,7 @@ def _detect(settings: Settings) -> _Object:
     answer = _response(
         "The landmarks, or the upright picture with red joints and white bones.",
         {_JSON: _json("Detection", "Detection", "Nobody"), **forms},
-        (*_ALWAYS, *_QUOTA, "Vary", "Cache-Status", "Server-Timing"),
+        (*_ALWAYS, *_QUOTA, "Vary", "Cache-Status", "Server-Timing", "X-Image-Size", "X-Original-Image-Size"),
     )
     bodies: _Object = dict.fromkeys(_PICTURE_TYPES, _BINARY)
     bodies["multipart/form-data"] = {"schema": _ref("schemas", "Form")}

@@ -8,6 +8,7 @@ Rules, each in one place:
 import asyncio
 
 from posecluster_inference import wire
+from posecluster_inference.drawing import Drawn
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.jobs import Answer, Job, JobQueue
 from posecluster_inference.metrics import Metrics
@@ -98,7 +99,8 @@ class Pool:
             # not of refused pictures, which take next to no time and would promise too much
             self.service_seconds += _SERVICE_TIME_WEIGHT * (busy - self.service_seconds)
             self._metrics.completed.inc()
-            job.succeed(Answer(body, job.arrived, job.started - job.arrived, head["stages"]))
+            drawn = Drawn(*head["drawn"]) if "drawn" in head else None
+            job.succeed(Answer(body, job.arrived, job.started - job.arrived, head["stages"], drawn))
         else:
             reason = Reason(head["status"])
             self._metrics.failed.labels(reason).inc()

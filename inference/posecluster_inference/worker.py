@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from posecluster_inference import codec, engines, render, wire
+from posecluster_inference import codec, colour, engines, render, wire
 from posecluster_inference.errors import PoseClusterError, Reason, Refusal, TooLarge, Undecodable
 from posecluster_inference.intake import Header, PictureFormat, decoded, inspect, sniff
 from posecluster_inference.keypoints import COCO_KEYPOINTS
@@ -100,6 +100,13 @@ def _timed(stages: dict[str, float], stage: str) -> Iterator[None]:
     stages[stage] = time.perf_counter() - started
 
 
+def _refusal(error: Refusal | Undecodable) -> wire.Head:
+    if isinstance(error, Refusal):
+        return {"status": error.reason, "detail": error.detail}
+    reason = Reason.PICTURE_TOO_LARGE if isinstance(error, TooLarge) else Reason.UNDECODABLE
+    return {"status": reason, "detail": str(error)}
+
+
 class Worker:
     """The model and what surrounds it; raises PoseClusterError when it cannot be set up."""
 
@@ -117,6 +124,7 @@ class Worker:
             )
         )
         self._model["engine"] = self._info.engine
+        self._picture_bytes = 0  # of the last picture, of which MediaPipe keeps a copy until the next one
         self._warm_up()
         _limit_memory(config["memory_share_bytes"])
 
@@ -136,28 +144,32 @@ class Worker:
     def answer(self, head: wire.Head, data: bytes) -> tuple[wire.Head, bytes]:
         """Turn one picture into finished bytes; times are seconds of work in this process."""
         started = time.perf_counter()
-        stages: dict[str, float] = {}
+        report: wire.Head = {"event": "answer", "status": "ok", "detail": "", "stages": {}}
         try:
-            body = self._body(head, data, stages)
-        except Refusal as refusal:
-            return self._head(refusal.reason, started, {}, detail=refusal.detail), b""
-        except Undecodable as error:
-            reason = Reason.PICTURE_TOO_LARGE if isinstance(error, TooLarge) else Reason.UNDECODABLE
-            return self._head(reason, started, {}, detail=str(error)), b""
-        return self._head("ok", started, stages), body
+            body = self._body(head, data, report)
+        except (Refusal, Undecodable) as error:
+            report |= {"stages": {}, **_refusal(error)}
+            body = b""
+        report["busy"] = time.perf_counter() - started
+        # what stays when this picture and this answer are gone
+        report["memory"] = max(0, memory_bytes() - len(data) - len(body) - self._picture_bytes)
+        return report, body
 
-    def _body(self, head: wire.Head, data: bytes, stages: dict[str, float]) -> bytes:
+    def _body(self, head: wire.Head, data: bytes, report: wire.Head) -> bytes:
+        """Return the answer's bytes; notes the stages' times and what was drawn in `report`."""
+        stages = report["stages"]
         with _timed(stages, "decode"):
             header = Header(PictureFormat(head["format"]), head["width"], head["height"])
             if sniff(data) is None:  # it is written as text
                 data, header = decoded(data, **self._limits)
             picture = codec.decode(data, header)
+        self._picture_bytes = picture.nbytes
+        height, width = picture.shape[:2]
         with _timed(stages, "inference"):
             people = self._engine.detect(picture)
         form = head["answer"]
         if form["kind"] == "json":
             with _timed(stages, "encode"):
-                height, width = picture.shape[:2]
                 names = self._info.landmark_names
                 return render.answer_json(
                     people,
@@ -169,19 +181,12 @@ class Worker:
                     in_pixels=form["in_pixels"],
                 )
         with _timed(stages, "draw"):
-            render.draw(picture, people, self._info.bones)
+            drawn = codec.shrunk(picture)
+            render.draw(drawn, people, self._info.bones)
+        report["drawn"] = [drawn.shape[1], drawn.shape[0], width, height]
         with _timed(stages, "encode"):
-            return codec.encode(picture, PictureFormat(form["kind"]))
-
-    def _head(self, status: str, started: float, stages: dict[str, float], detail: str = "") -> wire.Head:
-        return {
-            "event": "answer",
-            "status": status,
-            "detail": detail,
-            "stages": stages,
-            "busy": time.perf_counter() - started,
-            "memory": memory_bytes(),
-        }
+            profile = colour.profile_of(data, header.format)
+            return codec.encode(drawn, PictureFormat(form["kind"]), profile)
 
     def close(self) -> None:
         self._engine.close()

@@ -12,7 +12,7 @@ from posecluster_inference.jobs import Answer, AnswerForm, AnswerKey, Job
 MIB = 1 << 20
 BYTES = 32 * MIB
 LARGEST = 4 * MIB
-BODIES = {size: bytes(size) for size in (0, 1, MIB, 3 * MIB, LARGEST, LARGEST + 1)}
+ANSWERS = {size: Answer(bytes(size), 0.0, 0.0, {}) for size in (0, 1, MIB, 3 * MIB, LARGEST, LARGEST + 1)}
 
 
 def _key(number: int, kind: str = "json", *, is_coco: bool = False, in_pixels: bool = False) -> AnswerKey:
@@ -29,8 +29,8 @@ def _kept(cache: AnswerCache, numbers: range) -> list[int]:
 
 def test_an_answer_is_found_by_picture_and_form() -> None:
     cache = AnswerCache(8)
-    assert cache.put(_key(1), b"one")
-    assert cache.get(_key(1)) == b"one"
+    assert cache.put(_key(1), ANSWERS[1])
+    assert cache.get(_key(1)) is ANSWERS[1]
     assert cache.get(_key(2)) is None
     assert cache.get(_key(1, "png")) is None
     assert cache.get(_key(1, is_coco=True)) is None
@@ -40,56 +40,56 @@ def test_an_answer_is_found_by_picture_and_form() -> None:
 def test_the_least_recently_used_goes_first() -> None:
     cache = AnswerCache(3)
     for number in range(3):
-        cache.put(_key(number), b"x")
+        cache.put(_key(number), ANSWERS[1])
     cache.get(_key(0))
-    cache.put(_key(3), b"x")
+    cache.put(_key(3), ANSWERS[1])
     assert _kept(cache, range(4)) == [0, 2, 3]
 
 
 def test_bytes_are_bounded_whatever_the_number() -> None:
     cache = AnswerCache(1_000)
     for number in range(9):
-        assert cache.put(_key(number), BODIES[LARGEST])
+        assert cache.put(_key(number), ANSWERS[LARGEST])
     assert _kept(cache, range(9)) == list(range(1, 9))
 
 
 def test_one_answer_may_not_push_out_all_others() -> None:
     cache = AnswerCache(1_000)
-    cache.put(_key(1), b"small")
-    assert not cache.put(_key(2), BODIES[LARGEST + 1])
+    cache.put(_key(1), ANSWERS[1])
+    assert not cache.put(_key(2), ANSWERS[LARGEST + 1])
     assert _kept(cache, range(3)) == [1]
 
 
 def test_an_answer_that_replaces_itself_is_counted_once() -> None:
     cache = AnswerCache(1_000)
     for _ in range(100):
-        cache.put(_key(0), BODIES[LARGEST])
+        cache.put(_key(0), ANSWERS[LARGEST])
     for number in range(1, 8):
-        cache.put(_key(number), BODIES[LARGEST])
+        cache.put(_key(number), ANSWERS[LARGEST])
     assert _kept(cache, range(8)) == list(range(8))
 
 
 def test_no_entries_means_nothing_is_kept() -> None:
     cache = AnswerCache(0)
-    assert not cache.put(_key(1), b"")
+    assert not cache.put(_key(1), ANSWERS[0])
     assert cache.get(_key(1)) is None
 
 
 @given(
     entries=st.integers(0, 12),
-    puts=st.lists(st.tuples(st.integers(0, 15), st.sampled_from(sorted(BODIES))), max_size=60),
+    puts=st.lists(st.tuples(st.integers(0, 15), st.sampled_from(sorted(ANSWERS))), max_size=60),
 )
 def test_bounds_hold_and_the_newest_is_there(entries: int, puts: list[tuple[int, int]]) -> None:
     cache = AnswerCache(entries)
     for number, size in puts:
         known = cache.get(_key(number))
-        if cache.put(_key(number), BODIES[size]):
-            assert cache.get(_key(number)) is BODIES[size]
+        if cache.put(_key(number), ANSWERS[size]):
+            assert cache.get(_key(number)) is ANSWERS[size]
         else:
             assert entries == 0 or size > LARGEST
             assert cache.get(_key(number)) is known
     kept = [cache.get(_key(number)) for number in range(16)]
-    bodies = [body for body in kept if body is not None]
+    bodies = [answer.body for answer in kept if answer is not None]
     assert len(bodies) <= entries
     assert sum(map(len, bodies)) <= BYTES
 
@@ -99,12 +99,12 @@ async def test_a_flight_is_joined_until_it_lands() -> None:
     flights.add(job, joinable=True)
     assert flights.get(_key(1)) is job
     assert flights.get(_key(2)) is None
-    job.succeed(Answer(b"answer", 0.0, 0.0, {}))
+    job.succeed(ANSWERS[1])
     # until the loop has told of it the answer is nowhere else
     assert flights.get(_key(1)) is job
     await _settle(job)
     assert flights.get(_key(1)) is None
-    assert flights.cache.get(_key(1)) == b"answer"
+    assert flights.cache.get(_key(1)) is ANSWERS[1]
 
 
 @pytest.mark.parametrize("end", ["refused", "abandoned"])

@@ -87,6 +87,14 @@ def test_scans_are_counted(scans: int, passes: bool) -> None:
         assert "100 scans" in refusal_of(data).detail
 
 
+@pytest.mark.parametrize(("side", "most"), [(5_000, 20), (2_500, 80), (2_236, 100), (100, 100)])
+def test_larger_pictures_may_have_fewer_scans(side: int, most: int) -> None:
+    """Each scan costs a pass over all pixels: 100 of an empty 25-megapixel picture took 1.7 s."""
+    start = SOI + frame(side, side, marker=0xC2)
+    assert measured(start + SCAN * most + EOI) == (side, side)
+    assert f"over {most} scans" in refusal_of(start + SCAN * (most + 1) + EOI).detail
+
+
 @pytest.mark.hostile("I-8")
 @pytest.mark.parametrize(
     "data",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 from struct import Struct
 
+from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake.limits import SizeLimit, undecodable
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -15,7 +16,7 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 # libpng writes 8 KiB a chunk: 10 MiB are 1,280
 _MAX_CHUNKS = 4_096
 _MAX_CHUNK_BYTES = (1 << 31) - 1
-_IHDR_END = 33
+IHDR_END = 33
 _COLOUR_TYPE = 25
 
 _CHUNK = Struct(">I4s")
@@ -41,6 +42,9 @@ _PICTURE = frozenset({b"PLTE", b"IDAT", b"IEND"})
 
 _INFLATE_IN = 1 << 16
 _INFLATE_OUT = 1 << 20
+# Decoding takes as long as inflating all samples, so that these are limited too: the largest picture may
+# have 8-bit RGBA, and one with 16 bits a sample must have half as many pixels.
+_MAX_BITS_A_PIXEL = 32
 # deflate's best ratio (zlib's documentation, "Maximum Compression Factor")
 _MAX_RATIO = 1_032
 # some encoders add a few bytes; libpng inflates them all, at about 3 ms a MiB
@@ -49,13 +53,20 @@ _HARMLESS_EXCESS = 16 << 20
 
 def declared(data: bytes, limit: SizeLimit) -> tuple[int, int]:
     """Return width and height by the beginning of a PNG; raises Refusal: 413 by `limit`, 422 otherwise."""
-    if len(data) < _IHDR_END or _CHUNK.unpack_from(data, 8) != (_IHDR.size, b"IHDR"):
+    if len(data) < IHDR_END or _CHUNK.unpack_from(data, 8) != (_IHDR.size, b"IHDR"):
         raise undecodable("The PNG does not begin with its header: send the whole file")
     width, height, depth, colour, compression, filtering, interlace = _IHDR.unpack_from(data, 16)
     limit.check(width, height)
-    depths = _COLOURS.get(colour, (0, ()))[1]
+    samples, depths = _COLOURS.get(colour, (0, ()))
     if depth not in depths or compression or filtering or interlace > 1:
         raise undecodable("The PNG has a header that the PNG standard does not allow: save it again")
+    if width * height * samples * depth > limit.max_pixels * _MAX_BITS_A_PIXEL:
+        raise Refusal(
+            Reason.PICTURE_TOO_LARGE,
+            f"The PNG has {samples * depth} bits a pixel and is {width} x {height} pixels; with so many bits "
+            f"at most {limit.max_pixels * _MAX_BITS_A_PIXEL // (samples * depth)} pixels are accepted: "
+            "save it with 8 bits a sample",
+        )
     return width, height
 
 
@@ -81,7 +92,7 @@ def critical(data: bytes) -> bytes:
     pieces = [MAGIC]
     run_start = run_end = len(MAGIC)
     pixel_data = []
-    for kind, start, end in _chunks(data, len(MAGIC)):
+    for kind, start, end in chunks(data, len(MAGIC)):
         if kind == b"IDAT":
             pixel_data.append((start + 8, end - 4))
         if kind not in _KEPT:
@@ -95,8 +106,8 @@ def critical(data: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _chunks(data: bytes, position: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of each chunk up to IEND; raises Refusal if it is not reached."""
+def chunks(data: bytes, position: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of each chunk from `position` to IEND; raises Refusal without one."""
     for _ in range(_MAX_CHUNKS):
         if position + 12 > len(data):
             raise undecodable("The PNG is cut off before its end chunk: send the whole file")
@@ -114,7 +125,7 @@ def _chunks(data: bytes, position: int) -> Iterator[tuple[bytes, int, int]]:
 def _check_order(data: bytes, *, needs_palette: bool) -> None:
     seen = b"IHDR"
     has_palette = has_pixels = False
-    for kind, start, end in _chunks(data, _IHDR_END):
+    for kind, start, end in chunks(data, IHDR_END):
         if kind[0] < ord("a") and kind not in _PICTURE:
             raise undecodable("The PNG holds a second header or a chunk that the standard does not know")
         if kind == b"PLTE":

@@ -68,10 +68,9 @@ def first_frame(data: bytes) -> bytes:
     """
     if data[_FIRST_CHUNK : _FIRST_CHUNK + 4] != b"VP8X":
         return data
-    riff_end = 8 + int.from_bytes(data[4:8], "little")
     groups = _MOVING if data[_FLAGS] & _ANIMATED else _STILL
     kept: dict[str, bytes] = {}
-    for kind, start, end in _chunks(data, _FIRST_CHUNK, riff_end, _MAX_CHUNKS):
+    for kind, start, end in chunks(data):
         group = groups.get(kind)
         if group is not None and group not in kept:
             kept[group] = data[start - _CHUNK.size : end] + bytes((end - start) & 1)
@@ -81,7 +80,17 @@ def first_frame(data: bytes) -> bytes:
     canvas[_CHUNK.size] &= ~(_HAS_PROFILE | _HAS_XMP)
     kept["canvas"] = bytes(canvas)
     content = b"WEBP" + b"".join(kept.values())
-    return _CHUNK.pack(b"RIFF", len(content)) + content
+    return chunk(b"RIFF", content)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """Return a RIFF chunk, padded to an even length."""
+    return _CHUNK.pack(kind, len(content)) + content + bytes(len(content) & 1)
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, payload start and payload end of each chunk; raises Refusal if one is cut off."""
+    return _chunks(data, _FIRST_CHUNK, 8 + int.from_bytes(data[4:8], "little"), _MAX_CHUNKS)
 
 
 def _first_chunk(data: bytes) -> tuple[bytes, int, int]:
