@@ -22,6 +22,7 @@ from typing import Any
 
 from harness import client, processes
 from harness.metrics import read_metric
+from posecluster_inference.listening import host_and_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB_ENGINE = "stub_engine:StubEngine"
@@ -56,12 +57,12 @@ class ServerProcess:
     @property
     def url(self) -> str:
         """Of the client port, without a slash at the end."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{host_and_port((self.host, self.port))}"
 
     @property
     def admin_url(self) -> str:
         """Of the admin port, without a slash at the end."""
-        return f"http://{self.host}:{self.admin_port}"
+        return f"http://{host_and_port((self.host, self.admin_port))}"
 
     @property
     def address(self) -> tuple[str, int]:
