@@ -7,7 +7,7 @@ from contextlib import suppress
 from posecluster_operator.access import CONNECTIONS
 from posecluster_operator.errors import InvalidSetting
 
-# What the operator holds besides connections to pods, at most (tests/component/test_operator_descriptors.py)
+# What the operator holds besides connections to pods, at most (tests/apiserver/test_descriptors.py)
 _OWN = 16  # standard streams, three of each event loop, a listener for each family; some to spare
 _FILES = 16  # open for a moment: credentials, look-ups of names
 _DISCOVERY = 16  # kopf's, beside its watches

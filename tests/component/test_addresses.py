@@ -12,8 +12,9 @@ import pytest
 
 from harness import client
 from harness.client import Reply
+from harness.limits import limited
 from harness.network import Family, Network, only
-from harness.server import ServerProcess, environment, run_to_end
+from harness.server import ROOT, ServerProcess, environment, run_to_end
 from harness.stub import DETECT, Slow
 
 SERVE = (sys.executable, "-m", "posecluster_inference", "serve")
@@ -99,6 +100,24 @@ def test_an_address_that_is_taken_is_named_in_brackets() -> None:
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
     assert last == f"posecluster-inference: cannot listen on [::1]:{port}: Address already in use"
+
+
+@needs_ipv6
+def test_make_run_serves_only_this_machine_unless_the_variable_is_set(start: Start) -> None:
+    """In a login shell with a soft limit of 512 descriptors, too few for the cap on connections."""
+    recipe = subprocess.run(
+        ["make", "-n", "run", f"BIN={Path(sys.executable).parent}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()[-1]
+    shell = limited(("bash", "-c", recipe), soft=512)
+    server = start(engine="stub", command=("env", "-u", "POSECLUSTER_HOST", *shell), ready=False)
+    assert 'Listening host="127.0.0.1, ::1" ' in server.logs()
+    assert server.logs().count("WARNING") == 0
+    server = start(engine="stub", host="0.0.0.0", command=shell, ready=False)
+    assert "Listening host=0.0.0.0 " in server.logs()
 
 
 # --- a machine with one family ---

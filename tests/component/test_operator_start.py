@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 import posecluster_operator
+from harness.limits import descriptor_limits, limited
 
 pytestmark = pytest.mark.component
 
@@ -38,10 +39,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start operators; whatever is left of them is killed, their log is in `stderr`."""
     started: list[Operator] = []
 
-    def start(*flags: str, kubeconfig: Path | None = None) -> Operator:
+    def start(*flags: str, kubeconfig: Path | None = None, **limits: int) -> Operator:
         environment = {name: text for name, text in os.environ.items() if "POSECLUSTER" not in name}
         environment |= {"PYTHONPATH": FOLDER, "KUBECONFIG": str(kubeconfig or tmp_path / "none")}
-        command = [sys.executable, "-W", "error", "-m", "posecluster_operator", "run", "--host", "127.0.0.1"]
+        command = (sys.executable, "-W", "error", "-m", "posecluster_operator", "run", "--host", "127.0.0.1")
+        command = limited(command, **limits) if limits else command
         started.append(
             subprocess.Popen([*command, *flags], env=environment, stderr=subprocess.PIPE, text=True)
         )
@@ -136,6 +138,22 @@ def test_a_taken_port_ends_the_start_in_one_line(start: Start, silent_server: in
     assert operator.returncode == 1
     (line,) = text.splitlines()
     assert line.startswith(f"posecluster-operator: cannot listen on 127.0.0.1:{silent_server}: ")
+
+
+def test_the_soft_limit_on_descriptors_is_raised(start: Start, kubeconfig: Path) -> None:
+    operator = start("--port", "0", kubeconfig=kubeconfig, soft=256)
+    listening(operator)
+    _, hard = descriptor_limits(os.getpid())
+    assert descriptor_limits(operator.pid) == (hard, hard)
+
+
+def test_too_few_descriptors_end_the_start_in_one_line(start: Start, kubeconfig: Path) -> None:
+    operator = start("--port", "0", kubeconfig=kubeconfig, soft=64, hard=64)
+    _, text = operator.communicate(timeout=START_SECONDS)
+    assert operator.returncode == 1
+    [line] = text.splitlines()
+    assert line.startswith("posecluster-operator: The limit on open files is 64, ")
+    assert "needs at least 165" in line
 
 
 def test_an_unknown_setting_is_told_without_its_value(kubeconfig: Path) -> None:
