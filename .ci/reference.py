@@ -14,11 +14,14 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "operator"))
 
-from posecluster_operator.models import (
+from posecluster_operator.builders.environment import FIELDS, PREFIX, WITHOUT_FIELD
+from posecluster_operator.fields import (
+    CIDR_PATTERN,
     IMAGE_PATTERN,
     KEY_PATTERN,
     LABEL_PATTERN,
     NAME_PATTERN,
+    ORIGIN_PATTERN,
     QUANTITY_PATTERN,
 )
 from posecluster_operator.reasons import REASONS
@@ -33,6 +36,10 @@ _FORMS = {
     IMAGE_PATTERN: "no spaces",
     QUANTITY_PATTERN: "such as `500m`, `2`, `1Gi`",
 }
+_ITEM_FORMS = {
+    CIDR_PATTERN: ", such as `10.0.0.0/8`",
+    ORIGIN_PATTERN: ", such as `https://app.example.com`, or `*`",
+}
 
 
 def blocks() -> dict[str, str]:
@@ -42,7 +49,14 @@ def blocks() -> dict[str, str]:
     columns = version["additionalPrinterColumns"]
     return {
         "spec": _table("field type default allowed meaning", _fields(schema["properties"]["spec"])),
-        "rules": "".join(f"- {message}\n" for message in _rules(schema)),
+        "rules": "".join(f"- {message}\n" for message in dict.fromkeys(_rules(schema))),
+        "settings": _table(
+            "variable field",
+            (
+                *((f"`{PREFIX}{name}`", f"`{field}`") for name, field in FIELDS.items()),
+                *((f"`{PREFIX}{name}`", f"none: {reason}") for name, reason in WITHOUT_FIELD.items()),
+            ),
+        ),
         "status": _table("field type meaning", _status_fields(schema["properties"]["status"])),
         "columns": _table(
             "column from meaning",
@@ -106,7 +120,8 @@ def _allowed(one: dict[str, Any]) -> str:
     if one.get("type") == "integer":
         return f"{one['minimum']}-{one['maximum']}"
     if "maxItems" in one:
-        return f"up to {one['maxItems']}"
+        form = _ITEM_FORMS.get(one["items"].get("pattern"), "")
+        return f"{one.get('minItems', 'up')} to {one['maxItems']}{form}"
     if "maxProperties" in one:
         longest = one["additionalProperties"]["maxLength"]
         return f"up to {one['maxProperties']}, values up to {longest} characters"

@@ -11,8 +11,9 @@ from posecluster_operator.builders import labels
 from posecluster_operator.children import Children, Ident, Memory, applied_by_us, idents
 from posecluster_operator.errors import Forbidden, Rejected, Retryable, Unanswered
 from posecluster_operator.failures import Failure
+from posecluster_operator.fields import Json
 from posecluster_operator.kube import Kube
-from posecluster_operator.models import Json, PoseCluster
+from posecluster_operator.models import PoseCluster
 from posecluster_operator.reasons import ProgressingReason
 from posecluster_operator.resources import BY_KIND, Resource
 from posecluster_operator.words import stable
@@ -94,6 +95,9 @@ async def _apply(
         manifest = {**manifest, "metadata": metadata}
         if has_foreign_fields(body):
             await _overwrite(kube, manifest, body)
+        if changes_class(manifest, body):
+            patch = {"metadata": {"uid": body["metadata"]["uid"]}, "spec": {"type": "ClusterIP"}}
+            await kube.patch(_resource(manifest), manifest["metadata"]["namespace"], ident[1], patch)
     try:
         # with force only over our own: what somebody made in the meantime is a conflict
         answer: Json = await kube.apply(manifest, force=body is not None)
@@ -125,6 +129,20 @@ def has_foreign_fields(body: Json) -> bool:
         for entry in body["metadata"].get("managedFields") or ()
         if entry.get("manager") != labels.MANAGER and not entry.get("subresource")
     )
+
+
+def changes_class(manifest: Json, body: Json) -> bool:
+    """Return whether a load balancer gets another class, which needs another type in between. Pure.
+
+    The CRD asks the user for the same two steps; both may lie between two passes. A class that
+    somebody else set, such as an admission webhook, stays while the user names none.
+    """
+    wanted, live = manifest["spec"], body["spec"]
+    if not wanted.get("type") == live.get("type") == "LoadBalancer":
+        return False
+    is_ours = "f:loadBalancerClass" in applied_by_us(body).get("f:spec", {})
+    class_now = live.get("loadBalancerClass") if is_ours or "loadBalancerClass" in wanted else None
+    return bool(class_now != wanted.get("loadBalancerClass"))
 
 
 def _fields_at(fields: Json, kind: str) -> Json:

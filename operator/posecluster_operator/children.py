@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from posecluster_operator.builders import labels
 from posecluster_operator.errors import Retryable
 from posecluster_operator.failures import Failure
+from posecluster_operator.fields import Json
 from posecluster_operator.kube import DEPLOYMENTS, PDBS, PODS, SERVICES, Kube, Resource
-from posecluster_operator.models import GROUP, KIND, Json, PoseCluster
+from posecluster_operator.models import GROUP, KIND, PoseCluster
 from posecluster_operator.observed import child, condition, count, text
 from posecluster_operator.reasons import ConditionType, ProgressingReason, ScalingReason
 

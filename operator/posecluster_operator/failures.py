@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from posecluster_operator.builders.deployment import CONTAINER
 from posecluster_operator.builders.labels import TEMPLATE_HASH
-from posecluster_operator.models import Json
+from posecluster_operator.fields import Json
 from posecluster_operator.observed import child, children, condition, count, text
 from posecluster_operator.reasons import ProgressingReason
 from posecluster_operator.words import stable

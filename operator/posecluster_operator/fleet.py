@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from posecluster_operator.builders import labels
-from posecluster_operator.builders.deployment import ADMIN_PORT
+from posecluster_operator.builders.environment import ADMIN_PORT
 from posecluster_operator.errors import KubeError, Retryable
+from posecluster_operator.fields import Json
 from posecluster_operator.kube import PODS, Kube
-from posecluster_operator.models import Json
 from posecluster_operator.observed import child, condition, text
 from posecluster_operator.scraper import Target
 

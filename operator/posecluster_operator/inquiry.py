@@ -20,8 +20,9 @@ from yarl import URL
 from posecluster_operator.access import USER_AGENT, Access, context_namespace, own_namespace
 from posecluster_operator.autoscaler.explanation import page
 from posecluster_operator.errors import InvalidSetting, KubeError, NotFound, OperatorError
+from posecluster_operator.fields import NAME_PATTERN
 from posecluster_operator.kube import LEASES, PODS, POSECLUSTERS, Kube, connect
-from posecluster_operator.models import NAME_PATTERN, PoseCluster
+from posecluster_operator.models import PoseCluster
 from posecluster_operator.observed import child, text
 from posecluster_operator.parsing import parse
 from posecluster_operator.resource_explanation import explain_resource, needs_operator, resource_rows

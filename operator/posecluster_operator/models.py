@@ -11,14 +11,36 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from posecluster_operator.fields import (
+    ANY_TEXT,
+    IMAGE_PATTERN,
+    KEY_PATTERN,
+    LABEL_PATTERN,
+    LONGEST_KEY,
+    LONGEST_LABEL,
+    LONGEST_NAME,
+    LONGEST_ORIGIN,
+    LONGEST_QUANTITY,
+    NAME_PATTERN,
+    ORIGIN_PATTERN,
+    QUANTITY_PATTERN,
+    Json,
+    mapping,
+    networks,
+    number,
+    objects,
+    one_object,
+    required_text,
+    text,
+    texts,
+)
+from posecluster_operator.placement import Affinity, Toleration, TopologySpreadConstraint
 from posecluster_operator.quantity import parse_quantity
 
 GROUP, VERSION, PLURAL, KIND = "posecluster.io", "v1alpha1", "poseclusters", "PoseCluster"
 API_VERSION = f"{GROUP}/{VERSION}"
 PAUSED_ANNOTATION = f"{GROUP}/paused"
 QUEUE_PLACES_PER_WORKER = 8
-
-Json = Mapping[str, Any]
 
 
 class Task(StrEnum):
@@ -42,100 +64,67 @@ class ServiceType(StrEnum):
     LOAD_BALANCER = "LoadBalancer"
 
 
+class ExternalTrafficPolicy(StrEnum):
+    CLUSTER = "Cluster"
+    LOCAL = "Local"
+
+
+class TrafficDistribution(StrEnum):
+    PREFER_CLOSE = "PreferClose"
+    PREFER_SAME_ZONE = "PreferSameZone"
+    PREFER_SAME_NODE = "PreferSameNode"
+
+
+class LogFormat(StrEnum):
+    TEXT = "Text"
+    JSON = "Json"
+
+
+class RequestLog(StrEnum):
+    NONE = "None"
+    SAMPLED = "Sampled"
+    ALL = "All"
+
+
 class PullPolicy(StrEnum):
     ALWAYS = "Always"
     IF_NOT_PRESENT = "IfNotPresent"
     NEVER = "Never"
 
 
-class TolerationOperator(StrEnum):
-    EXISTS = "Exists"
-    EQUAL = "Equal"
+_RESERVED_PREFIXES = ("app.kubernetes.io/", f"{GROUP}/")
+_RESERVED_KEYS = frozenset({"pod-template-hash", "controller.kubernetes.io/pod-deletion-cost"})
 
 
-class TaintEffect(StrEnum):
-    NO_SCHEDULE = "NoSchedule"
-    PREFER_NO_SCHEDULE = "PreferNoSchedule"
-    NO_EXECUTE = "NoExecute"
-
-
-class WhenUnsatisfiable(StrEnum):
-    DO_NOT_SCHEDULE = "DoNotSchedule"
-    SCHEDULE_ANYWAY = "ScheduleAnyway"
-
-
-class NodePolicy(StrEnum):
-    HONOR = "Honor"
-    IGNORE = "Ignore"
-
-
-class MatchOperator(StrEnum):
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-
-
-def _number(default: int | None, low: int, high: int) -> Any:
-    return field(default=default, metadata={"low": low, "high": high})
-
-
-def _text(default: str | None, longest: int, pattern: str) -> Any:
-    return field(default=default, metadata={"longest": longest, "pattern": pattern})
-
-
-def _required_text(longest: int, pattern: str) -> Any:
-    return field(metadata={"longest": longest, "pattern": pattern})
-
-
-def _objects(most: int, item: type, *keys: str) -> Any:
-    """Objects of class `item`, kept as they are; no two with the same `keys`."""
-    return field(default=(), metadata={"most": most, "item": item, "keys": keys})
-
-
-def _texts(most: int, longest: int, pattern: str) -> Any:
-    return field(default=(), metadata={"most": most, "longest": longest, "pattern": pattern})
-
-
-def _mapping(most: int, longest: int, pattern: str) -> Any:
-    return field(default_factory=dict, metadata={"most": most, "longest": longest, "pattern": pattern})
-
-
-# a name in Kubernetes (RFC 1123 subdomain); a label's or annotation's key; a label's value
-_DOMAIN = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-NAME_PATTERN = f"^{_DOMAIN}$"
-KEY_PATTERN = f"^({_DOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
-LABEL_PATTERN = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
-IMAGE_PATTERN = "^[A-Za-z0-9][-A-Za-z0-9._:/@]*$"
-QUANTITY_PATTERN = "^[0-9]+([.][0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
-ANY_TEXT = "(?s:.*)"
-LONGEST_NAME, LONGEST_KEY, LONGEST_LABEL, LONGEST_QUANTITY = 253, 317, 63, 20
+def is_reserved(key: str) -> bool:
+    """Return whether the operator or Kubernetes sets this label or annotation of the pods."""
+    return key.startswith(_RESERVED_PREFIXES) or key in _RESERVED_KEYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     task: Task = Task.POSE
     variant: Variant = Variant.FULL
-    max_people: int = _number(1, 1, 10)
+    max_people: int = number(1, 1, 10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    latency_milliseconds: int = _number(250, 1, 3_600_000)
-    late_permille: int = _number(10, 1, 200)
+    latency_milliseconds: int = number(250, 1, 3_600_000)
+    late_permille: int = number(10, 1, 200)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleDown:
-    hold_seconds: int = _number(60, 0, 86_400)
-    max_hold_seconds: int = _number(300, 0, 86_400)
+    hold_seconds: int = number(60, 0, 86_400)
+    max_hold_seconds: int = number(300, 0, 86_400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
     mode: ScalingMode = ScalingMode.AUTO
-    min_replicas: int = _number(1, 1, 500)
-    max_replicas: int = _number(10, 1, 500)
+    min_replicas: int = number(1, 1, 500)
+    max_replicas: int = number(10, 1, 500)
     objective: Objective = field(default_factory=Objective)
     scale_down: ScaleDown = field(default_factory=ScaleDown)
 
@@ -144,41 +133,61 @@ class Scaling:
 class Limits:
     """Of one pod; bounds are those of the server's own settings."""
 
-    max_body_bytes: int = _number(10_485_760, 1_024, 134_217_728)
-    max_pixels: int = _number(25_000_000, 1, 80_000_000)
-    max_side_pixels: int = _number(16_384, 1, 1_048_576)
-    deadline_milliseconds: int = _number(10_000, 1, 3_600_000)
-    requests_per_minute_per_client: int = _number(0, 0, 1_000_000)
-    burst: int = _number(10, 1, 1_000_000)
+    max_body_bytes: int = number(10_485_760, 1_024, 134_217_728)
+    max_pixels: int = number(25_000_000, 1, 80_000_000)
+    max_side_pixels: int = number(16_384, 1, 1_048_576)
+    deadline_milliseconds: int = number(10_000, 1, 3_600_000)
+    hang_milliseconds: int = number(5_000, 1, 3_600_000)
+    max_connections: int = number(512, 1, 1_000_000)
+    trusted_proxies: tuple[str, ...] = networks(64)
+    requests_per_minute_per_client: int = number(0, 0, 1_000_000)
+    burst: int = number(10, 1, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced:
+    """Of one pod; `worker_memory_bytes` 0 is computed by the server, the other 0 turn something off."""
+
+    header_timeout_milliseconds: int = number(5_000, 1, 3_600_000)
+    body_timeout_milliseconds: int = number(60_000, 1, 3_600_000)
+    body_bytes_per_second: int = number(50_000, 0, 1_073_741_824)
+    idle_timeout_milliseconds: int = number(75_000, 1, 86_400_000)
+    write_timeout_milliseconds: int = number(10_000, 1, 3_600_000)
+    connection_age_milliseconds: int = number(300_000, 0, 86_400_000)
+    recycle_requests: int = number(5_000, 0, 1_000_000_000)
+    worker_memory_bytes: int = number(0, 0, 17_592_186_044_416)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
-    entries: int = _number(1_024, 0, 1_000_000)
+    entries: int = number(1_024, 0, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    token_secret_name: str | None = _text(None, LONGEST_NAME, NAME_PATTERN)
+    token_secret_name: str | None = text(None, LONGEST_NAME, NAME_PATTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     type: ServiceType = ServiceType.CLUSTER_IP
-    port: int = _number(80, 1, 65_535)
-    annotations: Mapping[str, str] = _mapping(32, 4_096, ANY_TEXT)
+    port: int = number(80, 1, 65_535)
+    external_traffic_policy: ExternalTrafficPolicy | None = None
+    traffic_distribution: TrafficDistribution | None = None
+    load_balancer_class: str | None = text(None, LONGEST_KEY, KEY_PATTERN)
+    annotations: Mapping[str, str] = mapping(32, 4_096, ANY_TEXT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceRequests:
-    cpu: str = _text("500m", LONGEST_QUANTITY, QUANTITY_PATTERN)
-    memory: str = _text("512Mi", LONGEST_QUANTITY, QUANTITY_PATTERN)
+    cpu: str = text("500m", LONGEST_QUANTITY, QUANTITY_PATTERN)
+    memory: str = text("512Mi", LONGEST_QUANTITY, QUANTITY_PATTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceLimits:
-    cpu: str = _text("2", LONGEST_QUANTITY, QUANTITY_PATTERN)
-    memory: str = _text("1Gi", LONGEST_QUANTITY, QUANTITY_PATTERN)
+    cpu: str = text("2", LONGEST_QUANTITY, QUANTITY_PATTERN)
+    memory: str = text("1Gi", LONGEST_QUANTITY, QUANTITY_PATTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,43 +198,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullSecret:
-    name: str = _required_text(LONGEST_NAME, NAME_PATTERN)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Toleration:
-    """Like the next three, only to check what is handed on to the pods as it is."""
-
-    key: str | None = _text(None, LONGEST_KEY, KEY_PATTERN)
-    operator: TolerationOperator | None = None
-    value: str | None = _text(None, LONGEST_LABEL, LABEL_PATTERN)
-    effect: TaintEffect | None = None
-    toleration_seconds: int | None = _number(None, 0, 2_147_483_647)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatchExpression:
-    key: str = _required_text(LONGEST_KEY, KEY_PATTERN)
-    operator: MatchOperator
-    values: tuple[str, ...] = _texts(32, LONGEST_LABEL, LABEL_PATTERN)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelSelector:
-    match_labels: Mapping[str, str] = _mapping(16, LONGEST_LABEL, LABEL_PATTERN)
-    match_expressions: tuple[Json, ...] = _objects(16, MatchExpression)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopologySpreadConstraint:
-    max_skew: int = field(metadata={"low": 1, "high": 500})
-    topology_key: str = _required_text(LONGEST_KEY, KEY_PATTERN)
-    when_unsatisfiable: WhenUnsatisfiable
-    min_domains: int | None = _number(None, 1, 10_000)
-    node_affinity_policy: NodePolicy | None = None
-    node_taints_policy: NodePolicy | None = None
-    match_label_keys: tuple[str, ...] = _texts(8, LONGEST_KEY, KEY_PATTERN)
-    label_selector: LabelSelector | None = None
+    name: str = required_text(LONGEST_NAME, NAME_PATTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,25 +206,32 @@ class Spec:
     """What the user wants. `None` and empty mean: the operator's setting, or computed."""
 
     model: Model = field(default_factory=Model)
-    image: str | None = _text(None, 512, IMAGE_PATTERN)
+    image: str | None = text(None, 512, IMAGE_PATTERN)
     image_pull_policy: PullPolicy | None = None
-    image_pull_secrets: tuple[Json, ...] = _objects(16, PullSecret, "name")
-    replicas: int = _number(1, 0, 500)
+    image_pull_secrets: tuple[Json, ...] = objects(16, PullSecret, "name")
+    replicas: int = number(1, 0, 500)
     scaling: Scaling = field(default_factory=Scaling)
-    workers_per_pod: int | None = _number(None, 1, 64)
-    queue_length: int | None = _number(None, 1, 100_000)
+    workers_per_pod: int | None = number(None, 1, 64)
+    queue_length: int | None = number(None, 1, 100_000)
     limits: Limits = field(default_factory=Limits)
+    allowed_origins: tuple[str, ...] = texts(64, LONGEST_ORIGIN, ORIGIN_PATTERN)
+    log_format: LogFormat = LogFormat.TEXT
+    request_log: RequestLog = RequestLog.NONE
+    advanced: Advanced = field(default_factory=Advanced)
     cache: Cache = field(default_factory=Cache)
     auth: Auth = field(default_factory=Auth)
-    drain_seconds: int = _number(15, 0, 3_600)
+    drain_seconds: int = number(15, 0, 3_600)
     service: Service = field(default_factory=Service)
     resources: Resources = field(default_factory=Resources)
-    node_selector: Mapping[str, str] = _mapping(32, LONGEST_LABEL, LABEL_PATTERN)
-    tolerations: tuple[Json, ...] = _objects(32, Toleration)
-    topology_spread_constraints: tuple[Json, ...] = _objects(
+    pod_labels: Mapping[str, str] = mapping(32, LONGEST_LABEL, LABEL_PATTERN)
+    pod_annotations: Mapping[str, str] = mapping(32, 4_096, ANY_TEXT)
+    node_selector: Mapping[str, str] = mapping(32, LONGEST_LABEL, LABEL_PATTERN)
+    affinity: Mapping[str, Any] = one_object(Affinity)
+    tolerations: tuple[Json, ...] = objects(32, Toleration)
+    topology_spread_constraints: tuple[Json, ...] = objects(
         8, TopologySpreadConstraint, "topologyKey", "whenUnsatisfiable"
     )
-    priority_class_name: str | None = _text(None, LONGEST_NAME, NAME_PATTERN)
+    priority_class_name: str | None = text(None, LONGEST_NAME, NAME_PATTERN)
 
     @property
     def workers(self) -> int:
@@ -267,8 +247,13 @@ class Spec:
 
     @property
     def grace_seconds(self) -> int:
-        """Longest way to a pod's end: drain, header 5 s, body 60 s, deadline, workers 5 s."""
-        return self.drain_seconds + 5 + 60 + math.ceil(Decimal(self.limits.deadline_milliseconds) / 1000) + 5
+        """Longest time from SIGTERM to a pod's end: drain, a whole request, 5 s to stop the workers."""
+        request_milliseconds = (
+            self.advanced.header_timeout_milliseconds
+            + self.advanced.body_timeout_milliseconds
+            + self.limits.deadline_milliseconds
+        )
+        return self.drain_seconds + math.ceil(Decimal(request_milliseconds) / 1000) + 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,9 +277,15 @@ class PoseCluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDefaults:
-    """The operator's settings for pods: `ids` (runAsUser …) for all, the rest if the spec names none."""
+    """The operator's settings for pods: image, pull policy and pull secrets if the spec names none.
+
+    For all pods: `ids` (runAsUser …), and which keys the spec's podLabels and podAnnotations may have,
+    where `prefix/*` is a whole prefix.
+    """
 
     image: str | None = None
     pull_policy: PullPolicy | None = None
     pull_secrets: tuple[str, ...] = ()
     ids: Mapping[str, int] = field(default_factory=dict)
+    allowed_labels: tuple[str, ...] = ()
+    allowed_annotations: tuple[str, ...] = ()

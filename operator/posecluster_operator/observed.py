@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from posecluster_operator.models import Json
+from posecluster_operator.fields import Json
 
 _EMPTY: Json = {}
 

@@ -5,37 +5,21 @@ CEL rules, in its words.
 """
 
 import dataclasses
+import ipaddress
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.models import (
-    GROUP,
-    KEY_PATTERN,
-    LONGEST_KEY,
-    PAUSED_ANNOTATION,
-    Json,
-    MatchExpression,
-    MatchOperator,
-    PoseCluster,
-    Spec,
-    TaintEffect,
-    Toleration,
-    TolerationOperator,
-    TopologySpreadConstraint,
-    WhenUnsatisfiable,
-)
-from posecluster_operator.quantity import parse_quantity
+from posecluster_operator.fields import Json
+from posecluster_operator.models import PAUSED_ANNOTATION, PoseCluster, Spec
+from posecluster_operator.rules import RULES
 
 T = TypeVar("T")
-# pods are named NAME-pose-<10>-<5>, with everything before the last 5 cut to 58 characters
-LONGEST_CLUSTER_NAME = 40
-CLUSTER_NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 
 def parse(body: Json, spec: Spec | None = None) -> PoseCluster:
@@ -95,6 +79,9 @@ def _value(kind: Any, value: object, rules: Mapping[str, Any], path: str) -> Any
     origin = typing.get_origin(kind)
     if origin is tuple:
         return _list(value, rules, path)
+    if "item" in rules:
+        _read(rules["item"], value, path)
+        return value
     if origin is not None:
         return _mapping(value, rules, path)
     if kind is int:
@@ -134,13 +121,26 @@ def _text(value: object, rules: Mapping[str, Any], path: str) -> str:
         raise InvalidSpec(
             f"{path} must match {rules['pattern']} and have at most {rules['longest']} characters"
         )
+    if rules.get("format") == "cidr":
+        _check_network(value, path)
     return value
+
+
+def _check_network(text: str, path: str) -> None:
+    """The API server accepts bits beyond the prefix; what they mean is a guess, and trust depends on it."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise InvalidSpec(
+            f"{path} must be a network without bits beyond its prefix, such as 10.0.0.0/8: correct {text}"
+        ) from error
 
 
 def _list(value: object, rules: Mapping[str, Any], path: str) -> tuple[Any, ...]:
     """Texts, or objects: these are checked, and handed on as they are."""
-    if not isinstance(value, list) or len(value) > rules["most"]:
-        raise InvalidSpec(f"{path} must be a list with at most {rules['most']} items")
+    least, most = rules.get("least", 0), rules["most"]
+    if not isinstance(value, list) or not least <= len(value) <= most:
+        raise InvalidSpec(f"{path} must be a list with {least} to {most} items")
     if "item" not in rules:
         return tuple(_text(one, rules, f"{path}[{index}]") for index, one in enumerate(value))
     for index, one in enumerate(value):
@@ -166,109 +166,3 @@ def _check_rules(value: T) -> T:
         if not holds(value):
             raise InvalidSpec(message)
     return value
-
-
-def _ordered(*quantities: str) -> bool:
-    numbers = [parse_quantity(text) for text in quantities]
-    return numbers == sorted(numbers)
-
-
-def _are_keys(keys: Mapping[str, str]) -> bool:
-    return all(len(key) <= LONGEST_KEY and re.fullmatch(KEY_PATTERN, key, re.ASCII) for key in keys)
-
-
-# what each object must fulfil, in the order of the CRD
-RULES: Mapping[type, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
-    PoseCluster: (
-        (
-            "metadata.name must have at most 40 characters, so that no child's name is cut: shorten it",
-            lambda one: len(one.name) <= LONGEST_CLUSTER_NAME,
-        ),
-        (
-            "metadata.name must be a DNS label, because Services are named after it: start with a letter, "
-            "use a-z, 0-9 and -",
-            lambda one: re.fullmatch(CLUSTER_NAME_PATTERN, one.name, re.ASCII) is not None,
-        ),
-    ),
-    Spec: (
-        (
-            "scaling.minReplicas must not exceed scaling.maxReplicas: lower the first or raise the second",
-            lambda one: one.scaling.min_replicas <= one.scaling.max_replicas,
-        ),
-        (
-            "scaling.scaleDown.holdSeconds must not exceed scaling.scaleDown.maxHoldSeconds: "
-            "lower the first or raise the second",
-            lambda one: one.scaling.scale_down.hold_seconds <= one.scaling.scale_down.max_hold_seconds,
-        ),
-        (
-            "scaling.objective.latencyMilliseconds must not exceed limits.deadlineMilliseconds: "
-            "lower the first or raise the second",
-            lambda one: one.scaling.objective.latency_milliseconds <= one.limits.deadline_milliseconds,
-        ),
-        (
-            "resources.requests.cpu must not exceed resources.limits.cpu: set both, each has a default",
-            lambda one: _ordered(one.resources.requests.cpu, one.resources.limits.cpu),
-        ),
-        (
-            "resources.requests.memory must not exceed resources.limits.memory: set both, each has a default",
-            lambda one: _ordered(one.resources.requests.memory, one.resources.limits.memory),
-        ),
-        (
-            "resources.limits.cpu must be from 100m to 1024: choose a value between",
-            lambda one: _ordered("100m", one.resources.limits.cpu, "1024"),
-        ),
-        (
-            "resources.limits.memory must be from 256Mi to 16Ti: choose a value between",
-            lambda one: _ordered("256Mi", one.resources.limits.memory, "16Ti"),
-        ),
-        (
-            "keys of service.annotations must not start with posecluster.io/, which is the operator's: "
-            "use another prefix",
-            lambda one: not any(key.startswith(f"{GROUP}/") for key in one.service.annotations),
-        ),
-        (
-            "keys of service.annotations must be as Kubernetes has them, such as example.com/name: "
-            "correct the key",
-            lambda one: _are_keys(one.service.annotations),
-        ),
-        (
-            "keys of nodeSelector must be as Kubernetes has them, such as example.com/name: correct the key",
-            lambda one: _are_keys(one.node_selector),
-        ),
-        (
-            "priorityClassName must not start with system-, which is for the cluster's own pods: "
-            "name another class",
-            lambda one: not (one.priority_class_name or "").startswith("system-"),
-        ),
-    ),
-    Toleration: (
-        (
-            "a toleration without key must have operator Exists: name the key, or set the operator",
-            lambda one: one.key is not None or one.operator is TolerationOperator.EXISTS,
-        ),
-        (
-            "a toleration with operator Exists must not have a value: remove the one or the other",
-            lambda one: one.operator is not TolerationOperator.EXISTS or not one.value,
-        ),
-        (
-            "a toleration with tolerationSeconds must have effect NoExecute: set it, or remove the seconds",
-            lambda one: one.toleration_seconds is None or one.effect is TaintEffect.NO_EXECUTE,
-        ),
-    ),
-    TopologySpreadConstraint: (
-        (
-            "a topologySpreadConstraint with minDomains must have whenUnsatisfiable DoNotSchedule: set it, "
-            "or remove minDomains",
-            lambda one: (
-                one.min_domains is None or one.when_unsatisfiable is WhenUnsatisfiable.DO_NOT_SCHEDULE
-            ),
-        ),
-    ),
-    MatchExpression: (
-        (
-            "matchExpressions must have values with operator In or NotIn, and none with Exists or "
-            "DoesNotExist: correct the values",
-            lambda one: (one.operator in {MatchOperator.IN, MatchOperator.NOT_IN}) == bool(one.values),
-        ),
-    ),
-}

@@ -13,10 +13,11 @@ from posecluster_operator.builders import desired_children
 from posecluster_operator.children import Children, Memory, blocked_by, read_children
 from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
 from posecluster_operator.failures import Failure
+from posecluster_operator.fields import Json
 from posecluster_operator.kube import POSECLUSTERS, Kube
 from posecluster_operator.lease import Lease
 from posecluster_operator.metrics import Metrics
-from posecluster_operator.models import ImageDefaults, Json, PoseCluster, Spec
+from posecluster_operator.models import ImageDefaults, PoseCluster, Spec
 from posecluster_operator.observed import child, count
 from posecluster_operator.parsing import parse
 from posecluster_operator.reasons import ProgressingReason, ScalingReason

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from posecluster_operator.autoscaler.advice import Case, advice
 from posecluster_operator.autoscaler.explanation import Row, objective_line, page, title
 from posecluster_operator.autoscaler.policy import policy_of
-from posecluster_operator.models import Json, PoseCluster, ScalingMode
+from posecluster_operator.fields import Json
+from posecluster_operator.models import PoseCluster, ScalingMode
 from posecluster_operator.observed import child, condition, count, text
 from posecluster_operator.reasons import ConditionType, ProgressingReason, ScalingReason
 

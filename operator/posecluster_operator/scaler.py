@@ -23,9 +23,10 @@ from posecluster_operator.autoscaler.memory import Memory
 from posecluster_operator.autoscaler.policy import policy_of
 from posecluster_operator.autoscaler.shown import Shown, next_shown
 from posecluster_operator.children import is_taken_over
+from posecluster_operator.fields import Json
 from posecluster_operator.fleet import Fleet
 from posecluster_operator.metrics import Metrics
-from posecluster_operator.models import Json, PoseCluster, ScalingMode
+from posecluster_operator.models import PoseCluster, ScalingMode
 from posecluster_operator.observed import child, count
 from posecluster_operator.scraper import Scraper, Target, interval_seconds
 

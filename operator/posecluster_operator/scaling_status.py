@@ -6,7 +6,8 @@ from typing import Any
 from posecluster_operator.autoscaler import Decision
 from posecluster_operator.autoscaler.explanation import sentence
 from posecluster_operator.autoscaler.shown import Shown
-from posecluster_operator.models import Json, PoseCluster, ScalingMode
+from posecluster_operator.fields import Json
+from posecluster_operator.models import PoseCluster, ScalingMode
 from posecluster_operator.observed import child, condition, text
 from posecluster_operator.reasons import ConditionType, ScalingReason
 from posecluster_operator.words import stamp

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from posecluster_operator.errors import InvalidSetting
-from posecluster_operator.models import IMAGE_PATTERN, NAME_PATTERN, ImageDefaults, PullPolicy
+from posecluster_operator.fields import IMAGE_PATTERN, KEY_PATTERN, LONGEST_KEY, NAME_PATTERN
+from posecluster_operator.models import ImageDefaults, PullPolicy, is_reserved
 
 PREFIX = "POSECLUSTER_OPERATOR_"
 _NAMESPACE_PATTERN = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -65,6 +66,12 @@ class Settings:
     inference_fs_group: int | None = _optional_number(
         0, _HIGHEST_ID, "fsGroup of inference pods; empty: none, or one that the cluster assigns"
     )
+    allowed_pod_labels: str = _text(
+        "", "comma list of keys that podLabels may have; example.com/* is a whole prefix; empty: none"
+    )
+    allowed_pod_annotations: str = _text(
+        "", "comma list of keys that podAnnotations may have; example.com/* is a whole prefix; empty: none"
+    )
     lease_namespace: str = _text("", "namespace of the Lease; empty: the pod's own, else default")
     lease_name: str = _text(
         "posecluster-operator", "name of the Lease; operators that watch the same must share it"
@@ -107,6 +114,8 @@ class Settings:
             image=self.inference_image or None,
             pull_policy=PullPolicy(policy) if policy else None,
             pull_secrets=_names(self.inference_image_pull_secrets),
+            allowed_labels=_names(self.allowed_pod_labels),
+            allowed_annotations=_names(self.allowed_pod_annotations),
             ids={name: number for name, number in ids.items() if number is not None},
         )
 
@@ -135,6 +144,7 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Set
         values[item.name] = _parse(variable, text.strip(), item.metadata)
     settings = Settings(**values)
     _check_names(settings)
+    _check_keys(settings)
     _check_together(settings)
     return settings
 
@@ -176,6 +186,23 @@ def _check_names(settings: Settings) -> None:
         for name in names:
             if len(name) > longest or not re.fullmatch(pattern, name):
                 raise InvalidSetting(f"{PREFIX}{variable}: {name[:80]!r} is no valid name")
+
+
+def _check_keys(settings: Settings) -> None:
+    for variable, keys in (
+        ("ALLOWED_POD_LABELS", settings.images.allowed_labels),
+        ("ALLOWED_POD_ANNOTATIONS", settings.images.allowed_annotations),
+    ):
+        for key in keys:
+            if len(key) > LONGEST_KEY or not re.fullmatch(KEY_PATTERN, re.sub(r"/[*]$", "/x", key)):
+                raise InvalidSetting(
+                    f"{PREFIX}{variable}: {key[:80]!r} is not a key such as example.com/team or example.com/*"
+                )
+            if is_reserved(key):
+                raise InvalidSetting(
+                    f"{PREFIX}{variable}: {key[:80]!r} cannot be allowed, because the operator or Kubernetes "
+                    "sets it: remove it"
+                )
 
 
 def _check_together(settings: Settings) -> None:

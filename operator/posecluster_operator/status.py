@@ -15,7 +15,8 @@ from posecluster_operator.autoscaler import Decision
 from posecluster_operator.autoscaler.shown import Shown
 from posecluster_operator.builders.labels import child_name, selector_text
 from posecluster_operator.failures import Failure, find_failure, judges_current_spec
-from posecluster_operator.models import Json, PoseCluster
+from posecluster_operator.fields import Json
+from posecluster_operator.models import PoseCluster
 from posecluster_operator.observed import child, condition, count, text
 from posecluster_operator.reasons import (
     AvailableReason,

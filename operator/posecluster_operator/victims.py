@@ -5,8 +5,8 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from posecluster_operator.errors import KubeError
+from posecluster_operator.fields import Json
 from posecluster_operator.kube import PODS, Kube
-from posecluster_operator.models import Json
 from posecluster_operator.observed import child, condition, text
 
 logger = logging.getLogger(__name__)

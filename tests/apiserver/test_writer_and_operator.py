@@ -7,7 +7,6 @@ one namespace, made with the writer's own token, and the operator acts on those 
 import json
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -17,11 +16,11 @@ from harness.kubernetes.api import Api
 from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
-from harness.kubernetes.resources import BY_KIND, BY_PLURAL
+from harness.kubernetes.resources import BY_PLURAL
 from harness.kubernetes.waiting import Json, conditions, posecluster
+from harness.kubernetes.writer_tries import READY, REFUSED, REQUIRED, TRIES, Try
 from harness.recorder import RecordFigure
 
-READY, REFUSED, NAME_TAKEN = "RolloutComplete", "refused", "NameTaken"
 WRITER = {
     "apiGroups": ["posecluster.io"],
     "resources": ["poseclusters"],
@@ -35,128 +34,19 @@ SNAPSHOT = (
     "priorityclasses", "customresourcedefinitions",
 )  # fmt: skip
 POD_FIELDS = {
-    "automountServiceAccountToken", "containers", "dnsPolicy", "enableServiceLinks", "hostAliases",
-    "imagePullSecrets", "nodeSelector", "preemptionPolicy", "priority", "priorityClassName", "restartPolicy",
-    "schedulerName", "securityContext", "terminationGracePeriodSeconds", "tolerations",
+    "affinity", "automountServiceAccountToken", "containers", "dnsPolicy", "enableServiceLinks",
+    "hostAliases", "imagePullSecrets", "nodeSelector", "preemptionPolicy", "priority", "priorityClassName",
+    "restartPolicy", "schedulerName", "securityContext", "terminationGracePeriodSeconds", "tolerations",
     "topologySpreadConstraints", "volumes",
 }  # fmt: skip
 SERVICE_FIELDS = {
     "clusterIP", "clusterIPs", "internalTrafficPolicy", "ipFamilies", "ipFamilyPolicy", "ports", "selector",
-    "sessionAffinity", "type",
+    "sessionAffinity", "type", "externalTrafficPolicy", "trafficDistribution", "loadBalancerClass",
+    "allocateLoadBalancerNodePorts", "healthCheckNodePort",
 }  # fmt: skip
+# what the operator of the test allows
+ALLOWED = {"allowed_pod_labels": "example.com/team", "allowed_pod_annotations": "example.com/*"}
 TOKEN = "the-bank's-own-token"
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """What is asked for, what is there before, and what comes of it: a reason of Progressing, or refused."""
-
-    spec: Json = field(default_factory=dict)
-    metadata: Json = field(default_factory=dict)
-    outcome: str = READY
-    before: Json | None = None
-    twin: bool = False
-
-
-def stranger(kind: str, name: str, **metadata: Any) -> Json:
-    """Somebody's object; `name` is completed with the try's."""
-    made = {"Service": {"ports": [{"port": 1}]}, "PodDisruptionBudget": {"selector": {}, "maxUnavailable": 1}}
-    pod = {
-        "metadata": {"labels": {"a": "b"}},
-        "spec": {"containers": [{"name": "a", "image": "example.test/a"}]},
-    }
-    made["Deployment"] = {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": pod}
-    where = BY_KIND[kind].api_version
-    return {"apiVersion": where, "kind": kind, "metadata": {"name": name, **metadata}, "spec": made[kind]}
-
-
-def owned(kind: str, **more: Any) -> list[Json]:
-    api_version = "apps/v1" if kind == "ReplicaSet" else "posecluster.io/v1alpha1"
-    return [
-        {"apiVersion": api_version, "kind": kind, "name": "other", "uid": "0-0", "controller": True} | more
-    ]
-
-
-OURS = {"app.kubernetes.io/managed-by": "posecluster-operator", "app.kubernetes.io/instance": "{}"}
-SPREAD = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
-TRIES: dict[str, Try] = {
-    # names that others hold
-    "a Service's name": Try(outcome=NAME_TAKEN, before=stranger("Service", "{}-pose")),
-    "the headless Service's name": Try(outcome=NAME_TAKEN, before=stranger("Service", "{}-pose-pods")),
-    "a Deployment's name": Try(outcome=NAME_TAKEN, before=stranger("Deployment", "{}-pose")),
-    "a budget's name": Try(
-        {"replicas": 2}, outcome=NAME_TAKEN, before=stranger("PodDisruptionBudget", "{}-pose")
-    ),
-    "a budget's name, to have it deleted": Try(
-        outcome=NAME_TAKEN, before=stranger("PodDisruptionBudget", "{}-pose", labels=OURS)
-    ),
-    "an object with our labels": Try(outcome=NAME_TAKEN, before=stranger("Service", "{}-pose", labels=OURS)),
-    "another controller's object": Try(
-        outcome=NAME_TAKEN, before=stranger("Deployment", "{}-pose", ownerReferences=owned("ReplicaSet"))
-    ),
-    "another PoseCluster's object": Try(
-        outcome=NAME_TAKEN, before=stranger("Service", "{}-pose", ownerReferences=owned("PoseCluster"))
-    ),
-    "an object that a kind of our name owns": Try(
-        outcome=NAME_TAKEN,
-        before=stranger(
-            "Deployment",
-            "{}-pose",
-            ownerReferences=owned("PoseCluster", apiVersion="example.test/v1", name="{}"),
-        ),
-    ),
-    # metadata that children must not get
-    "labels of others": Try(metadata={"labels": {"app": "bank", "app.kubernetes.io/name": "bank"}}),
-    "the version label": Try(metadata={"labels": {"app.kubernetes.io/version": "9.9.9"}}),
-    "an unconfined profile": Try(
-        metadata={"annotations": {"container.apparmor.security.beta.kubernetes.io/inference": "unconfined"}}
-    ),
-    "the template's hash": Try(metadata={"annotations": {"posecluster.io/template-hash": "0000000000"}}),
-    "a restart": Try(metadata={"annotations": {"kubectl.kubernetes.io/restartedAt": "2030-01-01T00:00:00Z"}}),
-    "annotations of 250 KiB": Try(metadata={"annotations": {"big": "x" * 250_000}}),
-    "an owner of one's own choice": Try(
-        metadata={"ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": "bank", "uid": "1-1"}]}
-    ),
-    "a finalizer": Try(metadata={"finalizers": ["example.test/for-ever"]}),
-    # fields that the API server drops when it is told not to be strict
-    "a ServiceAccount": Try({"serviceAccountName": "admin", "automountServiceAccountToken": True}),
-    "the node": Try({"hostNetwork": True, "hostPID": True, "nodeName": "master", "hostUsers": True}),
-    "the node's files": Try({"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}),
-    "privileges": Try({"securityContext": {"privileged": True, "runAsUser": 0}}),
-    "more containers": Try({"initContainers": [{"name": "a", "image": "example.test/a"}], "containers": []}),
-    "a template": Try({"template": {"spec": {"hostNetwork": True}}, "env": [{"name": "LD_PRELOAD"}]}),
-    "addresses of others": Try({"service": {"externalIPs": ["10.0.0.1"], "externalName": "bank.test"}}),
-    "a child's selector": Try({"service": {"selector": {"app": "bank"}}, "selector": {"app": "bank"}}),
-    # what is not there, or not his
-    "a class that is not there": Try({"priorityClassName": "no-such-class"}, outcome="FailedCreate"),
-    "another namespace": Try(metadata={"namespace": "kube-system"}, outcome=REFUSED),
-    "annotations beyond the limit": Try(metadata={"annotations": {"big": "x" * 270_000}}, outcome=REFUSED),
-    "a status of one's own": Try(metadata={"labels": {"forge": "status"}}),
-    "a writer's name in managedFields": Try(
-        metadata={"managedFields": [{"manager": "posecluster-operator", "operation": "Apply"}]}
-    ),
-    # allowed, and all that comes of it is what is documented
-    "a Secret of the namespace": Try({"auth": {"tokenSecretName": "bank"}}, twin=True),
-    "its pull secret": Try({"imagePullSecrets": [{"name": "bank"}]}, twin=True),
-    "any node": Try({"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]}, twin=True),
-    "a cloud's annotations": Try(
-        {"service": {"annotations": {f"example.com/a-{n}": "x" * 4_000 for n in range(32)}}}, twin=True
-    ),
-    "counting others' pods": Try(
-        {"topologySpreadConstraints": [SPREAD | {"labelSelector": {"matchLabels": {"app": "bank"}}}]},
-        twin=True,
-    ),
-    "a port of the nodes": Try({"service": {"type": "NodePort"}}, twin=True),
-    "the largest numbers": Try(
-        {
-            "queueLength": 100_000,
-            "drainSeconds": 3_600,
-            "workersPerPod": 64,
-            "resources": {"limits": {"cpu": "1024"}},
-        },
-        twin=True,
-    ),
-}
 
 
 @pytest.fixture
@@ -219,7 +109,7 @@ def check_child(body: Json, cluster: Json) -> None:
     ours = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"}
     annotations = set(metadata.get("annotations", {})) - {"deployment.kubernetes.io/revision"}
     if body["kind"] == "Service":
-        assert body["spec"].keys() <= SERVICE_FIELDS | {"externalTrafficPolicy"}
+        assert body["spec"].keys() <= SERVICE_FIELDS
         assert body["spec"]["selector"].keys() == ours
         assert annotations <= set(cluster["spec"]["service"].get("annotations", {}))
         return
@@ -227,10 +117,20 @@ def check_child(body: Json, cluster: Json) -> None:
     assert body["spec"]["selector"]["matchLabels"].keys() == ours
     if body["kind"] == "Deployment":
         template = body["spec"]["template"]
-        assert template["metadata"]["labels"]["app.kubernetes.io/instance"] == name
-        assert set(template["metadata"]["annotations"]) == {"posecluster.io/template-hash"}
+        labels, notes = template["metadata"]["labels"], template["metadata"]["annotations"]
+        assert labels["app.kubernetes.io/instance"] == name
+        assert labels.keys() - ours - {"app.kubernetes.io/managed-by"} <= {"example.com/team"}
+        assert set(notes) <= {"posecluster.io/template-hash", "example.com/x"}
         assert template["metadata"]["annotations"]["posecluster.io/template-hash"] != "0000000000"
         check_pod(template["spec"])
+        check_affinity(template["spec"].get("affinity", {}), body["spec"]["selector"])
+
+
+def check_affinity(affinity: Json, ours: Json) -> None:
+    """It names no other namespace, and pods without our labels are kept from no node."""
+    assert "namespace" not in json.dumps(affinity)
+    for term in affinity.get("podAntiAffinity", {}).get(REQUIRED, []):
+        assert term["labelSelector"] == ours
 
 
 def check_pod(pod: Json) -> None:
@@ -254,7 +154,7 @@ def test_what_a_writer_asks_for_stays_within_his_rights(
     record_figure: RecordFigure,
 ) -> None:
     names = prepare(api, namespace)
-    operator = start_operator(namespaces=())  # also where the writer may do nothing
+    operator = start_operator(namespaces=(), **ALLOWED)  # also where the writer may do nothing
     before = snapshot(api)
     for what, one in TRIES.items():
         assert (attempt(writer, namespace, names[what], one) == 201) == (one.outcome != REFUSED), what

@@ -16,6 +16,9 @@ FOREIGN_SELECTOR = {
 }
 SECRET = {"secret": {"secretName": "admin-token"}}
 CONTAINER = {"name": "a", "image": "example.test/a"}
+REQUIRED, PREFERRED = (f"{when}DuringSchedulingIgnoredDuringExecution" for when in ("required", "preferred"))
+TERM = {"topologyKey": "kubernetes.io/hostname"}
+NODE_NAME = {"key": "metadata.name", "operator": "In", "values": ["master"]}
 TRIES: dict[str, Json] = {
     "another ServiceAccount": {"serviceAccountName": "admin"},
     "another ServiceAccount, the old name": {"serviceAccount": "admin"},
@@ -40,8 +43,24 @@ TRIES: dict[str, Json] = {
     "environment": {"env": [{"name": "LD_PRELOAD", "value": "/a.so"}]},
     "environment from a Secret": {"envFrom": [{"secretRef": {"name": "admin-token"}}]},
     "a runtime class": {"runtimeClassName": "privileged"},
-    "affinity to others' pods": {"affinity": {"podAffinity": {}}},
-    "labels of the pods": {"podLabels": {"app": "bank"}},
+    "pods of all namespaces": {"affinity": {"podAffinity": {REQUIRED: [TERM | {"namespaceSelector": {}}]}}},
+    "pods of another namespace": {
+        "affinity": {
+            "podAntiAffinity": {
+                PREFERRED: [{"weight": 1, "podAffinityTerm": TERM | {"namespaces": ["kube-system"]}}]
+            }
+        }
+    },
+    "keeping others' pods off the nodes": {
+        "affinity": {"podAntiAffinity": {REQUIRED: [TERM | {"labelSelector": {}}]}}
+    },
+    "a node by its name's field": {
+        "affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchFields": [NODE_NAME]}]}}}
+    },
+    "the pods' labels, which Services select": {"podLabels": {"app.kubernetes.io/instance": "bank"}},
+    "the ReplicaSet's label": {"podLabels": {"pod-template-hash": "0"}},
+    "the order of deletion": {"podAnnotations": {"controller.kubernetes.io/pod-deletion-cost": "9"}},
+    "the operator's annotations of pods": {"podAnnotations": {"posecluster.io/template-hash": "0"}},
     "labels of the children": {"labels": {"app.kubernetes.io/name": "bank"}},
     "a selector": {"selector": {"app": "bank"}},
     "another namespace for the Secret": {"auth": {"tokenSecretName": "kube-system/admin"}},
@@ -63,6 +82,13 @@ TWINS: dict[str, Json] = {
     "an annotation of a cloud": {"service": {"annotations": {"example.com/internal": "true"}}},
     "a port of the nodes": {"service": {"type": "NodePort"}},
     "a kind of node": {"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "spot"}]},
+    "pods of the namespace": {
+        "affinity": {
+            "podAffinity": {REQUIRED: [TERM | {"labelSelector": {"matchLabels": {"app": "shop"}}}]},
+            "podAntiAffinity": {REQUIRED: [TERM]},
+        }
+    },
+    "a label, which the operator judges": {"podLabels": {"example.com/team": "vision"}},
     "a spread": {"topologySpreadConstraints": [FOREIGN_SELECTOR]},
 }
 WRITER = {"apiGroups": ["posecluster.io"], "resources": ["poseclusters"], "verbs": ["*"]}
@@ -107,7 +133,9 @@ def test_without_strict_validation_the_fields_are_dropped(api: Api, namespace: s
         assert answer.status_code == 201, what
         stored = answer.json()["spec"]
         assert {key: stored[key] for key in plain} == plain, what
-        assert stored.keys() - plain.keys() <= {"imagePullSecrets", "topologySpreadConstraints"}, what
+        assert stored.keys() - plain.keys() <= {"imagePullSecrets", "topologySpreadConstraints", "affinity"}
+        affinity = json.dumps(stored.get("affinity"))
+        assert not [word for word in ("namespace", "matchFields", "labelSelector") if word in affinity], what
         dropped += 1
     assert dropped >= 25
 

@@ -31,6 +31,11 @@ BAD: dict[str, tuple[Json, str]] = {
     "three replicas": ({"operator": {"replicas": 3}}, "replicas"),
     "replicas as text": ({"operator": {"replicas": "1"}}, "replicas"),
     "half a replica": ({"operator": {"replicas": 1.5}}, "replicas"),
+    "an allowed label that is no key": ({"operator": {"allowedPodLabels": ["*"]}}, "allowedPodLabels"),
+    "allowed annotations as text": (
+        {"operator": {"allowedPodAnnotations": "example.com/a"}},
+        "allowedPodAnnotations",
+    ),
     "a namespace list as text": ({"operator": {"namespaces": "a,b"}}, "namespaces"),
     "a namespace twice": ({"operator": {"namespaces": ["a", "a"]}}, "namespaces"),
     "a namespace that cannot be": ({"operator": {"namespaces": ["A_b"]}}, "namespaces"),

@@ -60,13 +60,14 @@ def nodes(start: Json | None = None, path: tuple[str, ...] = ()) -> Iterator[Nod
             yield from nodes(one[keyword], (*path, "[]"))
 
 
+def rules_of(one: Json) -> list[Json]:
+    """CEL rules of a place about the object as it is, not about how it changes."""
+    return [rule for rule in one.get("x-kubernetes-validations", []) if "oldSelf" not in rule["rule"]]
+
+
 def rules() -> list[tuple[str, str]]:
-    """Place and message of every CEL rule."""
-    return [
-        (node.name, rule["message"])
-        for node in nodes()
-        for rule in node.schema.get("x-kubernetes-validations", [])
-    ]
+    """Place and message of every CEL rule about the object as it is."""
+    return [(node.name, rule["message"]) for node in nodes() for rule in rules_of(node.schema)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ _BESIDE: dict[str, Json] = {
     "spec.limits.deadlineMilliseconds": {"scaling": {"objective": {"latencyMilliseconds": 1}}},
     "spec.scaling.scaleDown.holdSeconds": {"scaling": {"scaleDown": {"maxHoldSeconds": 86_400}}},
     "spec.scaling.scaleDown.maxHoldSeconds": {"scaling": {"scaleDown": {"holdSeconds": 0}}},
+    "spec.advanced.workerMemoryBytes": {"resources": {"limits": {"memory": "16Ti"}}},
+    "spec.service.externalTrafficPolicy": {"service": {"type": "NodePort"}},
+    "spec.service.loadBalancerClass": {"service": {"type": "LoadBalancer"}},
     "spec.resources.limits.cpu": {"resources": {"requests": {"cpu": 0}}},
     "spec.resources.limits.memory": {"resources": {"requests": {"memory": 0}}},
 }
@@ -98,11 +102,26 @@ _ITEMS: dict[str, Json] = {
         "topologyKey": "a",
         "whenUnsatisfiable": "DoNotSchedule",
     },
-    "spec.topologySpreadConstraints[].labelSelector.matchExpressions[]": {
-        "key": "a",
-        "operator": "In",
-        "values": ["a"],
-    },
+}
+_EXPRESSION: Json = {"key": "a", "operator": "In", "values": ["a"]}
+_TERM: Json = {"topologyKey": "a"}
+_PREFERRED_TERM: Json = {"weight": 1, "podAffinityTerm": _TERM}
+_REQUIRED, _PREFERRED = (
+    f"{when}DuringSchedulingIgnoredDuringExecution" for when in ("required", "preferred")
+)
+_AFFINITY: dict[str, Json] = {
+    f"spec.affinity.nodeAffinity.{_REQUIRED}": {"nodeSelectorTerms": [{}]},
+    f"spec.affinity.nodeAffinity.{_REQUIRED}.nodeSelectorTerms[]": {},
+    f"spec.affinity.nodeAffinity.{_PREFERRED}[]": {"weight": 1, "preference": {}},
+}
+_ITEMS |= _AFFINITY | {
+    f"spec.affinity.{kind}.{when}": item
+    for kind in ("podAffinity", "podAntiAffinity")
+    for when, item in (
+        (f"{_REQUIRED}[]", _TERM),
+        (f"{_PREFERRED}[]", _PREFERRED_TERM),
+        (f"{_PREFERRED}[].podAffinityTerm", _TERM),
+    )
 }
 # by pattern: a text that fits and one that does not; `enum` values need more beside them here and there
 _TEXTS = {
@@ -112,8 +131,17 @@ _TEXTS = {
     "key": ("example.com/a_B.c", "-a"),
     "label": ("a_B.c", "a b"),
     "name": ("a.b-c", "A..b"),
+    "network": ("2001:db8::/32", "proxy.example/32"),
+    "origin": ("http://[::1]:3000", "https://example.com/"),
 }
-_LONGEST = {"image": "a" * 512, "cpu": "0" * 19 + "1", "key": "a" * 251 + ".b/" + "c" * 63, "label": "a" * 63}
+_LONGEST = {
+    "image": "a" * 512,
+    "cpu": "0" * 19 + "1",
+    "key": "a" * 251 + ".b/" + "c" * 63,
+    "label": "a" * 63,
+    "network": ":".join(["ffff"] * 8) + "/128",
+    "origin": "https://" + "a" * 247,
+}
 
 
 def bounds() -> Iterator[Bound]:
@@ -147,6 +175,10 @@ def _edges(node: Node) -> Iterator[tuple[str, Any, Any]]:
         if kind == "memory":
             longest = "0" * 10 + "1073741824"
         yield "maxLength", longest, ("1" if kind in {"cpu", "memory"} else "a") * (one["maxLength"] + 1)
+    if "format" in one and one["format"] not in {"int32", "int64"}:
+        yield "format", _TEXTS[kind][0], "999.0.0.0/8"
+    if "minItems" in one:
+        yield "minItems", [_item(node.name + "[]", 0)] * one["minItems"], []
     if "maxItems" in one:
         most = one["maxItems"]
         items = [_item(node.name + "[]", index) for index in range(most + 1)]
@@ -155,17 +187,27 @@ def _edges(node: Node) -> Iterator[tuple[str, Any, Any]]:
         pairs = {f"key{index}": "a" for index in range(one["maxProperties"] + 1)}
         yield "maxProperties", dict(list(pairs.items())[:-1]), pairs
     for required in one.get("required", []):
-        whole = _ITEMS[node.name]
+        whole = _item(node.name, 0)
         yield f"required {required}", whole, {key: value for key, value in whole.items() if key != required}
     if one.get("x-kubernetes-list-type") == "map":
         items = [_item(node.name + "[]", index) for index in range(2)]
         yield "list-map", items, [items[0], items[0]]
 
 
+@cache
+def _listed() -> frozenset[str]:
+    """Names of the items of lists, in difference to those of maps."""
+    return frozenset(f"{node.name}[]" for node in nodes() if "items" in node.schema)
+
+
 def _kind(node: Node) -> str:
     pattern, name = node.schema.get("pattern", ""), node.path[-1]
     if name in {"image", "cpu", "memory"}:
         return name
+    if "://" in pattern:
+        return "origin"
+    if node.schema.get("format") == "cidr":
+        return "network"
     if "/)?" in pattern:
         return "key"
     return "label" if "A-Z" in pattern else "name"
@@ -174,7 +216,11 @@ def _kind(node: Node) -> str:
 def _item(name: str, index: int) -> Any:
     if name.endswith(("values[]", "matchLabelKeys[]")):
         return f"a{index}"
-    item = copy.deepcopy(_ITEMS[name])
+    if name.endswith("trustedProxies[]"):
+        return f"10.0.{index}.0/24"
+    if name.endswith("allowedOrigins[]"):
+        return f"https://a{index}"
+    item: Json = copy.deepcopy(_EXPRESSION if name.endswith("matchExpressions[]") else _ITEMS[name])
     for key in ("name", "topologyKey"):
         if key in item:
             item[key] = f"a{index}"
@@ -191,8 +237,7 @@ def _put(path: tuple[str, ...], value: Any, name: str) -> Json:
             place = place[0] if isinstance(place, list) else place
         elif following == "[]":
             here = ".".join(path[: index + 1]).replace(".[]", "[]") + "[]"
-            listed = here in _ITEMS or path[index] in {"values", "matchLabelKeys"}
-            place = place.setdefault(step, [_item(here, 0)] if listed else {})
+            place = place.setdefault(step, [_item(here, 0)] if here in _listed() else {})
         else:
             place = place.setdefault(step, {})
     last = path[-1]
@@ -211,5 +256,7 @@ def _complete(place: Json, last: str, value: Any) -> None:
     """What an enum's other values ask for."""
     if last == "operator" and value in {"Exists", "DoesNotExist"}:
         place.pop("values", None)
+    if last == "operator" and value in {"Gt", "Lt"}:
+        place["values"] = ["1"]
     if last == "effect":
         place.pop("tolerationSeconds", None)

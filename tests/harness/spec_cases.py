@@ -15,6 +15,12 @@ def _expression(operator: str, *values: str) -> Json:
     return _constraint(labelSelector={"matchExpressions": [expression]})
 
 
+def _node_expression(operator: str, *values: str) -> Json:
+    term = {"matchExpressions": [{"key": "a", "operator": operator, "values": list(values)}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    return {"affinity": {"nodeAffinity": required}}
+
+
 def _resources(what: str, request: str | int, limit: str | int) -> Json:
     return {"resources": {"requests": {what: request}, "limits": {what: limit}}}
 
@@ -84,6 +90,94 @@ CASES: dict[str, tuple[list[Json | str], list[Json | str]]] = {
     "keys of nodeSelector must be as": (
         [{"nodeSelector": {"kubernetes.io/arch": "arm64", "disk": ""}}],
         [{"nodeSelector": {"-a": "b"}}, {"nodeSelector": {"a" * 64: "b"}}],
+    ),
+    "keys of podLabels and podAnnotations must not start": (
+        [
+            {"podLabels": {"example.com/team": "vision", "pod-template": "a"}},
+            {"podAnnotations": {"kubernetes.io/name": "a", "controller.kubernetes.io/other": "a"}},
+        ],
+        [
+            {"podLabels": {"app.kubernetes.io/instance": "other"}},
+            {"podLabels": {"app.kubernetes.io/part-of": "a"}},
+            {"podLabels": {"pod-template-hash": "0"}},
+            {"podAnnotations": {"posecluster.io/template-hash": "0"}},
+            {"podAnnotations": {"controller.kubernetes.io/pod-deletion-cost": "2147483647"}},
+        ],
+    ),
+    "keys of podLabels and podAnnotations must be valid": (
+        [{"podLabels": {"example.com/a_B.c": ""}, "podAnnotations": {"a": "x y"}}],
+        [
+            {"podLabels": {"two words": "a"}},
+            {"podAnnotations": {"a/b/c": "a"}},
+            {"podAnnotations": {"": "a"}},
+        ],
+    ),
+    "advanced.workerMemoryBytes must not exceed": (
+        [
+            {"advanced": {"workerMemoryBytes": 1 << 30}},
+            _resources("memory", "1Gi", "2Gi") | {"advanced": {"workerMemoryBytes": 2 << 30}},
+        ],
+        [
+            {"advanced": {"workerMemoryBytes": (1 << 30) + 1}},
+            _resources("memory", "256Mi", "512Mi") | {"advanced": {"workerMemoryBytes": 1 << 30}},
+        ],
+    ),
+    "allowedOrigins must not list other origins": (
+        [{"allowedOrigins": ["*"]}, {"allowedOrigins": []}],
+        [{"allowedOrigins": ["*", "https://example.com"]}, {"allowedOrigins": ["*", "*"]}],
+    ),
+    "allowedOrigins must not be * when": (
+        [
+            {"allowedOrigins": ["https://example.com"], "auth": {"tokenSecretName": "tokens"}},
+            {"allowedOrigins": ["*"], "auth": {}},
+        ],
+        [{"allowedOrigins": ["*"], "auth": {"tokenSecretName": "tokens"}}],
+    ),
+    "allowedOrigins must not name a scheme's default port": (
+        [
+            {
+                "allowedOrigins": [
+                    "https://example.com:80",
+                    "http://example.com:443",
+                    "https://example.com:8443",
+                ]
+            }
+        ],
+        [
+            {"allowedOrigins": ["https://example.com:443"]},
+            {"allowedOrigins": ["https://a", "http://[::1]:80"]},
+        ],
+    ),
+    "service.externalTrafficPolicy must be unset": (
+        [
+            {"service": {"type": "NodePort", "externalTrafficPolicy": "Local"}},
+            {"service": {"type": "LoadBalancer", "externalTrafficPolicy": "Cluster"}},
+        ],
+        [
+            {"service": {"externalTrafficPolicy": "Cluster"}},
+            {"service": {"type": "ClusterIP", "externalTrafficPolicy": "Local"}},
+        ],
+    ),
+    "service.loadBalancerClass must be unset": (
+        [{"service": {"type": "LoadBalancer", "loadBalancerClass": "example.com/internal"}}],
+        [
+            {"service": {"loadBalancerClass": "internal"}},
+            {"service": {"type": "NodePort", "loadBalancerClass": "internal"}},
+        ],
+    ),
+    "matchExpressions of nodeAffinity must have values": (
+        [
+            _node_expression("In", "a", "b"),
+            _node_expression("Gt", "3"),
+            _node_expression("Exists"),
+        ],
+        [
+            _node_expression("NotIn"),
+            _node_expression("DoesNotExist", "a"),
+            _node_expression("Gt"),
+            _node_expression("Lt", "1", "2"),
+            _node_expression("Lt", "a"),
+        ],
     ),
     "priorityClassName must not start with system-": (
         [{"priorityClassName": "not-system-critical"}],

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections.abc import Iterator
 from typing import Any
 
 from harness.crd import Json, schema
@@ -67,9 +68,9 @@ class SpecGenerator:
         }
 
     def _list(self, one: Json, share: float) -> list[Any]:
-        items = [
-            self._value(one["items"], share) for _ in range(self._rng.choice([0, 1, 1, 2, one["maxItems"]]))
-        ]
+        most = min(one["maxItems"], 32)
+        counts = [count for count in (0, 1, 1, 2, most) if count >= one.get("minItems", 0)]
+        items = [self._value(one["items"], share) for _ in range(self._rng.choice(counts))]
         keys = one.get("x-kubernetes-list-map-keys")
         if not keys:
             return items
@@ -77,6 +78,10 @@ class SpecGenerator:
         return list(by_key.values())
 
     def _text(self, one: Json) -> str:
+        if one.get("format") == "cidr":
+            return self._rng.choice(["10.0.0.0/8", "0.0.0.0/0", "2001:db8::/32", "::1/128", "192.0.2.7/32"])
+        if "://" in one.get("pattern", ""):
+            return self._rng.choice(["https://example.com", "http://localhost:3000", "http://[::1]:8000"])
         letters = "abcdefghijklmnopqrstuvwxyz0123456789"
         length = min(self._rng.choice([1, 5, 20, 63]), one["maxLength"])
         return "".join(self._rng.choices(letters, k=length))
@@ -110,6 +115,17 @@ def _reconcile(spec: Json) -> None:
             if name in most or name in requests:
                 requests[name] = least
                 most.setdefault(name, {"cpu": 2, "memory": "1Gi"}[name])
+    if "workerMemoryBytes" in (advanced := spec.get("advanced", {})):
+        advanced["workerMemoryBytes"] %= 1 << 30
+    service = spec.get("service", {})
+    if service.get("type", "ClusterIP") == "ClusterIP":
+        service.pop("externalTrafficPolicy", None)
+    if service.get("type") != "LoadBalancer":
+        service.pop("loadBalancerClass", None)
+    for expression in _expressions(spec.get("affinity", {})):
+        operator = expression["operator"]
+        values = {"In": ["a", "b"], "NotIn": ["a"], "Gt": ["1"], "Lt": ["9"]}
+        expression["values"] = values.get(operator, [])
     for item in spec.get("tolerations", []):
         _toleration(item)
     for item in spec.get("topologySpreadConstraints", []):
@@ -117,6 +133,15 @@ def _reconcile(spec: Json) -> None:
             del item["minDomains"]
         for expression in item.get("labelSelector", {}).get("matchExpressions", []):
             expression["values"] = ["a", "b"] if expression["operator"] in {"In", "NotIn"} else []
+
+
+def _expressions(value: Any) -> Iterator[Json]:
+    """Every match expression below."""
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict) and "operator" in value:
+        yield value
+    for child in children:
+        yield from _expressions(child)
 
 
 def _toleration(item: Json) -> None:

@@ -1,66 +1,27 @@
 """The children of a PoseCluster: golden files, what never changes, what follows from the spec."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 import pytest
 
+from harness.everything import EVERYTHING
 from harness.golden import Golden
 from harness.poseclusters import UID, posecluster
 from posecluster_inference import settings as server
 from posecluster_operator.builders import desired_children, labels
 from posecluster_operator.builders.deployment import check_image
+from posecluster_operator.builders.environment import FIELDS
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.models import ImageDefaults
 
 pytestmark = pytest.mark.unit
 
-IMAGES = ImageDefaults(image="posecluster-inference:0.1.0")
-EVERYTHING = {
-    "model": {"variant": "Heavy", "maxPeople": 4},
-    "image": "registry.example/pose@sha256:" + "ab" * 32,
-    "imagePullPolicy": "Always",
-    "imagePullSecrets": [{"name": "registry"}],
-    "replicas": 3,
-    "scaling": {
-        "mode": "Fixed",
-        "minReplicas": 2,
-        "maxReplicas": 8,
-        "objective": {"latencyMilliseconds": 400, "latePermille": 20},
-        "scaleDown": {"holdSeconds": 30, "maxHoldSeconds": 120},
-    },
-    "workersPerPod": 3,
-    "queueLength": 40,
-    "limits": {
-        "maxBodyBytes": 2_000_000,
-        "maxPixels": 12_000_000,
-        "maxSidePixels": 6_000,
-        "deadlineMilliseconds": 2_500,
-        "requestsPerMinutePerClient": 50,
-        "burst": 5,
-    },
-    "cache": {"entries": 0},
-    "auth": {"tokenSecretName": "demo-tokens"},
-    "drainSeconds": 20,
-    "service": {"type": "LoadBalancer", "port": 8443, "annotations": {"example.com/scheme": "internal"}},
-    "resources": {
-        "requests": {"cpu": "1", "memory": "768Mi"},
-        "limits": {"cpu": "2500m", "memory": "2Gi"},
-    },
-    "nodeSelector": {"disktype": "ssd"},
-    "tolerations": [{"key": "pose", "operator": "Exists", "effect": "NoSchedule"}],
-    "topologySpreadConstraints": [
-        {"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"},
-        {
-            "maxSkew": 1,
-            "topologyKey": "rack",
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": {"app": "other"}},
-        },
-    ],
-    "priorityClassName": "high",
-}
+IMAGES = ImageDefaults(
+    image="posecluster-inference:0.1.0",
+    allowed_labels=("example.com/team",),
+    allowed_annotations=("example.com/*",),
+)
 CASES: dict[str, tuple[dict[str, Any], int, ImageDefaults]] = {
     "default": ({}, 1, IMAGES),
     "everything": (EVERYTHING, 3, IMAGES),
@@ -72,20 +33,12 @@ CASES: dict[str, tuple[dict[str, Any], int, ImageDefaults]] = {
     ),
     "fixed-zero": ({"replicas": 0, "scaling": {"mode": "Fixed"}}, 0, IMAGES),
 }
-# what else than numbers and enums the spec hands to the server
-NOT_OF_THE_SPEC = {"PORT", "ADMIN_PORT"}
-# settings for whoever runs the server otherwise; in a pod the image's defaults are right
-NOT_SET = {
-    "HOST",  # every address of the pod
-    "MODEL_DIR", "ENGINE", "HANG_LIMIT_MS", "TRUSTED_PROXIES", "RECYCLE_REQUESTS", "RECYCLE_GROWTH_PERCENT",
-    "WORKER_MEMORY_BYTES", "MAX_CONNECTIONS", "HEADER_TIMEOUT_MS", "BODY_TIMEOUT_MS", "IDLE_TIMEOUT_MS",
-    "WRITE_TIMEOUT_MS", "CONNECTION_AGE_MS", "CGROUP_ROOT", "LOG_FORMAT", "REQUEST_LOG", "ALLOWED_ORIGINS",
-    "BODY_BYTES_PER_SECOND",
-}  # fmt: skip
 
 
 def build(
-    spec: dict[str, Any], replicas: int = 1, images: ImageDefaults = IMAGES
+    spec: dict[str, Any],
+    replicas: int = 1,
+    images: ImageDefaults = IMAGES,
 ) -> dict[str, dict[str, Any]]:
     children = desired_children(posecluster(spec), replicas=replicas, images=images, version="0.1.0")
     return {f"{child['kind']}/{child['metadata']['name']}": child for child in children}
@@ -102,9 +55,7 @@ def environment(spec: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_children_are_those_of_the_golden_file(name: str, golden: Golden) -> None:
-    spec, replicas, images = CASES[name]
-    children = desired_children(posecluster(spec), replicas=replicas, images=images, version="0.1.0")
-    golden(name, children)
+    golden(name, list(build(*CASES[name]).values()))
 
 
 # --- names, labels, owners ---
@@ -143,30 +94,30 @@ def test_a_budget_exists_only_when_it_cannot_block_a_drain(replicas: int, has_bu
 # --- settings of the server ---
 
 
-def test_every_variable_is_a_setting_and_every_setting_is_set_or_left_to_the_image() -> None:
-    known = {server.PREFIX + item.name.upper() for item in fields(server.Settings)}
-    used = set(environment(EVERYTHING))
-    assert used <= known
-    assert known - used == {server.PREFIX + name for name in NOT_SET}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_server_takes_the_settings(name: str) -> None:
-    values = environment(CASES[name][0])
-    tokens = values.pop("POSECLUSTER_AUTH_TOKENS_DIR", None)  # asks for the folder
-    settings = server.load(values, {})
-    assert settings.queue_length > 0
-    assert settings.workers > 0
-    assert tokens in (None, "/etc/posecluster/tokens")
-
-
-def test_every_setting_of_the_spec_reaches_the_server() -> None:
+def test_every_field_that_is_set_changes_its_setting() -> None:
     plain, full = environment({}), environment(EVERYTHING)
     same = {name for name, value in plain.items() if full[name] == value}
-    assert same == {server.PREFIX + name for name in (*NOT_OF_THE_SPEC, "MODEL_TASK")}
+    assert same == {server.PREFIX + name for name in ("PORT", "ADMIN_PORT", "MODEL_TASK")}
+    assert full.keys() == {server.PREFIX + name for name in (*FIELDS, "PORT", "ADMIN_PORT")}
     assert full["POSECLUSTER_WORKERS"] == "3"
     assert full["POSECLUSTER_MODEL_VARIANT"] == "heavy"
     assert full["POSECLUSTER_DRAIN_DELAY_MS"] == "20000"
+    assert full["POSECLUSTER_TRUSTED_PROXIES"] == "10.0.0.0/8,2001:db8::/32"
+    assert full["POSECLUSTER_LOG_FORMAT"] == "json"
+
+
+@pytest.mark.parametrize(
+    ("spec", "seconds"),
+    [
+        ({}, 15 + 5 + 60 + 10 + 5),
+        ({"drainSeconds": 0}, 80),
+        ({"limits": {"deadlineMilliseconds": 30_000}}, 115),
+        ({"advanced": {"bodyTimeoutMilliseconds": 600_000}}, 635),
+        ({"advanced": {"headerTimeoutMilliseconds": 1}}, 91),
+    ],
+)
+def test_the_grace_period_follows_what_it_is_made_of(spec: dict[str, Any], seconds: int) -> None:
+    assert template(spec)["spec"]["terminationGracePeriodSeconds"] == seconds
 
 
 def test_tokens_are_mounted_where_the_server_reads_them() -> None:
@@ -211,9 +162,17 @@ def test_only_what_pods_are_made_of_changes_the_templates_hash() -> None:
     assert revision({}, version="9.9.9", replicas=7) == first
     assert revision({"service": {"port": 81}, "replicas": 4, "scaling": {"maxReplicas": 20}}) == first
     changed = {
-        revision(spec) for spec in ({"image": "x:2"}, {"drainSeconds": 1}, {"nodeSelector": {"a": "b"}})
+        revision(spec)
+        for spec in (
+            {"image": "x:2"},
+            {"drainSeconds": 1},
+            {"nodeSelector": {"a": "b"}},
+            {"podLabels": {"example.com/team": "a"}},
+            {"podAnnotations": {"example.com/a": "a"}},
+            {"podAnnotations": {"example.com/a": "b"}},
+        )
     }
-    assert len(changed | {first}) == 4
+    assert len(changed | {first}) == 7
 
 
 def test_pods_have_only_the_ids_that_the_operator_was_given() -> None:
@@ -228,8 +187,11 @@ def test_pods_have_only_the_ids_that_the_operator_was_given() -> None:
 
 def test_builders_leave_the_spec_alone() -> None:
     constraint = {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "ScheduleAnyway"}
-    build({"topologySpreadConstraints": [constraint]})
+    term = {"topologyKey": "rack"}
+    affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    build({"topologySpreadConstraints": [constraint], "affinity": affinity})
     assert "labelSelector" not in constraint
+    assert "labelSelector" not in term
 
 
 # --- Pod Security `restricted` (the API server's own check is in tests/apiserver) ---

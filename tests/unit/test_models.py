@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from harness import crd
 from harness.spec_cases import CASES, body
 from harness.spec_generator import SpecGenerator
-from posecluster_operator import models, parsing
+from posecluster_operator import fields, models, rules
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.models import PoseCluster, Spec
-from posecluster_operator.parsing import RULES, camel, parse, parse_spec
+from posecluster_operator.parsing import camel, parse, parse_spec
+from posecluster_operator.rules import RULES
 
 SPEC_SCHEMA = crd.schema()["properties"]["spec"]
 GENERATED = 2_000
 Row = tuple[str, str, object]
+_SIZES = ("int32", "int64", "date-time")  # formats that a type in Python says
 FIELDS = st.sampled_from(sorted(camel(item.name) for item in dataclasses.fields(Spec)))
 ANY_DOCUMENT = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50),
@@ -39,12 +41,15 @@ ANY_DOCUMENT = st.recursive(
 
 def told_by_schema(one: Mapping[str, Any], path: str) -> Iterator[Row]:
     """(place, what, value) of everything that binds a user, as the schema has it."""
-    yield from ((path, "rule", rule["message"]) for rule in one.get("x-kubernetes-validations", []))
+    yield from ((path, "rule", rule["message"]) for rule in crd.rules_of(one))
     yield from ((path, "required", name) for name in one.get("required", []))
     yield from ((path, "key", name) for name in one.get("x-kubernetes-list-map-keys", []))
     quantity = "x-kubernetes-int-or-string" in one
-    for keyword in ("minimum", "maximum", "enum", "pattern", "maxLength", "maxItems", "maxProperties"):
-        if keyword in one and not (quantity and keyword == "minimum"):
+    for keyword in (
+        "minimum", "maximum", "enum", "pattern", "format", "maxLength", "minItems", "maxItems",
+        "maxProperties",
+    ):  # fmt: skip
+        if keyword in one and one[keyword] not in _SIZES and not (quantity and keyword == "minimum"):
             yield path, keyword, tuple(one[keyword]) if keyword == "enum" else one[keyword]
     if one.get("default") not in (None, {}):
         yield path, "default", one["default"]
@@ -74,15 +79,17 @@ def _told_by_field(kind: Any, bounds: Mapping[str, Any], place: str) -> Iterator
     kind = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
     origin = typing.get_origin(kind)
     names = {"low": "minimum", "high": "maximum"}
+    if "least" in bounds:
+        yield place, "minItems", bounds["least"]
     if "most" in bounds:
         yield place, "maxItems" if origin is tuple else "maxProperties", bounds["most"]
         place += "[]"
     yield from ((place.removesuffix("[]"), "key", key) for key in bounds.get("keys", ()))
     if "item" in bounds:
         yield from told_by_class(bounds["item"], place)
-    names |= {"longest": "maxLength", "pattern": "pattern"}
+    names |= {"longest": "maxLength", "pattern": "pattern", "format": "format"}
     for name, keyword in names.items():
-        if name in bounds and bounds[name] != models.ANY_TEXT:
+        if name in bounds and bounds[name] != fields.ANY_TEXT:
             yield place, keyword, bounds[name]
     if dataclasses.is_dataclass(kind):
         yield from told_by_class(typing.cast("type", kind), place)
@@ -109,7 +116,7 @@ def test_control_a_changed_bound_and_a_dropped_field_are_seen() -> None:
 
 def test_rules_stand_in_the_order_of_the_schema() -> None:
     listed = [message for rules in RULES.values() for message, _holds in rules]
-    assert listed == [message for _place, message in crd.rules()]
+    assert listed == list(dict.fromkeys(message for _place, message in crd.rules()))
 
 
 def test_parents_of_defaults_default_to_nothing_so_that_every_default_applies() -> None:
@@ -217,9 +224,19 @@ def test_workers_follow_the_cpu_limit(limit: str | int, workers: int) -> None:
     assert parse_spec({"resources": resources, "workersPerPod": 3, "queueLength": 5}).queue_places == 5
 
 
-def test_the_grace_period_covers_drain_and_deadline() -> None:
+def test_the_grace_period_covers_the_drain_and_a_whole_request() -> None:
     assert parse_spec({}).grace_seconds == 15 + 5 + 60 + 10 + 5
     assert parse_spec({"drainSeconds": 0, "limits": {"deadlineMilliseconds": 1_001}}).grace_seconds == 72
+    short = {"headerTimeoutMilliseconds": 500, "bodyTimeoutMilliseconds": 1_500}
+    assert parse_spec({"advanced": short}).grace_seconds == 15 + 2 + 10 + 5
+
+
+@pytest.mark.parametrize(
+    "text", ["10.0.0.1/8", "2001:db8::1/32", "10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0.0", "fe80::%1/64"]
+)
+def test_a_network_is_named_exactly(text: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"^spec\.limits\.trustedProxies\[1\] must "):
+        parse_spec({"limits": {"trustedProxies": ["192.0.2.1/32", text]}})
 
 
 def read(value: object) -> Spec | str:
@@ -239,7 +256,7 @@ def test_generated_specs_are_read_or_refused_in_bounded_time(seed: int, spoil: b
     parsed = read(spec)
     if isinstance(parsed, Spec):
         assert 1 <= parsed.workers <= 64
-        assert 70 <= parsed.grace_seconds <= 7_270
+        assert 7 <= parsed.grace_seconds <= 14_405
     else:
         assert spoil, parsed
         assert 0 < len(parsed) < 1_000
@@ -255,4 +272,4 @@ def test_any_document_at_all_is_read_or_refused(value: Any) -> None:
 
 def test_every_class_of_the_model_with_rules_is_known() -> None:
     assert {PoseCluster, Spec} <= RULES.keys()
-    assert parsing.LONGEST_CLUSTER_NAME + len("-pose-") + 10 + len("-") <= 58
+    assert rules.LONGEST_CLUSTER_NAME + len("-pose-") + 10 + len("-") <= 58

@@ -74,6 +74,14 @@ def test_lists_are_split_and_each_name_counts_once() -> None:
     assert loaded.images.pull_secrets == ("x", "y.z")
 
 
+def test_allowed_keys_are_lists() -> None:
+    loaded = load(
+        {}, {"allowed_pod_labels": "team, example.com/*", "allowed_pod_annotations": "example.com/a"}
+    ).images
+    assert loaded.allowed_labels == ("team", "example.com/*")
+    assert loaded.allowed_annotations == ("example.com/a",)
+
+
 def test_images_are_given_as_defaults() -> None:
     loaded = load(
         {}, {"inference_image": "registry:5000/pose@sha256:ab", "inference_image_pull_policy": "Never"}
@@ -116,6 +124,16 @@ def test_ids_of_inference_pods_are_only_those_that_are_set() -> None:
         ("inference_image", "two words"),
         ("inference_image", "x" * 513),
         ("inference_image_pull_secrets", "ok,../no"),
+        ("allowed_pod_labels", "*"),
+        ("allowed_pod_labels", "example.com/team,two words"),
+        ("allowed_pod_labels", "example.com/*a"),
+        ("allowed_pod_labels", "app.kubernetes.io/name"),
+        ("allowed_pod_labels", "app.kubernetes.io/*"),
+        ("allowed_pod_labels", "pod-template-hash"),
+        ("allowed_pod_annotations", "a/b/c"),
+        ("allowed_pod_annotations", "posecluster.io/*"),
+        ("allowed_pod_annotations", "controller.kubernetes.io/pod-deletion-cost"),
+        ("allowed_pod_annotations", "x" * 318),
         ("identity", "a\nb"),
         ("identity", "x" * 254),
         ("stall_seconds", "70"),

@@ -65,6 +65,8 @@ seccompProfile:
 {{- define "posecluster.environment" -}}
 {{- $set := dict
   "namespaces" (join "," .Values.operator.namespaces)
+  "allowedPodLabels" (join "," .Values.operator.allowedPodLabels)
+  "allowedPodAnnotations" (join "," .Values.operator.allowedPodAnnotations)
   "leaseNamespace" .Release.Namespace
   "leaseName" (include "posecluster.fullname" .)
   "inferenceImage" (include "posecluster.image" (dict "image" .Values.inference.image "version" .Chart.AppVersion))

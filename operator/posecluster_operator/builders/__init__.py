@@ -13,7 +13,7 @@ __all__ = ["desired_children"]
 def desired_children(
     cluster: PoseCluster, *, replicas: int, images: ImageDefaults, version: str, taken_over: bool = False
 ) -> tuple[dict[str, Any], ...]:
-    """Return all children in the order in which to apply them; raises InvalidSpec if no image is named.
+    """Return all children in the order in which to apply them; raises InvalidSpec (see `deployment`).
 
     `taken_over`: somebody else sets the size, so that ours says nothing of it.
 

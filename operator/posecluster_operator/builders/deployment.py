@@ -3,17 +3,17 @@
 import copy
 import hashlib
 import json
+from fnmatch import fnmatchcase
 from typing import Any
 
 from posecluster_operator.builders import labels
-from posecluster_operator.builders.service import CLIENT_PORT, CLIENT_PORT_NAME
+from posecluster_operator.builders.environment import ADMIN_PORT, CLIENT_PORT, TOKENS_DIR, environment
+from posecluster_operator.builders.service import CLIENT_PORT_NAME
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.models import ImageDefaults, PoseCluster, Spec
 
 CONTAINER = "inference"
-ADMIN_PORT = 9090
 ADMIN_PORT_NAME = "admin"
-TOKENS_DIR = "/etc/posecluster/tokens"
 # when a rollout counts as stuck; pods take 2-5 s, a pull of the image under a minute is no failure
 PROGRESS_DEADLINE_SECONDS = 45
 OLD_REVISIONS_KEPT = 3
@@ -33,18 +33,36 @@ def check_image(spec: Spec, images: ImageDefaults) -> str:
     return image
 
 
+def _check_keys(spec: Spec, images: ImageDefaults) -> None:
+    """Raise InvalidSpec naming the labels and annotations of the pods that the operator does not allow."""
+    for field, keys, patterns, setting, value in (
+        ("podLabels", spec.pod_labels, images.allowed_labels, "LABELS", "Labels"),
+        ("podAnnotations", spec.pod_annotations, images.allowed_annotations, "ANNOTATIONS", "Annotations"),
+    ):
+        refused = [key for key in sorted(keys) if not any(fnmatchcase(key, one) for one in patterns)]
+        if refused:
+            raise InvalidSpec(
+                f"{field} must have only keys that the operator allows: remove {', '.join(refused)}, or "
+                f"add it to the operator's setting POSECLUSTER_OPERATOR_ALLOWED_POD_{setting} "
+                f"(chart value operator.allowedPod{value})"
+            )
+
+
 def deployment(
     cluster: PoseCluster, *, replicas: int | None, images: ImageDefaults, version: str
 ) -> dict[str, Any]:
-    """Return the Deployment with `replicas` pods; raises InvalidSpec if no image is named.
+    """Return the Deployment with `replicas` pods.
+
+    Raises InvalidSpec if no image is named, or a label or annotation of the pods is not allowed.
 
     None: it says nothing of the size, which is somebody else's.
 
     The pod template carries a hash of itself, so that pods of this revision can be told from
     older ones without reading ReplicaSets.
     """
+    _check_keys(cluster.spec, images)
     template = _template(cluster, images)
-    template["metadata"]["annotations"] = {labels.TEMPLATE_HASH: _hash(template)}
+    template["metadata"].setdefault("annotations", {})[labels.TEMPLATE_HASH] = _hash(template)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -93,20 +111,22 @@ def _template(cluster: PoseCluster, images: ImageDefaults) -> dict[str, Any]:
     optional = {
         "imagePullSecrets": [dict(secret) for secret in secrets],
         "nodeSelector": dict(spec.node_selector),
+        "affinity": _affinity(cluster),
         "tolerations": [dict(toleration) for toleration in spec.tolerations],
         "priorityClassName": spec.priority_class_name,
     }
     pod |= {name: value for name, value in optional.items() if value}
-    return {"metadata": {"labels": labels.pod_labels(cluster.name)}, "spec": pod}
+    metadata: dict[str, Any] = {"labels": {**spec.pod_labels, **labels.pod_labels(cluster.name)}}
+    if spec.pod_annotations:
+        metadata["annotations"] = dict(spec.pod_annotations)
+    return {"metadata": metadata, "spec": pod}
 
 
 def _container(spec: Spec, images: ImageDefaults) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": check_image(spec, images),
-        "env": [
-            {"name": f"POSECLUSTER_{name}", "value": value} for name, value in _environment(spec).items()
-        ],
+        "env": [{"name": name, "value": value} for name, value in environment(spec).items()],
         "ports": [
             {"name": CLIENT_PORT_NAME, "containerPort": CLIENT_PORT, "protocol": "TCP"},
             {"name": ADMIN_PORT_NAME, "containerPort": ADMIN_PORT, "protocol": "TCP"},
@@ -135,36 +155,6 @@ def _container(spec: Spec, images: ImageDefaults) -> dict[str, Any]:
     return container
 
 
-def _environment(spec: Spec) -> dict[str, str]:
-    """Settings of the server without their prefix: all that the spec has, also where it has the default.
-
-    So what a PoseCluster says holds with any image, whatever that image's own defaults are. HOST is unset,
-    so that pods listen on all their addresses, of every family that the cluster gives them.
-    """
-    limits = spec.limits
-    values: dict[str, str | int] = {
-        "PORT": CLIENT_PORT,
-        "ADMIN_PORT": ADMIN_PORT,
-        "WORKERS": spec.workers,
-        "QUEUE_LENGTH": spec.queue_places,
-        "MODEL_TASK": spec.model.task.lower(),
-        "MODEL_VARIANT": spec.model.variant.lower(),
-        "MAX_PEOPLE": spec.model.max_people,
-        "MAX_BODY_BYTES": limits.max_body_bytes,
-        "MAX_PIXELS": limits.max_pixels,
-        "MAX_SIDE_PIXELS": limits.max_side_pixels,
-        "DEADLINE_MS": limits.deadline_milliseconds,
-        "LATENCY_OBJECTIVE_MS": spec.scaling.objective.latency_milliseconds,
-        "DRAIN_DELAY_MS": spec.drain_seconds * 1000,
-        "RATE_LIMIT_PER_MINUTE": limits.requests_per_minute_per_client,
-        "RATE_LIMIT_BURST": limits.burst,
-        "CACHE_ENTRIES": spec.cache.entries,
-    }
-    if spec.auth.token_secret_name:
-        values["AUTH_TOKENS_DIR"] = TOKENS_DIR
-    return {name: str(value) for name, value in values.items()}
-
-
 def _probe(path: str, *, period_seconds: int, timeout_seconds: int, tries: int) -> dict[str, Any]:
     return {
         "httpGet": {"path": path, "port": ADMIN_PORT_NAME, "scheme": "HTTP"},
@@ -180,6 +170,24 @@ def _volumes(spec: Spec) -> list[dict[str, Any]]:
         secret = {"secretName": spec.auth.token_secret_name, "defaultMode": _EVERYBODY_MAY_READ}
         volumes.append({"name": "tokens", "secret": secret})
     return volumes
+
+
+def _affinity(cluster: PoseCluster) -> dict[str, Any]:
+    """Return the user's affinity; in a term without a selector, which matches no pods, with ours."""
+    ours = {"matchLabels": labels.selector(cluster.name)}
+    affinity = copy.deepcopy(dict(cluster.spec.affinity))
+    for kind in ("podAffinity", "podAntiAffinity"):
+        terms = affinity.get(kind, {})
+        for term in (
+            *terms.get("requiredDuringSchedulingIgnoredDuringExecution", ()),
+            *(
+                preferred["podAffinityTerm"]
+                for preferred in terms.get("preferredDuringSchedulingIgnoredDuringExecution", ())
+            ),
+        ):
+            if term.get("labelSelector") is None:
+                term["labelSelector"] = ours
+    return affinity
 
 
 def _spread(cluster: PoseCluster) -> list[dict[str, Any]]:

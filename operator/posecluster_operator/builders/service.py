@@ -3,9 +3,9 @@
 from typing import Any
 
 from posecluster_operator.builders import labels
+from posecluster_operator.builders.environment import CLIENT_PORT
 from posecluster_operator.models import PoseCluster
 
-CLIENT_PORT = 8080
 CLIENT_PORT_NAME = "http"
 
 
@@ -15,6 +15,11 @@ def client_service(cluster: PoseCluster, *, version: str) -> dict[str, Any]:
     metadata = labels.metadata(cluster, labels.child_name(cluster.name), version)
     if spec.annotations:
         metadata["annotations"] = dict(spec.annotations)
+    optional = {
+        "externalTrafficPolicy": spec.external_traffic_policy,
+        "trafficDistribution": spec.traffic_distribution,
+        "loadBalancerClass": spec.load_balancer_class,
+    }
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -22,8 +27,10 @@ def client_service(cluster: PoseCluster, *, version: str) -> dict[str, Any]:
         "spec": {
             "type": spec.type.value,
             "selector": labels.selector(cluster.name),
-            "publishNotReadyAddresses": False,  # stated, so that a hand's true does not stay
+            # set explicitly, so that a manual `true` is reverted
+            "publishNotReadyAddresses": False,
             "ports": [_port(spec.port)],
+            **{name: str(value) for name, value in optional.items() if value},
         },
     }
 
@@ -38,7 +45,8 @@ def pods_service(cluster: PoseCluster, *, version: str) -> dict[str, Any]:
             "type": "ClusterIP",
             "clusterIP": "None",
             "selector": labels.selector(cluster.name),
-            "publishNotReadyAddresses": False,  # stated, so that a hand's true does not stay
+            # set explicitly, so that a manual `true` is reverted
+            "publishNotReadyAddresses": False,
             "ports": [_port(CLIENT_PORT)],
         },
     }
