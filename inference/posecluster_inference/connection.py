@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import StreamReader, hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError
 
 from posecluster_inference import framing
 from posecluster_inference.errors import Reason, Refusal
@@ -107,7 +107,7 @@ class ClientConnection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # aiohttp's way to switch it off
             max_line_size=framing.LINE_BYTES,
             max_field_size=framing.FIELD_BYTES,
-            max_headers=framing.FIELDS,
+            max_headers=framing.HEAD_BYTES,  # the strict parser counts them, to name the limit
             lingering_time=_LINGER_SECONDS,
             auto_decompress=False,
             read_bufsize=_READ_BYTES,
@@ -269,14 +269,10 @@ class ClientConnection(web.RequestHandler):
         """Answer in our form and log one line: the parser's message quotes the caller's bytes."""
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        too_long = isinstance(exc, LineTooLong)
-        refusal = Refusal(
-            Reason.MALFORMED,
-            "A line or field of the request's head is too long."
-            if too_long
-            else "This is not a well-formed HTTP/1.1 request.",
-            status=431 if too_long else 400,
-        )
+        if isinstance(exc, framing.HeadTooLarge):
+            refusal = Refusal(Reason.MALFORMED, exc.message, status=431)
+        else:
+            refusal = Refusal(Reason.MALFORMED, "This is not a well-formed HTTP/1.1 request.")
         logger.info(
             "Refused",
             extra={"fields": {"status": refusal.status, "reason": refusal.reason, "caller": request.remote}},

@@ -37,7 +37,9 @@ _PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-st
 # The details are examples; each reason is named once a status.
 _ANY_ROUTE = (
     Refusal(Reason.MALFORMED, "This is not a well-formed HTTP/1.1 request."),
-    Refusal(Reason.MALFORMED, "A line or field of the request's head is too long.", status=431),
+    Refusal(
+        Reason.MALFORMED, "The header field Cookie has more than 16384 bytes: send less in it.", status=431
+    ),
     Refusal(Reason.QUEUE_FULL, "All connections are taken.", retry_after_seconds=1),
 )
 _UNKNOWN_PATH = (Refusal(Reason.NOT_FOUND, "There is nothing at this path."),)
@@ -144,8 +146,16 @@ def _components(settings: Settings) -> _Object:
     )
     for name, values in PARAMETERS.items():
         parts["parameters"][name]["schema"]["enum"] = list(values)
-    # for the paths that are not below `paths`
-    parts["responses"] = {"UnknownPath": _refused(_UNKNOWN_PATH)["404"]}
+    # of paths and methods that are not below `paths`
+    parts["responses"] = {
+        "UnknownPath": _refused(_UNKNOWN_PATH)["404"],
+        "Options": _response("OPTIONS of any path.", {}, ("X-Request-Id", "Allow")),
+        "SlashAtTheEnd": _response(
+            "A path of this document with a slash at its end.",
+            {"text/plain": {"schema": {"type": "string"}}},
+            ("X-Request-Id", "Location"),
+        ),
+    }
     return parts
 
 

@@ -4,6 +4,7 @@ Each line is sent five times, in one piece with a good request right behind it, 
 answered. Its plain form, the control, differs in just what makes the line hostile, and is right.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -170,11 +171,6 @@ _LINES: dict[str, dict[str, Line]] = {
         "a path as host": (lambda: request(line=_NEXT[:21], host=b"Host: a/b"), _PLAIN_GET),
     },
     "H-7": {
-        "65 fields": (
-            lambda: _get(*[b"X-Mine: a"] * 64),
-            lambda: _get(*[b"X-Mine: a"] * 62, _CLOSE),
-        ),
-        "10,000 fields": (lambda: _get(*[b"X-Mine: a"] * 10_000), _PLAIN_GET),
         "endless trailers": (
             _framed(lambda body: chunks(body, trailer=b"X: y\r\n" * 10_000)),
             _PLAIN_CHUNKED,
@@ -279,45 +275,129 @@ def test_a_broken_body_of_an_answered_request_gets_no_second_answer(server):
     assert_well(server)
 
 
+_LINE, _FIELD, _HEAD, _FIELDS = 8_192, 16_384, 32_768, 100
+
+
+def _refused(data: bytes, server: ServerProcess) -> str:
+    """Send what must be refused for its size with a request behind; the detail of the refusal."""
+    seen = exchange(server.address, data + _NEXT, deadline_seconds=3)
+    assert seen.statuses == [431]
+    assert seen.closed
+    problem = json.loads(seen.responses[0].body)
+    assert problem["reason"] == "malformed"
+    return str(problem["detail"])
+
+
 @pytest.mark.acceptance(38)
 @pytest.mark.hostile("H-5")
 @pytest.mark.parametrize(
-    ("head", "statuses"),
+    ("head", "named"),
     [
-        (b"GET /" + b"a" * 4_096, [431]),
-        (b"GET /healthz HTTP/1.1\r\nHost: t\r\nX-Mine: " + b"a" * 4_097, [431]),
-        (b"GET /healthz HTTP/1.1\r\nHost: t\r\n" + b"a" * 4_097, [431]),
+        (b"GET /" + b"a" * (_LINE + 1), "The request line has more than 8192 bytes"),
+        (
+            b"GET /healthz HTTP/1.1\r\nHost: t\r\nX-Mine: " + b"a" * (_FIELD + 1),
+            "The header field X-Mine has more than 16384 bytes",
+        ),
+        (
+            b"GET /healthz HTTP/1.1\r\nHost: t\r\n" + b"a" * (_FIELD + 1),
+            f"The header field {'a' * 40} has more than 16384 bytes",
+        ),
     ],
     ids=["line", "value", "name"],
 )
-def test_lines_and_fields_dribbled_past_their_limit_are_refused(server, head, statuses):
+def test_lines_and_fields_dribbled_past_their_limit_are_refused(server, head, named):
     for _ in range(_REPEATS):
         with RawConnection(server.address) as connection:
             for start in range(0, len(head), 64):
                 if not connection.send(head[start : start + 64]):
                     break
             seen = connection.read(3)
-        assert seen.statuses == statuses
+        assert seen.statuses == [431]
+        assert named in json.loads(seen.responses[0].body)["detail"]
         assert seen.closed
     assert_well(server)
 
 
+def _long(*, line: int = 0, field: int = 0, total: int = 0, fields: int = 0) -> bytes:
+    """A request whose line, one field, head or number of fields has just that size."""
+    target = b"/healthz?" + b"a" * (line - len(b"GET /healthz? HTTP/1.1"))
+    more = [b"X-Mine: " + b"a" * (field - len(b"X-Mine: "))] if field else []
+    more += [b"X: a"] * (fields - len((b"Host", *more, _CLOSE)))
+    rest = total - len(_get(*more, _CLOSE, target=target)) - len(b"X-Rest: \r\n") * 2
+    if total:
+        more += [b"X-Rest: " + b"a" * (rest // 2), b"X-Rest: " + b"a" * (rest - rest // 2)]
+    return _get(*more, _CLOSE, target=target)
+
+
 @pytest.mark.acceptance(38)
-@pytest.mark.hostile("H-5")
+@pytest.mark.hostile("H-5", "H-7")
 def test_limits_of_the_head_are_exact(server):
-    def status(data: bytes) -> list[int]:
+    def statuses(data: bytes) -> list[int]:
         seen = exchange(server.address, data, deadline_seconds=3)
         assert seen.closed
         return seen.statuses
 
     for _ in range(_REPEATS):
-        name = b"X-Mine"
-        assert status(_get(name + b": " + b"a" * (4_096 - len(name)), _CLOSE)) == [200]
-        assert status(_get(name + b": " + b"a" * (4_097 - len(name)), _CLOSE)) == [431]
-        assert status(_get(_CLOSE, target=b"/" + b"a" * 4_095)) == [404]
-        assert status(_get(_CLOSE, target=b"/" + b"a" * 4_096)) == [431]
-        assert status(_get(*[b"X: a"] * 62, _CLOSE)) == [200]
-        assert status(_get(*[b"X: a"] * 63, _CLOSE)) == [400]
+        assert statuses(_long(line=_LINE)) == [200]
+        assert statuses(_long(line=_LINE + 1)) == [431]
+        assert statuses(_long(field=_FIELD)) == [200]
+        assert statuses(_long(field=_FIELD + 1)) == [431]
+        assert statuses(_long(total=_HEAD)) == [200]
+        assert statuses(_long(total=_HEAD + 1)) == [431]
+        assert statuses(_long(fields=_FIELDS)) == [200]
+        assert statuses(_long(fields=_FIELDS + 1)) == [431]
+
+
+@pytest.mark.acceptance(38)
+@pytest.mark.hostile("H-7")
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (_long(line=_LINE + 1), "The request line has more than 8192 bytes: send a shorter address."),
+        (
+            _get(b"Cookie: session=" + b"secret-canary" * 2_000),
+            "The header field Cookie has more than 16384 bytes: send less in it.",
+        ),
+        (
+            _get(b"Cookie: session=" + b"secret-canary" * 20_000),
+            "The header field Cookie has more than 16384 bytes: send less in it.",
+        ),
+        (
+            _get(b"!#$%&'*+.^`|~: " + b"a" * 20_000),
+            "A header field has more than 16384 bytes: send less in it.",
+        ),
+        (
+            _get(
+                b"Authorization: Bearer " + b"a" * 15_000, b"Cookie: " + b"b" * 16_000, b"X: " + b"c" * 5_000
+            ),
+            "The head of the request has more than 32768 bytes. The header field Cookie is its longest: "
+            "send less.",
+        ),
+        (_get(*[b"X: a"] * 100), "The request has more than 100 header fields: send fewer."),
+        (_get(*[b"X: a"] * 10_000), "The request has more than 100 header fields: send fewer."),
+    ],
+    ids=["line", "field", "field beyond the head", "name", "head", "101 fields", "10,000 fields"],
+)
+def test_a_refused_head_is_told_the_field_and_the_limit(server, data, detail):
+    for _ in range(_REPEATS):
+        assert _refused(data, server) == detail
+    assert "canary" not in server.logs()
+    assert_well(server)
+
+
+@pytest.mark.acceptance(38)
+@pytest.mark.control
+@pytest.mark.parametrize("path", [b"/", b"/docs", b"/healthz", b"/v1/model"])
+def test_what_single_sign_on_and_meshes_send_passes(server, path):
+    cookies = b"; ".join(b"_oauth2_proxy_%d=%s" % (part, b"A" * 4_000) for part in range(3))
+    token = b"Authorization: Bearer " + b"e" * 8_000
+    certificate = b"X-Forwarded-Client-Cert: Hash=ab;Cert=%22" + b"C" * 6_000
+    seen = exchange(
+        server.address,
+        _get(b"Cookie: " + cookies, token, certificate, _CLOSE, target=path),
+        deadline_seconds=3,
+    )
+    assert seen.statuses == [200]
 
 
 @pytest.mark.acceptance(38)
@@ -388,6 +468,46 @@ def test_an_upgrade_is_declined_and_what_follows_is_never_read(server, fields):
             assert seen.statuses == [200]
             assert seen.closed
             assert seen.responses[0].headers["connection"] == "close"
+    assert_well(server)
+
+
+# as Java 17's java.net.http.HttpClient sends them with every request to an http address
+_JAVA_FIELDS = (
+    b"Connection: Upgrade, HTTP2-Settings",
+    b"HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA",
+    b"Upgrade: h2c",
+    b"User-Agent: Java-http-client/17.0.15",
+)
+
+
+@pytest.mark.hostile("H-15")
+def test_an_offer_of_http_2_leaves_the_connection_open(server):
+    with RawConnection(server.address) as connection:
+        for _ in range(3):
+            body = picture()
+            for data in (request(_length(body), *_JAVA_FIELDS), body):  # in two pieces, as Java sends them
+                connection.send(data)
+            (answer,) = connection.read(3, responses=1).responses
+            assert answer.status == 200
+            assert "connection" not in answer.headers
+        for path in (b"/healthz", b"/docs", b"/nowhere"):
+            connection.send(_get(*_JAVA_FIELDS, target=path))
+            (answer,) = connection.read(3, responses=1).responses
+            assert answer.status == (404 if path == b"/nowhere" else 200)
+        connection.send(_get(_CLOSE))
+        assert connection.read(3).statuses == [200]
+    assert_well(server)
+
+
+@pytest.mark.hostile("H-15")
+@pytest.mark.parametrize("behind", [_NEXT, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\4\0"])
+def test_what_follows_an_offer_with_a_chunked_body_is_never_read(server, behind):
+    for _ in range(_REPEATS):
+        seen = exchange(
+            server.address, chunked(chunks(picture()), *_JAVA_FIELDS) + behind, deadline_seconds=3
+        )
+        assert seen.statuses == [200]
+        assert seen.closed
     assert_well(server)
 
 

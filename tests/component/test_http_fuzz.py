@@ -133,7 +133,7 @@ def _documented(url: str) -> set[int]:
         for operation in path.values()
         for status in operation["responses"]
     }
-    return statuses | {404}
+    return statuses | {204, 308, 404}  # OPTIONS, a slash at the end, and paths that it does not have
 
 
 def _fuzz(address: tuple[str, int], rng: random.Random, count: int) -> tuple[Counter[int], dict[int, bytes]]:

@@ -13,7 +13,7 @@ import jsonschema_rs
 import pytest
 
 from harness.markdown import blocks, plain, rows
-from posecluster_inference import app
+from posecluster_inference import app, framing
 from posecluster_inference.negotiation import PARAMETERS
 from posecluster_inference.openapi import document
 from posecluster_inference.service import Service
@@ -31,7 +31,10 @@ def test_limits_are_the_defaults() -> None:
     accepted = " ".join(
         limit for _what, limit, _beyond in rows(API, "", "limit, unless set otherwise", "beyond it")
     )
-    for number in (DEFAULTS.max_body_bytes, DEFAULTS.max_pixels, DEFAULTS.max_side_pixels):
+    for number in (
+        *(DEFAULTS.max_body_bytes, DEFAULTS.max_pixels, DEFAULTS.max_side_pixels),
+        *(framing.LINE_BYTES, framing.FIELD_BYTES, framing.HEAD_BYTES, framing.FIELDS),
+    ):
         assert f"{number:,}" in accepted
     assert (
         f"head {DEFAULTS.header_timeout_ms // 1000} s, body {DEFAULTS.body_timeout_ms // 1000} s" in accepted
