@@ -24,6 +24,8 @@ EVERYTHING: Json = {
         },
         "replicas": 2,
         "logFormat": "json",
+        "allowedPodLabels": ["team", "example.com/*"],
+        "allowedPodAnnotations": ["example.com/cost-centre"],
         "settings": {"resyncSeconds": 60, "leaseSeconds": 5},
         "podLabels": {"team": "other", "app.kubernetes.io/name": "forged"},
         "podAnnotations": {"example.test/a": "b"},
@@ -198,6 +200,8 @@ def test_the_operator_understands_its_environment(values: Json) -> None:
         assert settings.images.image == "registry.example/pose:7"
         assert settings.images.pull_policy is None
         assert settings.images.pull_secrets == ("a", "b")
+        assert settings.images.allowed_labels == ("team", "example.com/*")
+        assert settings.images.allowed_annotations == ("example.com/cost-centre",)
     else:
         assert settings.images.image == "posecluster-inference:0.1.0"
         assert str(settings.images.pull_policy) == "IfNotPresent"

@@ -1,4 +1,7 @@
-"""A spec in which every field that reaches the pods or the Services differs from its default."""
+"""A spec in which the fields that reach the pods or the Services differ from their defaults.
+
+Without `service.trafficDistribution`, which the oldest supported Kubernetes does not have.
+"""
 
 from typing import Any
 
@@ -48,7 +51,6 @@ EVERYTHING: dict[str, Any] = {
         "type": "LoadBalancer",
         "port": 8443,
         "externalTrafficPolicy": "Local",
-        "trafficDistribution": "PreferClose",
         "loadBalancerClass": "example.com/internal",
         "annotations": {"example.com/scheme": "internal"},
     },

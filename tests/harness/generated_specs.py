@@ -102,6 +102,14 @@ def _cross(rng: random.Random, box: Json) -> None:
                 {"nodeSelector": {" ": "x"}},
                 {"tolerations": [{}]},
                 {"priorityClassName": "system-node-critical"},
+                {"limits": {"trustedProxies": ["10.0.0.1/8"]}},
+                {"allowedOrigins": ["*"], "auth": {"tokenSecretName": "tokens"}},
+                {"advanced": {"workerMemoryBytes": 1 << 44}},
+                {"podLabels": {"app.kubernetes.io/instance": "other"}},
+                {"podAnnotations": {"not/all/owed": "x"}},
+                {"service": {"type": "ClusterIP", "externalTrafficPolicy": "Local"}},
+                {"service": {"type": "NodePort", "loadBalancerClass": "example.com/a"}},
+                {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}}},
             )
         )
 

@@ -91,6 +91,19 @@ def test_a_budget_exists_only_when_it_cannot_block_a_drain(replicas: int, has_bu
     assert ("PodDisruptionBudget/demo-pose" in build({}, replicas)) is has_budget
 
 
+def test_fields_of_the_service_are_left_to_kubernetes_unless_they_are_set() -> None:
+    optional = {
+        "externalTrafficPolicy": "Local",
+        "trafficDistribution": "PreferSameZone",
+        "loadBalancerClass": "example.com/a",
+    }
+    plain, full = (
+        build({"service": {"type": "LoadBalancer", **fields}})["Service/demo-pose"]["spec"]
+        for fields in ({}, optional)
+    )
+    assert full == plain | optional
+
+
 # --- settings of the server ---
 
 

@@ -12,6 +12,7 @@ from harness import metric_names
 from harness.markdown import blocks, plain, rows
 from posecluster_inference import memory, supervisor
 from posecluster_inference.settings import PREFIX, Settings
+from posecluster_operator.builders.environment import FIELDS
 
 pytestmark = pytest.mark.unit
 
@@ -62,6 +63,29 @@ def test_every_variable_that_is_named_exists(text: str) -> None:
     named = set(re.findall(rf"{PREFIX}[A-Z][A-Z_]*[A-Z]", text))
     assert named
     assert named - settings_expected().keys() - MODEL_COMMAND_VARIABLES == set()
+
+
+@pytest.mark.parametrize("text", [API, OPERATIONS.partition("\n## Probes\n")[2]], ids=["api", "operations"])
+def test_a_variable_is_named_only_beside_its_field(text: str) -> None:
+    """People who run a PoseCluster can set the field, and only the field."""
+    assert alone(text) == []
+
+
+@pytest.mark.control
+def test_control_a_variable_without_its_field_is_found() -> None:
+    assert alone("Raise `POSECLUSTER_HANG_LIMIT_MS`.\n\n`limits.hangMilliseconds` is five seconds.") == [
+        "HANG_LIMIT_MS"
+    ]
+
+
+def alone(text: str) -> list[str]:
+    """Variables that a paragraph or a row of a table names without their field."""
+    return [
+        name
+        for block in re.split(r"\n\n|\n(?=\|)", text)
+        for name in re.findall(rf"{PREFIX}([A-Z][A-Z_]*[A-Z])", block)
+        if name in FIELDS and f"`{FIELDS[name]}" not in block
+    ]
 
 
 def test_the_grace_period_adds_up() -> None:
