@@ -138,7 +138,7 @@ def _rules(schema: dict[str, Any]) -> Iterator[str]:
 
 def _marked(message: str) -> str:
     """Names of fields as code."""
-    return re.sub(r"\b[a-z]+(?:[A-Z][a-z]+)+\b|\b[a-z]+(?:\.[a-zA-Z]+)+\b(?!/)", r"`\g<0>`", message)
+    return re.sub(r"\b[a-z]+(?:[A-Z][a-z]+)+\b|\b[a-z]+(?:\.[a-zA-Z]+)+\b(?![./])", r"`\g<0>`", message)
 
 
 def _table(head: str, lines: Iterable[tuple[str, ...]]) -> str:
