@@ -12,6 +12,7 @@ from posecluster_operator.commands.manifest import read_manifest
 from posecluster_operator.errors import InvalidInput
 from posecluster_operator.models import ScalingMode
 
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 pytestmark = pytest.mark.unit
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -63,6 +64,11 @@ def test_the_spec_is_read_with_its_defaults_and_other_kinds_are_passed_over(tmp_
             "spec.scaling.objective has no field 'latencyMs'",
         ),
         ([cluster(scalling={})], "spec has no field 'scalling'"),
+        ([cluster(tolerations=[{"key": "a"}, {"keys": "b"}])], "spec.tolerations has no field 'keys'"),
+        (
+            [cluster(affinity={"nodeAffinity": {PREFERRED: [{"preference": {"matchFields": []}}]}})],
+            f"spec.affinity.nodeAffinity.{PREFERRED}.preference has no field 'matchFields'",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_the_file(tmp_path: Path, documents: list[Any], said: str) -> None:

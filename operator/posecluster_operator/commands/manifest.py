@@ -1,6 +1,7 @@
 """A PoseCluster from a YAML file, as users have it before it is applied."""
 
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,9 +65,15 @@ def _refuse_unknown(cls: Any, value: object, path: str) -> None:
     if not isinstance(value, Mapping):
         return  # `parse` says so
     kinds = typing.get_type_hints(cls)
-    known = {camel(item.name): kinds[item.name] for item in dataclasses.fields(cls)}
+    known = {
+        camel(item.name): item.metadata.get("item", kinds[item.name]) for item in dataclasses.fields(cls)
+    }
     for name, inner in value.items():
         if name not in known:
             raise InvalidSpec(f"{path} has no field {str(name)[:80]!r}: correct or remove it")
-        if dataclasses.is_dataclass(known[name]):
-            _refuse_unknown(known[name], inner, f"{path}.{name}")
+        kind = known[name]
+        if isinstance(kind, types.UnionType):
+            kind = typing.get_args(kind)[0]
+        if dataclasses.is_dataclass(kind):
+            for one in inner if isinstance(inner, list) else [inner]:
+                _refuse_unknown(kind, one, f"{path}.{name}")
