@@ -5,9 +5,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-BIN := .venv/bin
+VENV := .venv
+BIN := $(VENV)/bin
 VARIANT := $(or $(POSECLUSTER_MODEL_VARIANT),full)
-export PYTHON
+export PYTHON VENV
 # shows what would be done: make deploy DRY_RUN=1
 DRY := $(if $(DRY_RUN),--dry-run)
 export ENGINE BASE_IMAGE BUILD BUILD_FLAGS PLATFORMS PUSH KIND_IMAGE CONTEXT LOAD VALUES NAMESPACE
@@ -32,6 +33,10 @@ test: set-up-dev test-models scanners ## run every test that this machine can, a
 .PHONY: test-unit
 test-unit: set-up-dev ## run the tests that need nothing but Python
 	@$(BIN)/python .ci/tiers.py unit
+
+.PHONY: test-pythons
+test-pythons: set-up-dev models ## run the unit tests, start, landmarks and draining with every other Python that is here
+	@.ci/pythons
 
 .PHONY: test-component
 test-component: set-up-dev test-models scanners ## run the tests against real server processes

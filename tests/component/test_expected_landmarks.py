@@ -10,7 +10,7 @@ from harness.e2e.agent import expected_landmarks
 from harness.pictures import built_in
 from harness.server import ROOT
 
-TOLERANCE = 0.001
+TOLERANCE = 0.003  # the same models differ by up to 0.0012 on arm64
 
 
 @pytest.mark.parametrize("variant", ["lite", "full", "heavy"])

@@ -37,13 +37,15 @@ def execute(parsed: argparse.Namespace) -> int:
 
     # not asyncio.run: that would wait for threads that still look up a name or read a file
     loop = asyncio.new_event_loop()
+    error: OperatorError | OSError | None = None
+    code = 0
     try:
         code = loop.run_until_complete(app.run(loaded))
-    except OperatorError as error:
-        code = refuse(error)
-    except OSError as error:
-        code = refuse(error.strerror or error)
-    lines.stop()
+    except (OperatorError, OSError) as raised:
+        error = raised
+    lines.stop()  # before the last line, which a pod shows as its container's message
+    if error is not None:
+        code = refuse(getattr(error, "strerror", None) or error)
     os._exit(code)  # kopf's thread may be busy ending; nothing of it is worth a wait, or a warning
 
 
