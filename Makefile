@@ -130,8 +130,8 @@ lock: set-up-dev ## pin every package again from pyproject.toml (UPGRADE=1: newe
 .PHONY: clean
 clean: ## remove everything that was set up or built, model files too
 	@rm -rf .venv build models .mypy_cache .ruff_cache .pytest_cache .hypothesis ./*.egg-info operator/*.egg-info \
-	  inference/*.egg-info
-	@find operator inference tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	  inference/*.egg-info common/*.egg-info
+	@find operator inference common tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: set-up set-up-dev
 # a shell that every system has, because the first thing that it says is whether this one will do

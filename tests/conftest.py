@@ -4,7 +4,7 @@ import os
 
 from hypothesis import settings
 
-from posecluster_inference.descriptors import raise_limit
+from posecluster_common.descriptors import raise_limit
 
 pytest_plugins = ["harness.golden", "harness.recorder", "harness.server_fixtures", "harness.tiers"]
 

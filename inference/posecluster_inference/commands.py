@@ -5,7 +5,8 @@ import asyncio
 import logging
 import os
 
-from posecluster_inference import __version__, descriptors, floors, log, machine, settings
+from posecluster_common.descriptors import raise_limit
+from posecluster_inference import __version__, floors, log, machine, settings
 from posecluster_inference.errors import PoseClusterError
 from posecluster_inference.models import cli as models_cli
 from posecluster_inference.server import serve
@@ -32,7 +33,7 @@ def run(arguments: list[str] | None) -> int:
 
 def _serve(parsed: argparse.Namespace) -> int:
     floors.check()
-    descriptors.raise_limit()
+    raise_limit()
     machine.check_processor()
     loaded = settings.load(os.environ, vars(parsed))
     lines = log.configure(loaded.log_format)

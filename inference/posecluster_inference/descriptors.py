@@ -1,14 +1,12 @@
 """Open file descriptors: how many the server may have, and how many connections fit into that."""
 
 import logging
-import resource
-import sys
-from contextlib import suppress
 from dataclasses import replace
 
+from posecluster_common.descriptors import soft_limit
+from posecluster_common.listening import ACCEPTED_AT_ONCE
 from posecluster_inference.connection import TURNED_AWAY
 from posecluster_inference.errors import InvalidSetting
-from posecluster_inference.listening import ACCEPTED_AT_ONCE
 from posecluster_inference.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
@@ -23,30 +21,12 @@ _ACCEPTED = 4 * 2 * ACCEPTED_AT_ONCE
 _LEAST_CONNECTIONS = 32  # fewer are of no use behind a Service: each client and each proxy keeps some
 
 
-def raise_limit() -> None:
-    """Raise the soft limit on descriptors to the hard one.
-
-    Where the kernel refuses that (macOS takes no infinite limit, Linux none above fs.nr_open), the soft limit
-    becomes 10,240, the most that macOS allows, or stays as it is.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (hard, 10_240):
-        if _number(soft) < _number(wanted):
-            with suppress(OSError, ValueError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-                return
-
-
-def _number(limit: int) -> int:
-    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
-
-
 def fit_connections(settings: Settings, *, workers: int) -> Settings:
     """Return the settings with as many connections as the limit on descriptors leaves room for.
 
     Raises InvalidSetting if that is too few.
     """
-    wanted, available = settings.max_connections, _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    wanted, available = settings.max_connections, soft_limit()
     needed = _OWN + _FILES + workers + _SPARE_WORKERS + _ADMIN_CONNECTIONS + _ACCEPTED + TURNED_AWAY
     room = available - needed
     if wanted <= room:

@@ -10,11 +10,11 @@ from typing import Any
 
 from aiohttp import web
 
+from posecluster_common.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
 from posecluster_inference import openapi
 from posecluster_inference.app import admin_app, client_app
 from posecluster_inference.connection import ClientConnection
 from posecluster_inference.errors import PoseClusterError
-from posecluster_inference.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
 from posecluster_inference.service import Service, build
 from posecluster_inference.settings import Settings
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from posecluster_common.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
 from posecluster_operator.health import Verdict
-from posecluster_operator.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
 
 _MOST_NAMES = 64
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

@@ -73,7 +73,7 @@ def run(
     ids: Ids, root: Path, program: tuple[str, ...], *folders: Path, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run it to its end as `command` says, with both packages and these variables, but without a home."""
-    path = os.pathsep.join(str(ROOT / package) for package in ("operator", "inference"))
+    path = os.pathsep.join(str(ROOT / package) for package in ("operator", "inference", "common"))
     return subprocess.run(
         command(ids, root, program, *folders),
         env={

@@ -22,7 +22,7 @@ from typing import Any
 
 from harness import client, processes
 from harness.metrics import read_metric
-from posecluster_inference.listening import host_and_port
+from posecluster_common.listening import host_and_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB_ENGINE = "stub_engine:StubEngine"
@@ -187,7 +187,7 @@ class ServerProcess:
 def environment(settings: Mapping[str, object], extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a server with these settings: ours without POSECLUSTER_*, warnings as errors."""
     result = {name: value for name, value in os.environ.items() if not name.startswith("POSECLUSTER_")}
-    paths = [str(ROOT / "inference"), str(_ENGINES), result.get("PYTHONPATH", "")]
+    paths = [str(ROOT / "inference"), str(ROOT / "common"), str(_ENGINES), result.get("PYTHONPATH", "")]
     result |= {
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "PYTHONUNBUFFERED": "1",

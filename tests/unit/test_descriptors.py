@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from posecluster_common.descriptors import raise_limit
 from posecluster_inference import descriptors as of_server
 from posecluster_inference.errors import InvalidSetting
 from posecluster_inference.settings import Settings
@@ -50,7 +51,6 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Kernel]:
     return make
 
 
-@pytest.mark.parametrize("raise_limit", [of_server.raise_limit, of_operator.raise_limit])
 @pytest.mark.parametrize(
     ("given", "raised"),
     [
@@ -66,14 +66,12 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Kernel]:
     ],
 )
 def test_the_soft_limit_becomes_the_hard_one_where_the_kernel_takes_it(
-    monkeypatch: pytest.MonkeyPatch, raise_limit: Callable[[], None], given: Kernel, raised: Limits
+    monkeypatch: pytest.MonkeyPatch, given: Kernel, raised: Limits
 ) -> None:
-    before = given.limits
     monkeypatch.setattr(resource, "getrlimit", given.getrlimit)
     monkeypatch.setattr(resource, "setrlimit", given.setrlimit)
     raise_limit()
     assert given.limits == raised
-    given.limits = before  # the other package's turn
 
 
 @pytest.mark.parametrize(

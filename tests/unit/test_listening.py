@@ -1,16 +1,13 @@
 """Listening: every family where no address is named, one port for all, and an address means only itself."""
 
 import errno
-import inspect
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-import posecluster_inference.listening
-import posecluster_operator.listening
-from posecluster_inference.listening import host_and_port, listen
+from posecluster_common.listening import host_and_port, listen
 
 pytestmark = pytest.mark.unit
 
@@ -54,12 +51,6 @@ def lacking(monkeypatch: pytest.MonkeyPatch, family: socket.AddressFamily, numbe
             super().__init__(wanted, *arguments)
 
     monkeypatch.setattr(socket, "socket", Refusing)
-
-
-def test_both_packages_have_the_same_module() -> None:
-    assert inspect.getsource(posecluster_inference.listening) == inspect.getsource(
-        posecluster_operator.listening
-    )
 
 
 @needs_both

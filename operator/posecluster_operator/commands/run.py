@@ -31,9 +31,10 @@ def execute(parsed: argparse.Namespace) -> int:
     for name in settings.unknown_variables(os.environ):
         logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})
     # with kopf and the client: 60 MiB that `--help` need not load
-    from posecluster_operator import app, descriptors
+    from posecluster_common.descriptors import raise_limit
+    from posecluster_operator import app
 
-    descriptors.raise_limit()
+    raise_limit()
 
     # not asyncio.run: that would wait for threads that still look up a name or read a file
     loop = asyncio.new_event_loop()

@@ -1,7 +1,4 @@
-"""Listening sockets: one for each address, all on the same port.
-
-The server's and the operator's package have this same file; tests/unit/test_listening.py compares them.
-"""
+"""Listening sockets: one for each address, all on the same port."""
 
 import errno
 import ipaddress
