@@ -276,16 +276,17 @@ class PoseCluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageDefaults:
+class PodDefaults:
     """The operator's settings for pods: image, pull policy and pull secrets if the spec names none.
 
-    For all pods: `ids` (runAsUser …), and which keys the spec's podLabels and podAnnotations may have,
-    where `prefix/*` is a whole prefix.
+    For all pods: `ids` (runAsUser …), where spans go, and which keys the spec's podLabels and podAnnotations
+    may have, where `prefix/*` is a whole prefix.
     """
 
     image: str | None = None
     pull_policy: PullPolicy | None = None
     pull_secrets: tuple[str, ...] = ()
     ids: Mapping[str, int] = field(default_factory=dict)
+    otlp_endpoint: str | None = None
     allowed_labels: tuple[str, ...] = ()
     allowed_annotations: tuple[str, ...] = ()

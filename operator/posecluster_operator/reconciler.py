@@ -17,7 +17,7 @@ from posecluster_operator.fields import Json
 from posecluster_operator.kube import POSECLUSTERS, Kube
 from posecluster_operator.lease import Lease
 from posecluster_operator.metrics import Metrics
-from posecluster_operator.models import ImageDefaults, PoseCluster, Spec
+from posecluster_operator.models import PodDefaults, PoseCluster, Spec
 from posecluster_operator.observed import child, count
 from posecluster_operator.parsing import parse
 from posecluster_operator.reasons import ProgressingReason, ScalingReason
@@ -57,7 +57,7 @@ class Reconciler:
         recorder: Recorder,
         scaler: Scaler,
         metrics: Metrics,
-        images: ImageDefaults,
+        images: PodDefaults,
         version: str,
         resync_seconds: float,
         now: Callable[[], datetime],

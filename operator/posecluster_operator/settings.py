@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from posecluster_operator.errors import InvalidSetting
 from posecluster_operator.fields import IMAGE_PATTERN, KEY_PATTERN, LONGEST_KEY, NAME_PATTERN
-from posecluster_operator.models import ImageDefaults, PullPolicy, is_reserved
+from posecluster_operator.models import PodDefaults, PullPolicy, is_reserved
 
 PREFIX = "POSECLUSTER_OPERATOR_"
 _NAMESPACE_PATTERN = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -66,6 +67,9 @@ class Settings:
     inference_fs_group: int | None = _optional_number(
         0, _HIGHEST_ID, "fsGroup of inference pods; empty: none, or one that the cluster assigns"
     )
+    inference_otlp_endpoint: str = _text(
+        "", "address of an OpenTelemetry collector (OTLP over HTTP) for the spans of all pods; empty: none"
+    )
     allowed_pod_labels: str = _text(
         "", "comma list of keys that podLabels may have; example.com/* is a whole prefix; empty: none"
     )
@@ -102,7 +106,7 @@ class Settings:
         return _names(self.namespaces)
 
     @property
-    def images(self) -> ImageDefaults:
+    def images(self) -> PodDefaults:
         """What pods get whose spec does not say."""
         policy = self.inference_image_pull_policy
         ids = {
@@ -110,10 +114,11 @@ class Settings:
             "runAsGroup": self.inference_run_as_group,
             "fsGroup": self.inference_fs_group,
         }
-        return ImageDefaults(
+        return PodDefaults(
             image=self.inference_image or None,
             pull_policy=PullPolicy(policy) if policy else None,
             pull_secrets=_names(self.inference_image_pull_secrets),
+            otlp_endpoint=self.inference_otlp_endpoint or None,
             allowed_labels=_names(self.allowed_pod_labels),
             allowed_annotations=_names(self.allowed_pod_annotations),
             ids={name: number for name, number in ids.items() if number is not None},
@@ -145,6 +150,7 @@ def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Set
     settings = Settings(**values)
     _check_names(settings)
     _check_keys(settings)
+    _check_endpoint(settings.inference_otlp_endpoint)
     _check_together(settings)
     return settings
 
@@ -203,6 +209,19 @@ def _check_keys(settings: Settings) -> None:
                     f"{PREFIX}{variable}: {key[:80]!r} cannot be allowed, because the operator or Kubernetes "
                     "sets it: remove it"
                 )
+
+
+def _check_endpoint(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        is_right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, or a broken IPv6 address
+        is_right = False
+    if address and not is_right:
+        raise InvalidSetting(
+            f"{PREFIX}INFERENCE_OTLP_ENDPOINT={address[:80]!r}: must be an address such as "
+            "http://collector.observability:4318"
+        )
 
 
 def _check_together(settings: Settings) -> None:

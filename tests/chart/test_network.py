@@ -7,14 +7,14 @@ import pytest
 from harness.chart import NAMESPACE, Json, of_kind, one_of, pod_templates, render
 from harness.poseclusters import posecluster
 from posecluster_operator.builders import desired_children
-from posecluster_operator.models import ImageDefaults
+from posecluster_operator.models import PodDefaults
 
 WATCHED = pytest.mark.parametrize("watched", [[], ["one", "two"]], ids=["all", "named"])
 
 
 def inference_template() -> Json:
     """The pods that the operator makes of a PoseCluster."""
-    images = ImageDefaults(image="example.test/pose:1")
+    images = PodDefaults(image="example.test/pose:1")
     children = desired_children(posecluster({}), replicas=1, images=images, version="1")
     return one_of(children, "Deployment")["spec"]["template"]
 
@@ -91,6 +91,21 @@ def test_policies_let_through_what_is_needed_and_nothing_else(watched: list[str]
         assert matches(reader["podSelector"], template["metadata"]["labels"])
         assert reader["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
         assert rules(one, "egress") == {}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [
+        ("http://collector.observability:4318", 4318),
+        ("https://collector.example/otlp", 443),
+        ("http://[fd00::1]:4318", 4318),
+        ("http://collector", 80),
+    ],
+)
+def test_policies_let_spans_through_to_the_collector(endpoint: str, port: int) -> None:
+    objects = render({"networkPolicy": {"enabled": True}, "inference": {"otlpEndpoint": endpoint}})
+    _operator, inference = of_kind(objects, "NetworkPolicy")
+    assert rules(inference, "egress").keys() == {port, 53}
 
 
 def test_policies_are_made_where_they_are_asked_for_and_everybody_may_be_a_client() -> None:

@@ -211,7 +211,11 @@ def test_every_setting_of_the_operator_is_reachable_or_the_chart_s_own() -> None
     schema = chart.schema()["properties"]["operator"]["properties"]["settings"]["properties"]
     named = {re.sub("([A-Z])", r"_\1", name).lower(): one for name, one in schema.items()}
     by_chart = {name.removeprefix(PREFIX).lower() for name in environment(render(VALUES["everything"]))}
-    by_chart |= {"namespaces", "inference_image_pull_policy"}  # empty here, and left out
+    by_chart |= {
+        "namespaces",
+        "inference_image_pull_policy",
+        "inference_otlp_endpoint",
+    }  # empty here, and left out
     by_chart |= {"inference_run_as_user", "inference_run_as_group", "inference_fs_group"}
     fixed = {"host", "port", "identity"}
     assert named.keys() & fixed == set()

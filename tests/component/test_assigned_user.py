@@ -14,7 +14,7 @@ from harness.poseclusters import posecluster
 from harness.server import ServerProcess
 from harness.stub import DETECT
 from posecluster_operator.builders.deployment import deployment
-from posecluster_operator.models import ImageDefaults
+from posecluster_operator.models import PodDefaults
 
 pytestmark = pytest.mark.component
 
@@ -50,7 +50,7 @@ def secret(folder: Path, mode: int) -> Path:
 def secret_mode() -> int:
     """The mode that the operator gives to the token Secret's files."""
     cluster = posecluster({"auth": {"tokenSecretName": "mine"}})
-    made = deployment(cluster, replicas=1, images=ImageDefaults(image="x"), version="1")
+    made = deployment(cluster, replicas=1, images=PodDefaults(image="x"), version="1")
     volumes = made["spec"]["template"]["spec"]["volumes"]
     (mode,) = [volume["secret"]["defaultMode"] for volume in volumes if "secret" in volume]
     return int(mode)

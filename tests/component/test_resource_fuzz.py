@@ -24,7 +24,7 @@ from posecluster_operator.builders import desired_children
 from posecluster_operator.children import blocked_by, idents
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.failures import Failure, find_failure
-from posecluster_operator.models import ImageDefaults, PoseCluster, Spec
+from posecluster_operator.models import PodDefaults, PoseCluster, Spec
 from posecluster_operator.parsing import parse
 from posecluster_operator.reasons import REASONS, ProgressingReason
 from posecluster_operator.status import compute_status, mark_problem, notices, status_patch
@@ -35,7 +35,7 @@ LONGEST_SECONDS = 1.0
 LONGEST_MESSAGE = 32_768  # of a condition, in the CRD
 LARGEST_MANIFEST = 1_000_000  # bytes; the API server takes 1.5 MiB
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-IMAGES = ImageDefaults(image="example.test/default:1")
+IMAGES = PodDefaults(image="example.test/default:1")
 
 
 class Broken(AssertionError):

@@ -13,23 +13,23 @@ from posecluster_operator.builders import desired_children, labels
 from posecluster_operator.builders.deployment import check_image
 from posecluster_operator.builders.environment import FIELDS
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.models import ImageDefaults
+from posecluster_operator.models import PodDefaults
 
 pytestmark = pytest.mark.unit
 
-IMAGES = ImageDefaults(
+IMAGES = PodDefaults(
     image="posecluster-inference:0.1.0",
     allowed_labels=("example.com/team",),
     allowed_annotations=("example.com/*",),
 )
-CASES: dict[str, tuple[dict[str, Any], int, ImageDefaults]] = {
+CASES: dict[str, tuple[dict[str, Any], int, PodDefaults]] = {
     "default": ({}, 1, IMAGES),
     "everything": (EVERYTHING, 3, IMAGES),
     "tokens": ({"auth": {"tokenSecretName": "demo-tokens"}}, 2, IMAGES),
     "big": (
         {"resources": {"requests": {"cpu": "8"}, "limits": {"cpu": "16", "memory": "16Gi"}}},
         500,
-        ImageDefaults(image="r.example/pose:1", pull_policy="Never", pull_secrets=("one", "two")),
+        PodDefaults(image="r.example/pose:1", pull_policy="Never", pull_secrets=("one", "two")),
     ),
     "fixed-zero": ({"replicas": 0, "scaling": {"mode": "Fixed"}}, 0, IMAGES),
 }
@@ -38,13 +38,13 @@ CASES: dict[str, tuple[dict[str, Any], int, ImageDefaults]] = {
 def build(
     spec: dict[str, Any],
     replicas: int = 1,
-    images: ImageDefaults = IMAGES,
+    images: PodDefaults = IMAGES,
 ) -> dict[str, dict[str, Any]]:
     children = desired_children(posecluster(spec), replicas=replicas, images=images, version="0.1.0")
     return {f"{child['kind']}/{child['metadata']['name']}": child for child in children}
 
 
-def template(spec: dict[str, Any], images: ImageDefaults = IMAGES) -> dict[str, Any]:
+def template(spec: dict[str, Any], images: PodDefaults = IMAGES) -> dict[str, Any]:
     found: dict[str, Any] = build(spec, images=images)["Deployment/demo-pose"]["spec"]["template"]
     return found
 
@@ -146,7 +146,7 @@ def test_tokens_are_mounted_where_the_server_reads_them() -> None:
 
 
 def test_the_spec_goes_before_the_operators_image_settings() -> None:
-    images = ImageDefaults(image="ours:1", pull_policy="Never", pull_secrets=("ours",))
+    images = PodDefaults(image="ours:1", pull_policy="Never", pull_secrets=("ours",))
     mine = {"image": "mine:2", "imagePullPolicy": "Always", "imagePullSecrets": [{"name": "mine"}]}
     for spec, image, policy, secret in (({}, "ours:1", "Never", "ours"), (mine, "mine:2", "Always", "mine")):
         pod = template(spec, images)["spec"]
@@ -157,9 +157,9 @@ def test_the_spec_goes_before_the_operators_image_settings() -> None:
 
 def test_no_image_anywhere_is_an_invalid_spec_that_says_what_to_do() -> None:
     with pytest.raises(InvalidSpec, match=r"Set spec\.image, or .*POSECLUSTER_OPERATOR_INFERENCE_IMAGE"):
-        check_image(posecluster().spec, ImageDefaults())
+        check_image(posecluster().spec, PodDefaults())
     with pytest.raises(InvalidSpec):
-        build({}, images=ImageDefaults(image=""))
+        build({}, images=PodDefaults(image=""))
 
 
 # --- revisions ---
@@ -191,7 +191,7 @@ def test_only_what_pods_are_made_of_changes_the_templates_hash() -> None:
 def test_pods_have_only_the_ids_that_the_operator_was_given() -> None:
     ids = {"runAsUser": 1_000_690_000, "runAsGroup": 0}
     plain, own = (
-        template({}, images=ImageDefaults(image="x", ids=given))["spec"]["securityContext"]
+        template({}, images=PodDefaults(image="x", ids=given))["spec"]["securityContext"]
         for given in ({}, ids)
     )
     assert plain == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -251,3 +251,14 @@ def test_the_checker_finds_a_pod_that_is_not_restricted() -> None:
     pod["securityContext"] = {}
     pod["volumes"].append({"name": "host", "hostPath": {"path": "/"}})
     assert len(list(violations(pod))) == 5
+
+
+def test_spans_go_where_the_operator_s_setting_says() -> None:
+    def variables(defaults: PodDefaults) -> dict[str, str]:
+        (container,) = template({}, images=defaults)["spec"]["containers"]
+        return {item["name"]: item["value"] for item in container["env"]}
+
+    endpoint = "http://collector.observability:4318"
+    given = variables(PodDefaults(image="x", otlp_endpoint=endpoint))
+    assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == endpoint
+    assert not any(name.startswith("OTEL_") for name in variables(PodDefaults(image="x")))

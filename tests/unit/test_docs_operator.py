@@ -35,7 +35,7 @@ def settings_told(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_setting_is_told_with_default_bounds_and_meaning() -> None:
-    assert len(settings_expected()) == 21
+    assert len(settings_expected()) == 22
     assert settings_told(OPERATOR) == settings_expected()
 
 

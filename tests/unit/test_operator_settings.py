@@ -11,7 +11,7 @@ import pytest
 import posecluster_operator
 from posecluster_operator import settings
 from posecluster_operator.errors import InvalidSetting
-from posecluster_operator.models import ImageDefaults, PullPolicy
+from posecluster_operator.models import PodDefaults, PullPolicy
 from posecluster_operator.settings import PREFIX, Settings, load
 
 pytestmark = pytest.mark.unit
@@ -45,7 +45,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (defaults.port, defaults.lease_name, defaults.lease_seconds) == (9091, "posecluster-operator", 15)
     assert (defaults.request_timeout_seconds, defaults.watch_inactivity_seconds) == (10, 70)
     assert (defaults.stall_seconds, defaults.resync_seconds, defaults.workers) == (150, 90, 16)
-    assert defaults.images == ImageDefaults()
+    assert defaults.images == PodDefaults()
     assert defaults.watched_namespaces == ()
 
 
@@ -57,6 +57,8 @@ def test_each_setting_is_read_from_the_environment_and_the_flag_wins() -> None:
             if "low" in item.metadata
             else (allowed[-1], allowed[0])
             if allowed
+            else ("http://one", "http://other")
+            if item.name == "inference_otlp_endpoint"
             else ("one", "other")
         )
         variables = {PREFIX + item.name.upper(): one}
@@ -86,7 +88,7 @@ def test_images_are_given_as_defaults() -> None:
     loaded = load(
         {}, {"inference_image": "registry:5000/pose@sha256:ab", "inference_image_pull_policy": "Never"}
     )
-    assert loaded.images == ImageDefaults(image="registry:5000/pose@sha256:ab", pull_policy=PullPolicy.NEVER)
+    assert loaded.images == PodDefaults(image="registry:5000/pose@sha256:ab", pull_policy=PullPolicy.NEVER)
 
 
 def test_ids_of_inference_pods_are_only_those_that_are_set() -> None:
@@ -105,6 +107,11 @@ def test_ids_of_inference_pods_are_only_those_that_are_set() -> None:
         ("inference_run_as_user", "posecluster"),
         ("inference_run_as_group", "-1"),
         ("inference_fs_group", "2147483648"),
+        ("inference_otlp_endpoint", "collector:4318"),
+        ("inference_otlp_endpoint", "grpc://collector:4317"),
+        ("inference_otlp_endpoint", "http://collector:port"),
+        ("inference_otlp_endpoint", "http://[fd00::1"),
+        ("inference_otlp_endpoint", "http://"),
         ("port", "65536"),
         ("port", "-1"),
         ("port", "tcp://10.0.0.1:9091"),

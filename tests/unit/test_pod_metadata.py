@@ -9,16 +9,16 @@ from harness.everything import EVERYTHING
 from harness.poseclusters import posecluster
 from posecluster_operator.builders import desired_children, labels
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.models import ImageDefaults
+from posecluster_operator.models import PodDefaults
 
 pytestmark = pytest.mark.unit
 
-IMAGES = ImageDefaults(
+IMAGES = PodDefaults(
     image="example.test/pose:1", allowed_labels=("example.com/team",), allowed_annotations=("example.com/*",)
 )
 
 
-def template(spec: dict[str, Any], images: ImageDefaults) -> dict[str, Any]:
+def template(spec: dict[str, Any], images: PodDefaults) -> dict[str, Any]:
     children = desired_children(posecluster(spec), replicas=1, images=images, version="0.1.0")
     found: dict[str, Any] = children[2]["spec"]["template"]
     return found
@@ -51,7 +51,7 @@ def test_a_key_that_is_not_allowed_is_named_with_the_setting(
 def test_no_key_is_allowed_by_default() -> None:
     for spec in ({"podLabels": {"a": "b"}}, {"podAnnotations": {"a": "b"}}):
         with pytest.raises(InvalidSpec, match="remove a, "):
-            template(spec, ImageDefaults(image="x"))
+            template(spec, PodDefaults(image="x"))
 
 
 def test_our_labels_and_annotations_win_even_where_theirs_are_allowed() -> None:

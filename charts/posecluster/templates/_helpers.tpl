@@ -71,6 +71,7 @@ seccompProfile:
   "leaseName" (include "posecluster.fullname" .)
   "inferenceImage" (include "posecluster.image" (dict "image" .Values.inference.image "version" .Chart.AppVersion))
   "inferenceImagePullPolicy" .Values.inference.image.pullPolicy
+  "inferenceOtlpEndpoint" .Values.inference.otlpEndpoint
   "logFormat" .Values.operator.logFormat
 -}}
 {{- $secrets := list -}}

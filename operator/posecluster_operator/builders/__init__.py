@@ -5,13 +5,13 @@ from typing import Any
 from posecluster_operator.builders.deployment import deployment
 from posecluster_operator.builders.pdb import SMALLEST_SIZE, disruption_budget
 from posecluster_operator.builders.service import client_service, pods_service
-from posecluster_operator.models import ImageDefaults, PoseCluster
+from posecluster_operator.models import PodDefaults, PoseCluster
 
 __all__ = ["desired_children"]
 
 
 def desired_children(
-    cluster: PoseCluster, *, replicas: int, images: ImageDefaults, version: str, taken_over: bool = False
+    cluster: PoseCluster, *, replicas: int, images: PodDefaults, version: str, taken_over: bool = False
 ) -> tuple[dict[str, Any], ...]:
     """Return all children in the order in which to apply them; raises InvalidSpec (see `deployment`).
 

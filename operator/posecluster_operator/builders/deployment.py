@@ -10,7 +10,7 @@ from posecluster_operator.builders import labels
 from posecluster_operator.builders.environment import ADMIN_PORT, CLIENT_PORT, TOKENS_DIR, environment
 from posecluster_operator.builders.service import CLIENT_PORT_NAME
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.models import ImageDefaults, PoseCluster, Spec
+from posecluster_operator.models import PodDefaults, PoseCluster, Spec
 
 CONTAINER = "inference"
 ADMIN_PORT_NAME = "admin"
@@ -22,10 +22,11 @@ _EVERYBODY_MAY_READ = 0o444
 _TMP_SIZE = "64Mi"
 _HASH_DIGITS = 10
 # MediaPipe's workers look this name up and would report home
+_OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # OpenTelemetry's own name, which the server's SDK reads
 _TELEMETRY_HOST = "play.googleapis.com"
 
 
-def check_image(spec: Spec, images: ImageDefaults) -> str:
+def check_image(spec: Spec, images: PodDefaults) -> str:
     """Return the inference image; raises InvalidSpec if neither the spec nor the operator names one."""
     image = spec.image or images.image
     if not image:
@@ -33,7 +34,7 @@ def check_image(spec: Spec, images: ImageDefaults) -> str:
     return image
 
 
-def _check_keys(spec: Spec, images: ImageDefaults) -> None:
+def _check_keys(spec: Spec, images: PodDefaults) -> None:
     """Raise InvalidSpec naming the labels and annotations of the pods that the operator does not allow."""
     for field, keys, patterns, setting, value in (
         ("podLabels", spec.pod_labels, images.allowed_labels, "LABELS", "Labels"),
@@ -49,7 +50,7 @@ def _check_keys(spec: Spec, images: ImageDefaults) -> None:
 
 
 def deployment(
-    cluster: PoseCluster, *, replicas: int | None, images: ImageDefaults, version: str
+    cluster: PoseCluster, *, replicas: int | None, images: PodDefaults, version: str
 ) -> dict[str, Any]:
     """Return the Deployment with `replicas` pods.
 
@@ -89,7 +90,7 @@ def _hash(template: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
-def _template(cluster: PoseCluster, images: ImageDefaults) -> dict[str, Any]:
+def _template(cluster: PoseCluster, images: PodDefaults) -> dict[str, Any]:
     spec = cluster.spec
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
@@ -122,11 +123,14 @@ def _template(cluster: PoseCluster, images: ImageDefaults) -> dict[str, Any]:
     return {"metadata": metadata, "spec": pod}
 
 
-def _container(spec: Spec, images: ImageDefaults) -> dict[str, Any]:
+def _container(spec: Spec, images: PodDefaults) -> dict[str, Any]:
+    variables = environment(spec)
+    if images.otlp_endpoint:
+        variables[_OTLP_ENDPOINT] = images.otlp_endpoint
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": check_image(spec, images),
-        "env": [{"name": name, "value": value} for name, value in environment(spec).items()],
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
         "ports": [
             {"name": CLIENT_PORT_NAME, "containerPort": CLIENT_PORT, "protocol": "TCP"},
             {"name": ADMIN_PORT_NAME, "containerPort": ADMIN_PORT, "protocol": "TCP"},
