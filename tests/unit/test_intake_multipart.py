@@ -102,6 +102,8 @@ def test_spellings_of_the_content_type(content_type: str) -> None:
 def test_a_file_that_is_no_picture_is_left_to_the_picture_check() -> None:
     for content in (b"GIF89a", b"not a picture"):
         assert picture_from_multipart(form(field(), file_part(content=content)), TYPE) == content
+    unknown = file_part("Content-Type: application/octet-stream", content=b"GIF89a")
+    assert picture_from_multipart(form(file_part(content=b"{}"), unknown), TYPE) == b"GIF89a"
     first = form(file_part(content=b"{}"), file_part(content=b"no picture either"))
     assert picture_from_multipart(first, TYPE) == b"{}"
 

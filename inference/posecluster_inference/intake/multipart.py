@@ -29,9 +29,10 @@ _PLAIN_CODINGS = {
 
 @dataclass(slots=True)
 class _Part:
-    """A part of a form. Browsers send a file name with every file, libraries at least a type."""
+    """A part of a form. Files have a file name, or at least the type of a picture or of any bytes."""
 
     is_file: bool
+    is_binary: bool
     content: bytes = b""
 
 
@@ -46,7 +47,8 @@ def picture_from_multipart(body: bytes, content_type: str) -> bytes:
     identity, binary, 8bit or 7bit.
     """
     parts = list(_parts(body, _boundary(body, content_type)))
-    files = [part.content for part in parts if part.is_file and part.content]
+    chosen = sorted((part for part in parts if part.is_file), key=lambda part: not part.is_binary)
+    files = [part.content for part in chosen if part.content]
     pictures = [file for file in files if _holds_picture(file)]
     if not files:
         pictures = [part.content for part in parts if _holds_picture(part.content)]
@@ -55,7 +57,7 @@ def picture_from_multipart(body: bytes, content_type: str) -> bytes:
     found = pictures or files
     if found:
         return found[0]
-    if any(part.is_file for part in parts):
+    if chosen:
         raise _malformed("The form's file is empty: choose a picture before sending the form")
     raise _malformed(
         "The form has no file: send the picture as a file (with curl: -F picture=@photo.jpg, with the @)"
@@ -71,7 +73,7 @@ def _parts(body: bytes, boundary: str) -> Iterator[_Part]:
         with _FormParser(boundary) as parser:
             for event in parser.parse(body):
                 if isinstance(event, MultipartSegment):
-                    part, name = _Part(_is_file(event)), event.name
+                    part, name = _part(event), event.name
                 elif event:
                     # the body is parsed in one piece, so a part's content comes in one
                     part.content = bytes(event)
@@ -137,21 +139,22 @@ def _boundary(body: bytes, content_type: str) -> str:
     return boundary
 
 
-def _is_file(part: MultipartSegment) -> bool:
-    """Check a part's headers and return whether it is a file; raises Refusal."""
+def _part(part: MultipartSegment) -> _Part:
+    """Check a part's headers; raises Refusal."""
     content_type = part.content_type or ""
     if content_type.startswith("multipart/"):
         raise _malformed("The form is nested: send one file part")
     if any(_NOT_IN_A_NAME.search(name) for name in (part.name, part.filename) if name):
         raise _malformed("A name in the form has a NUL or a line end")
-    is_file = part.filename is not None or content_type.startswith(("image/", "application/octet-stream"))
+    is_binary = content_type.startswith(("image/", "application/octet-stream"))
+    is_file = is_binary or part.filename is not None
     for header, plain in _PLAIN_CODINGS.items():
         if is_file and part.header(header, "").strip().lower() not in plain:
             raise Refusal(
                 Reason.UNSUPPORTED_ENCODING,
                 "The file in the form is encoded: send the picture's own bytes, without gzip or base64",
             )
-    return is_file
+    return _Part(is_file, is_binary)
 
 
 def _malformed(detail: str) -> Refusal:

@@ -1,0 +1,92 @@
+"""What clients of many kinds really send is answered: recorded byte for byte, or sent by the clients.
+
+`tests/tools/record_clients.py` records the requests. No Apple, Dart or WebKit client was available for it:
+the boundaries that these make are in tests/unit/test_intake_multipart.py.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.raw import exchange
+from harness.real_clients import COMMANDS, PICTURE, missing, recorded, run
+from harness.server import ServerProcess, start_server
+
+_RECORDED = recorded()
+_BOUNDARIES = {
+    "chromium": b"----WebKitFormBoundary",
+    "firefox": b"----geckoformboundary",
+    "npm-axios": b"axios-",
+    "node": b"----formdata-undici-",
+    "curl": b"------------------------",
+    "java": b"Boundary-",
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with start_server(folder=tmp_path_factory.mktemp("clients"), engine="stub", cache_entries=0) as one:
+        yield one
+
+
+def test_enough_clients_are_recorded():
+    assert {path.name.partition("-")[0] for path in _RECORDED} >= {
+        *(
+            "chromium",
+            "curl",
+            "firefox",
+            "go",
+            "java",
+            "node",
+            "npm",
+            "php",
+            "python",
+            "ruby",
+            "shell",
+            "wget",
+        )
+    }
+    for client, boundary in _BOUNDARIES.items():
+        forms = [
+            path.read_bytes() for path in _RECORDED if path.name.startswith(client) and "form" in path.name
+        ]
+        assert forms
+        assert all(boundary in one for one in forms), client
+    paths = [path.name for path in _RECORDED if re.search(rb'filename="/[^"]', path.read_bytes())]
+    assert {"go-form.http", "php-form.http"} <= set(paths)
+
+
+@pytest.mark.hostile("H-8a")
+@pytest.mark.parametrize("path", _RECORDED, ids=lambda path: path.stem)
+def test_a_recorded_request_is_answered(server: ServerProcess, path: Path) -> None:
+    request = path.read_bytes()
+    statuses = [100, 200] if b"100-continue" in request else [200]
+    seen = exchange(server.address, request, deadline_seconds=5, responses=len(statuses))
+    assert seen.statuses == statuses, seen.data
+    assert seen.responses[-1].headers["content-type"] == "application/json"
+    assert b'"people"' in seen.responses[-1].body
+
+
+@pytest.mark.control
+@pytest.mark.parametrize(
+    "path", [path for path in _RECORDED if "form" in path.stem], ids=lambda path: path.stem
+)
+def test_a_recorded_form_without_its_picture_is_refused(server: ServerProcess, path: Path) -> None:
+    picture = PICTURE.read_bytes()
+    request = path.read_bytes()
+    assert picture in request
+    without = request.replace(picture, b"x" * len(picture))
+    seen = exchange(server.address, without, deadline_seconds=5, responses=1)
+    assert seen.statuses == [415], seen.data
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_client_of_this_machine_is_answered(server: ServerProcess, name: str) -> None:
+    lack = missing(name)
+    if lack is not None:
+        pytest.skip(f"open: {lack}")
+    statuses = run(name, server.url + "/v1/detect")
+    assert statuses
+    assert set(statuses) == {"200"}
