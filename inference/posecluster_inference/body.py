@@ -10,6 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake.multipart import picture_from_multipart
+from posecluster_inference.pace import Pace, Progress
 
 
 @dataclass(slots=True)
@@ -21,13 +22,13 @@ class _Receipt:
 
 @dataclass(slots=True)
 class BodyReader:
-    """Holds at most `budget_bytes` for all requests at once; one body has `max_bytes` and `seconds`.
+    """Holds at most `budget_bytes` for all requests at once; one body has `max_bytes` and comes at `pace`.
 
     `no_memory` makes the refusal of a body that would pass the budget.
     """
 
     max_bytes: int
-    seconds: float
+    pace: Pace
     budget_bytes: int
     no_memory: Callable[[], Refusal]
     held_bytes: int = 0
@@ -60,15 +61,20 @@ class BodyReader:
 
     async def _receive(self, request: web.Request, receipt: _Receipt) -> bytes:
         chunks: list[bytes] = []
+        loop = asyncio.get_running_loop()
+        progress = Progress(self.pace, loop.time())
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout_at(progress.deadline) as limit:
                 while chunk := await request.content.readany():
                     receipt.size += len(chunk)
                     self.held_bytes += len(chunk)
                     chunks.append(chunk)
                     self._check_size(receipt.size)
+                    limit.reschedule(progress.received(len(chunk), loop.time()))
         except TimeoutError:
-            raise Refusal(Reason.DEADLINE, "The body did not arrive in time.", status=408) from None
+            raise Refusal(
+                Reason.DEADLINE, f"The body arrived too slowly: send {self.pace}.", status=408
+            ) from None
         except (web.RequestPayloadError, HttpProcessingError):
             raise Refusal(Reason.MALFORMED, "The body is not framed as its head says.") from None
         return b"".join(chunks)

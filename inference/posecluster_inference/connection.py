@@ -5,6 +5,7 @@ import logging
 import random
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aiohttp import StreamReader, hdrs, web
@@ -12,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from posecluster_inference import framing
 from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.pace import Pace, Progress
 from posecluster_inference.problems import problem, raw_problem
 
 logger = logging.getLogger(__name__)
@@ -23,10 +25,10 @@ _READ_CHUNKED_BYTES = 65_536
 # Answers that nobody reads stay in the kernel, where they count as the pod's memory; Linux would take
 # 4 MiB a connection, and only then would the timer of an unread answer start. Linux doubles this.
 _SEND_BUFFER_BYTES = 65_536
-# A refused body is read and dropped for this long: closing at once would reset the connection,
-# and the caller might never see why.
+# A refused body is read and dropped while it keeps its pace, to its end or to a pause of this length: closing
+# at once would reset the connection, and a caller that is still sending would never see why.
 _LINGER_SECONDS = 0.8
-_SHORT_LINGER_SECONDS = 0.1  # for a body that took too long already
+_SHORT_LINGER_SECONDS = 0.1  # for a body that was too slow already
 _LEAST_READ_BYTES = 65_536  # of an answer, each time that the limit on an unread one passes
 _AGE_SPREAD = 0.2
 SERVER_NAME = "posecluster"  # no versions for strangers
@@ -62,6 +64,7 @@ class Count:
 class ConnectionLimits:
     """What all client connections share; times in seconds, an age of 0 is off.
 
+    `pace` is that of a refused body, which is read and dropped.
     `in_flight` counts requests from their whole head to their written answer.
     `no_place` makes the refusal of a connection over the cap.
     """
@@ -71,6 +74,7 @@ class ConnectionLimits:
     idle_seconds: float
     write_seconds: float
     age_seconds: float
+    pace: Pace
     no_place: Callable[[], Refusal]
     open: Count = field(default_factory=Count)
     in_flight: Count = field(default_factory=Count)
@@ -90,6 +94,7 @@ class ClientConnection(web.RequestHandler):
         "_head_timer",
         "_in_flight",
         "_in_request",
+        "_is_slow",
         "_limits",
         "_strict",
         "_turned_away",
@@ -108,7 +113,7 @@ class ClientConnection(web.RequestHandler):
             max_line_size=framing.LINE_BYTES,
             max_field_size=framing.FIELD_BYTES,
             max_headers=framing.HEAD_BYTES,  # the strict parser counts them, to name the limit
-            lingering_time=_LINGER_SECONDS,
+            lingering_time=0,  # a refused body is dropped by `_drop`
             auto_decompress=False,
             read_bufsize=_READ_BYTES,
         )
@@ -122,6 +127,7 @@ class ClientConnection(web.RequestHandler):
         self._in_request = False
         self._in_flight = False
         self._answered_body: StreamReader | None = None
+        self._is_slow = False
         self._turned_away = False
         self._age_limit = 0.0
 
@@ -146,9 +152,22 @@ class ClientConnection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Write the answer (aiohttp's step after the handler)."""
         try:
-            return await super().finish_response(request, resp, start_time)
+            result = await super().finish_response(request, resp, start_time)
         finally:
             self._leave_flight()
+        await self._drop(request.content)
+        return result
+
+    async def _drop(self, body: StreamReader) -> None:
+        """Read what is left of an answered request's body."""
+        progress = Progress(self._limits.pace, self._loop.time())
+        end = self._loop.time() + _SHORT_LINGER_SECONDS if self._is_slow else progress.deadline
+        with suppress(TimeoutError, ConnectionError, web.RequestPayloadError, HttpProcessingError):
+            while not body.is_eof() and not self._force_close:
+                async with asyncio.timeout_at(min(end, self._loop.time() + _LINGER_SECONDS)):
+                    size = len(await body.readany())
+                if not self._is_slow:
+                    end = progress.received(size, self._loop.time())
 
     def _leave_flight(self) -> None:
         if self._in_flight:
@@ -157,7 +176,7 @@ class ClientConnection(web.RequestHandler):
 
     def linger_less(self) -> None:
         """What is left of this request's body is not worth waiting for."""
-        self._lingering_time = _SHORT_LINGER_SECONDS
+        self._is_slow = True
 
     @property
     def is_old(self) -> bool:

@@ -16,6 +16,7 @@ from posecluster_inference.drawing import MAX_DRAWN_PIXELS, MAX_DRAWN_SIDE
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
 from posecluster_inference.negotiation import CONTENT_TYPES, PARAMETERS
+from posecluster_inference.pace import Pace
 from posecluster_inference.problems import problem
 from posecluster_inference.process import State
 from posecluster_inference.settings import Settings
@@ -47,7 +48,7 @@ _TOKEN = (Refusal(Reason.UNAUTHORIZED, "Send a valid token as `Authorization: Be
 _NO_MODEL_YET = (Refusal(Reason.STARTING, "No worker has loaded the model yet.", retry_after_seconds=2),)
 _DETECT = (
     Refusal(Reason.MALFORMED, "X-Request-Timeout-Ms must be a whole number of at least 1."),
-    Refusal(Reason.DEADLINE, "The body did not arrive in time.", status=408),
+    Refusal(Reason.DEADLINE, f"The body arrived too slowly: send {Pace(50_000, 60)}.", status=408),
     Refusal(Reason.BODY_TOO_LARGE, "The body exceeds the limit of 10485760 bytes: send a smaller file"),
     Refusal(
         Reason.PICTURE_TOO_LARGE,

@@ -23,6 +23,7 @@ from posecluster_inference.memory import MemoryWatch, worker_share_bytes
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.models import store
 from posecluster_inference.observation import Observer
+from posecluster_inference.pace import Pace
 from posecluster_inference.pages import Pages
 from posecluster_inference.pool import Pool
 from posecluster_inference.quota import Quota
@@ -97,12 +98,14 @@ def build(settings: Settings) -> Service:
         metrics,
     )
     admission = Admission(pool, memory, metrics)
+    pace = Pace(settings.body_bytes_per_second, settings.body_timeout_ms / 1000)
     connections = ConnectionLimits(
         max_connections=settings.max_connections,
         header_seconds=settings.header_timeout_ms / 1000,
         idle_seconds=settings.idle_timeout_ms / 1000,
         write_seconds=settings.write_timeout_ms / 1000,
         age_seconds=settings.connection_age_ms / 1000,
+        pace=pace,
         no_place=lambda: admission.refused(Reason.QUEUE_FULL, "All connections are taken."),
     )
     cache = AnswerCache(settings.cache_entries)
@@ -114,7 +117,7 @@ def build(settings: Settings) -> Service:
         admission=admission,
         bodies=BodyReader(
             max_bytes=settings.max_body_bytes,
-            seconds=settings.body_timeout_ms / 1000,
+            pace=pace,
             budget_bytes=memory_limit // _BODIES_SHARE if memory_limit else _BODIES_WITHOUT_LIMIT_BYTES,
             no_memory=lambda: admission.refused(Reason.MEMORY, "Too many bodies are being received at once."),
         ),

@@ -1,10 +1,12 @@
 """Check 14: clients that send or read slowly are ended in time, and nobody else notices them."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -14,7 +16,7 @@ from harness.bars import bar_text
 from harness.faults import is_right
 from harness.hostile_requests import picture, request, sized
 from harness.load import percentile
-from harness.raw import RawConnection, exchange
+from harness.raw import Exchange, RawConnection, exchange
 from harness.server import ServerProcess
 
 _HEADERS, _BODIES, _READERS = 200, 200, 50
@@ -155,6 +157,59 @@ def test_slow_clients_are_ended_and_nobody_else_notices(start, record_figure, lo
     assert readers <= other_seconds + _LEEWAY_SECONDS
     assert server.metrics("connections") == 0
     assert "Traceback" not in server.logs()
+
+
+def _upload(
+    server: ServerProcess, body: bytes, piece: int, every_seconds: float, *, first: int = 0
+) -> Exchange:
+    """Send `first` bytes of a body at once, the rest in pieces; what came back, and when since the start."""
+    started = time.monotonic()
+    with RawConnection(server.address, timeout_seconds=20) as connection:
+        sent = first
+        connection.send(request(b"Content-Length: %d" % len(body)) + body[:first])
+        while sent < len(body) and not connection.peer_closed():
+            answer = connection.read(every_seconds, limit_bytes=0)
+            if answer.data or answer.closed:
+                break
+            connection.send(body[sent : sent + piece])
+            sent += piece
+        else:
+            answer = connection.read(5, responses=1)
+        return replace(answer, seconds=time.monotonic() - started)
+
+
+@pytest.mark.acceptance(14)
+@pytest.mark.hostile("H-12")
+def test_a_body_that_makes_progress_is_waited_for_and_another_is_not(start, long_run):
+    """A line of 2 Mbit/s passes at any length; 100 B/s, and a pause behind a fast start, do not."""
+    server = start(engine="stub")
+    large = picture().ljust((5_000 if long_run else 2_800) * 1_000, b"\0")
+    with ThreadPoolExecutor(4) as clients:
+        steady = clients.submit(_upload, server, large, 25_000, 0.1)
+        dribbled = clients.submit(_upload, server, large, 10, 0.1)
+        paused = clients.submit(_upload, server, large, 1, 30.0, first=1_000_000)
+        unread = clients.submit(_refused_upload, server)
+    assert steady.result().statuses == [200]
+    assert steady.result().seconds > 10.5  # longer than any pause may be
+    for slow in (dribbled.result(), paused.result()):
+        assert slow.statuses == [408]
+        assert slow.seconds <= 11
+        detail = json.loads(slow.responses[0].body)["detail"]
+        assert detail == (
+            "The body arrived too slowly: send 50000 bytes a second after the first 10 s, "
+            "and the whole body within 60 s."
+        )
+    assert unread.result() == 404
+
+
+def _refused_upload(server: ServerProcess) -> int:
+    """The status that a client sees that first sends its whole body, over 2 s, and then reads."""
+    with RawConnection(server.address, timeout_seconds=20) as connection:
+        connection.send(request(b"Content-Length: 500000", line=b"POST /nowhere HTTP/1.1"))
+        for _ in range(20):
+            assert connection.send(bytes(25_000))
+            time.sleep(0.1)  # the client's own rate
+        return connection.read(5, responses=1).statuses[0]
 
 
 @pytest.mark.acceptance(14)

@@ -7,6 +7,7 @@ from multidict import CIMultiDict
 
 from posecluster_inference.body import BodyReader
 from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.pace import Pace
 
 BUDGET = 1_000
 
@@ -14,7 +15,7 @@ BUDGET = 1_000
 def _reader(held_bytes: int = 0) -> BodyReader:
     return BodyReader(
         max_bytes=100,
-        seconds=5.0,
+        pace=Pace(50_000, 60.0),
         budget_bytes=BUDGET,
         no_memory=lambda: Refusal(Reason.MEMORY, "Made by no_memory.", retry_after_seconds=7),
         held_bytes=held_bytes,

@@ -16,6 +16,7 @@ from harness.markdown import blocks, plain, rows
 from posecluster_inference import app, framing
 from posecluster_inference.negotiation import PARAMETERS
 from posecluster_inference.openapi import document
+from posecluster_inference.pace import GRACE_SECONDS
 from posecluster_inference.service import Service
 from posecluster_inference.settings import Settings
 
@@ -37,8 +38,10 @@ def test_limits_are_the_defaults() -> None:
     ):
         assert f"{number:,}" in accepted
     assert (
-        f"head {DEFAULTS.header_timeout_ms // 1000} s, body {DEFAULTS.body_timeout_ms // 1000} s" in accepted
-    )
+        f"head {DEFAULTS.header_timeout_ms // 1000} s, body {DEFAULTS.body_timeout_ms // 1000} s and "
+        f"{DEFAULTS.body_bytes_per_second:,} bytes a second"
+    ) in accepted
+    assert f"with pauses of at most {GRACE_SECONDS:g} s" in API
     assert f"the server's deadline ({DEFAULTS.deadline_ms:,})" in API
 
 
