@@ -44,6 +44,7 @@ def ours(workers: int, log: Path) -> Iterator[Server]:
     """Run our server on free ports, with the defaults for everything else."""
     environment = {
         **os.environ,
+        "POSECLUSTER_HOST": "127.0.0.1",
         "POSECLUSTER_PORT": "0",
         "POSECLUSTER_ADMIN_PORT": "0",
         "POSECLUSTER_WORKERS": str(workers),

@@ -53,6 +53,24 @@ def test_what_is_added_to_pods_or_service_goes(
     assert_quiet(operator, proxy, passes=2)  # put right once: no fight
 
 
+@pytest.mark.parametrize("child", [CHILD, f"{CHILD}-pods"])
+def test_the_ip_families_that_a_user_gives_a_service_stay(
+    api: Api, namespace: str, settled: Json, operator: OperatorProcess, proxy: FaultProxy, child: str
+) -> None:
+    families = {"ipFamilyPolicy": "PreferDualStack"}
+    api.patch("services", namespace, child, {"spec": families})
+    wait_quiet(operator, proxy)
+    api.patch("poseclusters", namespace, NAME, {"spec": {"service": {"port": 8_001}}})
+    api.wait_until(
+        lambda: api.get("services", namespace, CHILD)["spec"]["ports"][0]["port"] == 8_001,
+        10,
+        "applied again",
+    )
+    wait_quiet(operator, proxy)
+    assert_quiet(operator, proxy, passes=2)
+    assert api.get("services", namespace, child)["spec"]["ipFamilyPolicy"] == "PreferDualStack"
+
+
 @pytest.mark.acceptance(26)
 def test_a_restart_by_hand_stays(
     api: Api, namespace: str, settled: Json, operator: OperatorProcess, proxy: FaultProxy

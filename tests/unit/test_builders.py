@@ -133,6 +133,15 @@ def test_the_grace_period_follows_what_it_is_made_of(spec: dict[str, Any], secon
     assert template(spec)["spec"]["terminationGracePeriodSeconds"] == seconds
 
 
+def test_pods_listen_on_every_family_and_look_no_telemetry_up_in_either() -> None:
+    pod = template(EVERYTHING)["spec"]
+    assert "POSECLUSTER_HOST" not in environment(EVERYTHING)
+    assert {alias["ip"]: alias["hostnames"] for alias in pod["hostAliases"]} == {
+        "127.0.0.1": ["play.googleapis.com"],
+        "::1": ["play.googleapis.com"],
+    }
+
+
 def test_tokens_are_mounted_where_the_server_reads_them() -> None:
     pod = template({"auth": {"tokenSecretName": "mine"}})["spec"]
     mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}

@@ -13,6 +13,8 @@ Every run ends by itself, by count and by time: a test that dies leaves no load 
 import base64
 import itertools
 import json
+import resource
+import socket
 import struct
 import sys
 import threading
@@ -222,9 +224,23 @@ class Orders(BaseHTTPRequestHandler):
         pass
 
 
+class EveryFamily(ThreadingHTTPServer):
+    """Listens on all addresses of the pod, IPv4 and IPv6."""
+
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
 def main() -> None:
     Orders.files = Files(Path(sys.argv[1]))
-    with ThreadingHTTPServer(("0.0.0.0", PORT), Orders) as server:
+    # probers open many connections, and pods may begin with a soft limit of 1,024 descriptors
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with EveryFamily(("", PORT), Orders) as server:
         server.serve_forever()
 
 

@@ -77,8 +77,9 @@ class Inside:
         return str(first.get("state", {}).get("running", {}).get("startedAt", ""))
 
     def address(self) -> str:
-        """Its IP; "" while it has none."""
-        return str(self.get()["status"].get("podIP", ""))
+        """Its IP as URLs have it, an IPv6 one in brackets; "" while it has none."""
+        address = str(self.get()["status"].get("podIP", ""))
+        return f"[{address}]" if ":" in address else address
 
     def python(self, code: str, *arguments: str, check: bool = True) -> str:
         """Run Python in its container, which needs no shell for it; what it printed."""
