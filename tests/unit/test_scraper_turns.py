@@ -13,7 +13,7 @@ from posecluster_operator.scraper import Scraper, Target
 
 pytestmark = pytest.mark.unit
 
-CONNECTIONS, KEPT, PODS = 10, 5, 25
+CONNECTIONS, KEPT, PODS = 10, 5, 15
 WARNING = "Pods take turns: too few open files are allowed"
 
 
@@ -47,7 +47,7 @@ async def test_more_pods_than_connections_take_turns(
     Counted.now = Counted.most = 0
     addresses = [pods.start() for _ in range(PODS)]
     targets = [Target(pod=address, name="pod", host=address) for address in addresses]
-    made = Scraper(seconds=0.3, connections=CONNECTIONS, monotonic=time.monotonic)
+    made = Scraper(seconds=1.0, connections=CONNECTIONS, monotonic=time.monotonic)
     for address in addresses[KEPT:] if hang else ():
         pods.set_fault(address, Fault.SILENT)
     for _ in range(2):
