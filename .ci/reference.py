@@ -24,7 +24,7 @@ from posecluster_operator.fields import (
     ORIGIN_PATTERN,
     QUANTITY_PATTERN,
 )
-from posecluster_operator.reasons import REASONS
+from posecluster_operator.reasons import REASONS, ConditionType
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference.md"
@@ -66,9 +66,13 @@ def blocks() -> dict[str, str]:
             ),
         ),
         "conditions": "\n".join(
-            f"**{kind}**: {kind.meaning}.\n\n"
-            + _table("reason meaning", ((f"`{reason}`", reason.meaning) for reason in reasons))
-            for kind, reasons in REASONS.items()
+            f"**{kind}**: {kind.meaning}.\n"
+            + (
+                "\n" + _table("reason meaning", ((f"`{reason}`", reason.meaning) for reason in REASONS[kind]))
+                if kind in REASONS
+                else ""
+            )
+            for kind in ConditionType
         ),
     }
 

@@ -54,6 +54,7 @@ class Memory:
     # as the status has them, whose forgery changes nothing here
     desired: int | None = None
     last_scaling: Json | None = None
+    rolled_out: int = 0  # the generation that was rolled out last
 
     def check_fresh(self, body: Json) -> None:
         """Raise Retryable if this object was already seen in a later version: a lagging server's answer."""

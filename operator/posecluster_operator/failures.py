@@ -80,6 +80,15 @@ def judges_current_spec(deployment: Json) -> bool:
     )
 
 
+def has_given_up(deployment: Json) -> bool:
+    """Whether Kubernetes itself says that the rollout makes no progress; before that, it may yet succeed."""
+    progressing = condition(child(deployment, "status"), "Progressing")
+    # with ReplicaSetCreateError the controller does not write which generation it saw
+    return text(progressing, "status") == "False" and (
+        text(progressing, "reason") == "ReplicaSetCreateError" or judges_current_spec(deployment)
+    )
+
+
 def _name(deployment: Json) -> str:
     return text(child(deployment, "metadata"), "name")
 

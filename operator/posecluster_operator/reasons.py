@@ -16,13 +16,44 @@ class _Documented(StrEnum):
         member.meaning = meaning
         return member
 
+    @property
+    def message(self) -> str:
+        """The condition's text: the meaning as a sentence."""
+        text = self.meaning.partition(": ")[2].replace("`", "")
+        return f"{text[0].upper()}{text[1:]}."
+
 
 class ConditionType(_Documented):
-    """The three conditions of every PoseCluster."""
+    """The conditions of a PoseCluster. kstatus, and so Flux and Helm, read the first and the last two."""
 
+    READY = (
+        "Ready",
+        "the current generation is rolled out and at least one pod is ready; while it is False, `reason` and "
+        "`message` are those of `Progressing`",
+    )
     AVAILABLE = "Available", "at least one ready pod answers requests"
     PROGRESSING = "Progressing", "True: the pods are as the spec says, or on their way; False: stuck, and why"
     SCALING_ACTIVE = "ScalingActive", "the size follows from measured load"
+    RECONCILING = (
+        "Reconciling",
+        "present, and True, only while `Ready` is False and the rollout is under way; `reason` and `message` "
+        "are those of `Progressing`",
+    )
+    STALLED = (
+        "Stalled",
+        "present, and True, only while `Ready` is False and the rollout cannot proceed: the operator cannot "
+        "act on the spec, or the pods made no progress for 45 seconds; `reason` and `message` are those of "
+        "`Progressing`",
+    )
+
+
+class ReadyReason(_Documented):
+    """Why `Ready` is True or Unknown; while it is False, its reason is a `ProgressingReason`."""
+
+    ROLLED_OUT = "RolledOut", "True: the current generation is rolled out, and at least one pod is ready"
+    SCALED_TO_ZERO = "ScaledToZero", "True: no pod is wanted, and none is left, because `spec.replicas` is 0"
+    # the default in the CRD
+    WAITING_FOR_OPERATOR = "WaitingForOperator", "Unknown: no operator has processed this PoseCluster yet"
 
 
 class AvailableReason(_Documented):
@@ -102,17 +133,13 @@ class ScalingReason(_Documented):
         """The status of the condition with this reason."""
         return self.meaning.startswith("True")
 
-    @property
-    def message(self) -> str:
-        """The condition's text: the meaning as a sentence."""
-        text = self.meaning.partition(": ")[2].replace("`", "")
-        return f"{text[0].upper()}{text[1:]}."
 
+Reason = ReadyReason | AvailableReason | ProgressingReason | ScalingReason
 
-Reason = AvailableReason | ProgressingReason | ScalingReason
-
+# a condition's own reasons; Ready, Reconciling and Stalled also repeat those of Progressing
 REASONS = MappingProxyType(
     {
+        ConditionType.READY: ReadyReason,
         ConditionType.AVAILABLE: AvailableReason,
         ConditionType.PROGRESSING: ProgressingReason,
         ConditionType.SCALING_ACTIVE: ScalingReason,

@@ -20,6 +20,7 @@ from posecluster_operator.metrics import Metrics
 from posecluster_operator.models import PodDefaults, PoseCluster, Spec
 from posecluster_operator.observed import child, count
 from posecluster_operator.parsing import parse
+from posecluster_operator.readiness import ready_generation
 from posecluster_operator.reasons import ProgressingReason, ScalingReason
 from posecluster_operator.recorder import Recorder
 from posecluster_operator.scaler import Scaler, Sizing
@@ -135,8 +136,9 @@ class Reconciler:
                 uid=uid,
                 applied=earlier.applied,
                 newest=earlier.newest,
-                desired=count(status, "desiredReplicas") if status else None,
+                desired=count(status, "desiredReplicas") if "desiredReplicas" in status else None,
                 last_scaling=child(status, "lastScaling") or None,
+                rolled_out=ready_generation(status),
             )
         return memory
 
@@ -215,9 +217,11 @@ class Reconciler:
             decision=sizing.decision if sizing else None,
             shown=sizing.shown if sizing else None,
             last_scaling=memory.last_scaling,
+            rolled_out=memory.rolled_out,
             problem=problem,
             now=self._now(),
         )
+        memory.rolled_out = ready_generation(status) or memory.rolled_out
         await self._patch_status(cluster, status)
         if self._lease.held:  # else the pass was overtaken, and another shows it
             desired, ready = status["desiredReplicas"], status["readyReplicas"]

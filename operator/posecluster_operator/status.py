@@ -14,15 +14,22 @@ from typing import Any, Literal
 from posecluster_operator.autoscaler import Decision
 from posecluster_operator.autoscaler.shown import Shown
 from posecluster_operator.builders.labels import child_name, selector_text
-from posecluster_operator.failures import Failure, find_failure, judges_current_spec
+from posecluster_operator.failures import Failure, find_failure, has_given_up, judges_current_spec
 from posecluster_operator.fields import Json
 from posecluster_operator.models import PoseCluster
 from posecluster_operator.observed import child, condition, count, text
+from posecluster_operator.readiness import (
+    Verdict,
+    is_rolled_out,
+    observed_generation,
+    readiness,
+    ready_generation,
+    was_rolled_out,
+)
 from posecluster_operator.reasons import (
     AvailableReason,
     ConditionType,
     ProgressingReason,
-    Reason,
     ScalingReason,
 )
 from posecluster_operator.scaling_status import scaling_as_before, scaling_verdict, shown_load
@@ -39,6 +46,9 @@ _WISHED = {
     ScalingReason.PAUSED,
 }
 
+# whose transitions are Events; Ready, Reconciling and Stalled only repeat what these say
+_TOLD = (ConditionType.AVAILABLE, ConditionType.PROGRESSING, ConditionType.SCALING_ACTIVE)
+
 # nothing, or not all, was applied: the size is the Deployment's, whoever set that
 _NOT_APPLIED = {
     ProgressingReason.PAUSED,
@@ -47,8 +57,6 @@ _NOT_APPLIED = {
     ProgressingReason.APPLY_REJECTED,
     ProgressingReason.FORBIDDEN,
 }
-
-_Verdict = tuple[bool, Reason, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +79,15 @@ def compute_status(
     service: Json | None = None,
     shown: Shown | None = None,
     last_scaling: Json | None = None,
+    rolled_out: int = 0,
 ) -> dict[str, Any]:
     """Return the whole status.
 
     `deployment`, `service` and `pods` are this PoseCluster's own, or None and empty. `problem`, what kept the
     pass from acting, goes before what the Deployment says. Without a decision (paused, invalid
     spec) the size is the Deployment's. `shown` is what is to be seen of the load; None, with a decision
-    that follows from load: what is seen now. `last_scaling` None: there was none. `now` (aware)
-    dates only conditions that change.
+    that follows from load: what is seen now. `last_scaling` None: there was none. `rolled_out` is the
+    generation that was rolled out last (0: none). `now` (aware) dates only conditions that change.
     """
     observed = child(deployment, "status")
     desired = decision.replicas if decision else count(child(deployment, "spec"), "replicas")
@@ -87,9 +96,17 @@ def compute_status(
         "readyReplicas": count(observed, "readyReplicas"),
         "desiredReplicas": desired,
     }
-    verdicts = {
-        ConditionType.AVAILABLE: _available(sizes["readyReplicas"], decision),
-        ConditionType.PROGRESSING: _progressing(cluster, deployment, pods, desired, problem),
+    is_applied = problem is None and decision is not None
+    available = _available(sizes["readyReplicas"], to_zero=not desired and bool(decision or deployment))
+    progressing = _progressing(cluster, deployment, pods, desired, problem)
+    verdicts = readiness(
+        available,
+        progressing,
+        is_rolled_out=is_rolled_out(cluster, deployment, desired if is_applied else None, last=rolled_out),
+        is_final=problem is not None or has_given_up(child(deployment)),
+    ) | {
+        ConditionType.AVAILABLE: available,
+        ConditionType.PROGRESSING: progressing,
         ConditionType.SCALING_ACTIVE: scaling_verdict(cluster, decision, shown),
     }
     status = _status(cluster, sizes, verdicts, endpoint=_endpoint(cluster, service), now=now)
@@ -101,9 +118,13 @@ def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> di
     """Return the status when the children could not be read: as it was, but for the problem."""
     before = cluster.status
     sizes = {name: count(before, name) for name in ("replicas", "readyReplicas", "desiredReplicas")}
-    verdicts = {
-        ConditionType.AVAILABLE: _available(sizes["readyReplicas"], None),
-        ConditionType.PROGRESSING: (problem.reason in _ON_THE_WAY, problem.reason, problem.message),
+    was_zero = text(condition(before, ConditionType.AVAILABLE), "reason") == AvailableReason.SCALED_TO_ZERO
+    available = _available(sizes["readyReplicas"], to_zero=was_zero)
+    progressing: Verdict = (problem.reason in _ON_THE_WAY, problem.reason, problem.message)
+    is_as_before = was_rolled_out(cluster, ready_generation(before))
+    verdicts = readiness(available, progressing, is_rolled_out=is_as_before, is_final=True) | {
+        ConditionType.AVAILABLE: available,
+        ConditionType.PROGRESSING: progressing,
         ConditionType.SCALING_ACTIVE: (
             scaling_as_before(cluster)
             if condition(before, ConditionType.SCALING_ACTIVE)
@@ -127,14 +148,12 @@ def _endpoint(cluster: PoseCluster, service: Json | None) -> str:
 def _status(
     cluster: PoseCluster,
     sizes: Mapping[str, int],
-    verdicts: Mapping[ConditionType, _Verdict],
+    verdicts: Mapping[ConditionType, Verdict],
     *,
     endpoint: str,
     now: datetime,
 ) -> dict[str, Any]:
-    generation = cluster.generation
-    if cluster.paused:  # nothing was done for a newer one
-        generation = min(generation, count(cluster.status, "observedGeneration"))
+    generation = observed_generation(cluster)
     return {
         "observedGeneration": generation,
         **sizes,
@@ -147,7 +166,7 @@ def _status(
 
 
 def _condition(
-    before: Json, kind: ConditionType, verdict: _Verdict, generation: int, now: datetime
+    before: Json, kind: ConditionType, verdict: Verdict, generation: int, now: datetime
 ) -> dict[str, Any]:
     holds, reason, message = verdict
     status = "True" if holds else "False"
@@ -167,10 +186,10 @@ def _condition(
     }
 
 
-def _available(ready: int, decision: Decision | None) -> _Verdict:
+def _available(ready: int, *, to_zero: bool) -> Verdict:
     if ready:
         return True, AvailableReason.PODS_READY, "At least one pod is ready."
-    if decision and not decision.replicas:
+    if to_zero:
         return False, AvailableReason.SCALED_TO_ZERO, "spec.replicas is 0."
     return False, AvailableReason.NO_READY_PODS, "No pod is ready."
 
@@ -181,7 +200,7 @@ def _progressing(
     pods: Sequence[Json],
     desired: int,
     problem: Failure | None,
-) -> _Verdict:
+) -> Verdict:
     if problem:
         return problem.reason in _ON_THE_WAY, problem.reason, problem.message
     if cluster.paused:
@@ -232,7 +251,7 @@ def notices(before: Json, after: Json) -> tuple[Notice, ...]:
     """
     first = not condition(before, ConditionType.PROGRESSING)
     found = []
-    for kind in ConditionType:
+    for kind in _TOLD:
         old, new = condition(before, kind), condition(after, kind)
         if all(text(old, key) == text(new, key) for key in ("status", "reason")):
             continue

@@ -86,6 +86,7 @@ def test_a_posecluster_gets_its_children_and_nothing_else(
     chosen = api.list("pods", namespace, labels=status["selector"])
     assert len(chosen) == 2
     assert {kind: one["reason"] for kind, one in conditions(settled).items()} == {
+        "Ready": "RolledOut",
         "Available": "PodsReady",
         "Progressing": "RolloutComplete",
         "ScalingActive": "FixedSize",

@@ -49,6 +49,7 @@ STATUS: Json = {
             "message": "A text",
         }
         for name, status, reason in (
+            ("Ready", "False", "RollingOut"),
             ("Available", "True", "PodsReady"),
             ("Progressing", "True", "RollingOut"),
             ("ScalingActive", "False", "FixedSize"),
@@ -86,6 +87,8 @@ def test_the_columns_show_size_load_and_reason(api: Api, namespace: str) -> None
     head, line = api.kubectl("get", "pose", "-n", namespace).stdout.splitlines()
     assert head.split() == ["NAME", "READY", "DESIRED", "QUEUE", "RATE", "AVAILABLE", "REASON", "AGE"]
     assert line.split()[:-1] == ["pose", "1", "3", "4", "17", "True", "FixedSize"]
+    head, line = api.kubectl("get", "pose", "-n", namespace, "-o", "wide").stdout.splitlines()
+    assert (head.split()[7], line.split()[7]) == ("ROLLOUT", "RollingOut")
 
 
 def test_kubectl_scale_writes_the_size_within_its_bounds(api: Api, namespace: str) -> None:
@@ -122,7 +125,7 @@ def test_a_user_and_the_operator_apply_side_by_side(api: Api, namespace: str) ->
 
 def test_status_is_no_users_business_and_spec_none_of_statuss(api: Api, namespace: str) -> None:
     stored = api.create(body({}, namespace=namespace) | {"status": {"replicas": 9}})
-    assert "status" not in stored
+    assert "replicas" not in stored["status"], "only the defaults of the CRD"
     changed = api.patch(
         "poseclusters", namespace, "pose", {"spec": {"replicas": 9}, "status": STATUS}, subresource="status"
     )
@@ -172,9 +175,12 @@ def test_stored_objects_come_back_equal_and_defaults_are_applied_once(
         assert read == made
         assert within(spec, read["spec"]), (spec, read["spec"])
         assert parse(read).spec == parse(made | {"spec": spec}).spec
-        # written back as read, nothing changes: no default is applied twice
-        again = api.replace("poseclusters", namespace, f"pose-{index}", read)
-        assert again == read
+        # the first write stores the defaults of the status; no default is applied twice
+        stored = api.replace("poseclusters", namespace, f"pose-{index}", read)
+        assert (stored["spec"], stored["status"]) == (read["spec"], read["status"])
+        assert stored["metadata"]["generation"] == 1
+        again = api.replace("poseclusters", namespace, f"pose-{index}", stored)
+        assert again == stored
     fields = {node.name for node in crd.nodes() if node.path[:1] == ("spec",) and node.path[-1] != "[]"}
     assert fields - seen == set()
     record_figure("objects equal when read again", OBJECTS, bar="200", sample=f"{len(fields)} fields")

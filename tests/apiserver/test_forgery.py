@@ -60,7 +60,11 @@ def test_a_forged_status_converges(
             "load": {"queued": 5},
             "lastScaling": {"from": 1, "to": 500, "message": "x"},
         },
-        {"conditions": [{"type": kind, **lie} for kind in ("Available", "Progressing", "Evil")]},
+        {
+            "conditions": [
+                {"type": kind, **lie} for kind in ("Available", "Progressing", "Ready", "Stalled", "Evil")
+            ]
+        },
         {"conditions": []},
         {"conditions": [{**one, "message": "all is lost"} for one in true["conditions"]]},
         dict.fromkeys(true),

@@ -39,7 +39,7 @@ def wait_available(api: Api, pose: Pose) -> None:
         "wait",
         "--namespace",
         pose.namespace,
-        "--for=condition=Available",
+        "--for=condition=Ready",
         f"pose/{pose.name}",
         "--timeout=60s",
     )

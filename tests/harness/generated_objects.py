@@ -13,7 +13,7 @@ from harness.crd import Json
 from harness.generated_specs import ODD, valid_name
 from posecluster_operator import models
 
-_CONDITIONS = ("Available", "Progressing", "ScalingActive")
+_CONDITIONS = ("Ready", "Available", "Progressing", "ScalingActive", "Reconciling", "Stalled")
 UID = "0d1f8a53-7c9f-4f0e-9d35-2b6b6d1f4e11"
 
 _TEXTS = (

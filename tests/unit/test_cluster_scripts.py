@@ -148,7 +148,7 @@ def test_deploy_builds_loads_installs_and_waits(programs: StandIns) -> None:
         " --namespace posecluster --create-namespace"
         " --set-string operator.podAnnotations.posecluster\\.io/deployed=t --wait --timeout 3m",
         f"{kubectl} --namespace default apply -f examples/posecluster.yaml",
-        f"{kubectl} --namespace default wait --for condition=Available --timeout 180s"
+        f"{kubectl} --namespace default wait --for condition=Ready --timeout 180s"
         " -f examples/posecluster.yaml",
     ]
     assert f"{kubectl} --namespace default port-forward service/pose-pose 8080:80 &" in done.stdout
@@ -166,7 +166,7 @@ def test_deploy_replaces_pods_that_were_there(programs: StandIns) -> None:
     assert ends[-3:] == [
         "default rollout restart deployment/pose-pose",
         "default rollout status deployment/pose-pose --timeout 180s",
-        "default wait --for condition=Available --timeout 180s -f examples/posecluster.yaml",
+        "default wait --for condition=Ready --timeout 180s -f examples/posecluster.yaml",
     ]
 
 
