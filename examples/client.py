@@ -1,20 +1,24 @@
-"""A client to copy: a deadline, retries within a budget, Retry-After honoured.
+"""A client to copy that needs no packages: a deadline, retries within a budget, Retry-After honoured.
 
-    python examples/client.py photograph.jpg [http://127.0.0.1:8080]
+    python3 examples/client.py photograph.jpg [http://127.0.0.1:8080]
 
 Only refusals for lack of capacity (503), the quota (429) and broken connections are tried again:
 they cost the server little and may well work later. A tenth of all requests may be retries, so that
 a client never doubles the load of a server that is already short of capacity.
 """
 
-import asyncio
+import http.client
+import json
 import random
+import socket
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 DEADLINE_SECONDS = 5.0
 MARGIN_SECONDS = 0.1  # the server is told to end earlier, so that its own 504 still arrives
@@ -23,78 +27,119 @@ RETRY_RESERVE = 3.0  # retries that may be saved up
 USUAL_PAUSE_SECONDS = 1.0  # where Retry-After is missing or a date
 
 
+class Refused(Exception):
+    """An answer other than 200; `problem` is the server's reason, or empty if a proxy answered."""
+
+    def __init__(self, status: int, retry_after_seconds: float, body: bytes) -> None:
+        try:
+            self.problem = dict(json.loads(body))
+        except (ValueError, TypeError):
+            self.problem = {}
+        super().__init__(f"{status}: {self.problem.get('detail') or body[:200].decode(errors='replace')}")
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
 class PoseClient:
-    """Keep one for the life of the program: it holds the connections and the retry budget."""
+    """Keep one in each thread for the life of the program: it holds the connection and the retry budget."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # httpx's own limits are per phase; `detect` bounds the whole
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=None)  # noqa: S113
+        address = urlsplit(url)
+        kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        self._http = kind(address.netloc)
+        self._path = address.path.rstrip("/") + "/v1/detect"
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._budget = RETRY_RESERVE
 
-    async def detect(self, picture: bytes, deadline_seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
+    def detect(self, picture: bytes, deadline_seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
         """Return the server's answer, retries and pauses included, within the deadline.
 
-        Raises httpx.HTTPError for a refusal or a broken connection, TimeoutError when time is up.
+        Raises Refused, OSError or http.client.HTTPException for a broken connection, and TimeoutError
+        when time is up.
         """
         end = time.monotonic() + deadline_seconds
         self._budget = min(RETRY_RESERVE, self._budget + RETRY_SHARE)
         attempt = 0
-        async with asyncio.timeout(deadline_seconds):
-            while True:
-                attempt += 1
-                try:
-                    return await self._attempt(picture, end - time.monotonic())
-                except httpx.HTTPStatusError as error:
-                    if error.response.status_code not in (429, 503):
-                        raise
-                    failure: httpx.HTTPError = error
-                    pause = _retry_after(error.response)
-                except httpx.TransportError as error:
-                    failure = error
-                    pause = random.uniform(0, 0.1 * 2**attempt)  # noqa: S311
-                if self._budget < 1 or time.monotonic() + pause >= end:
-                    raise failure
-                self._budget -= 1
-                await asyncio.sleep(pause)
+        while True:
+            attempt += 1
+            try:
+                return self._attempt(picture, end)
+            except Refused as refused:
+                if refused.status not in (429, 503):
+                    raise
+                failure: Exception = refused
+                pause = refused.retry_after_seconds
+            except TimeoutError:
+                raise
+            except (OSError, http.client.HTTPException) as error:
+                failure = error
+                pause = random.uniform(0, 0.1 * 2**attempt)  # noqa: S311
+            if self._budget < 1 or time.monotonic() + pause >= end:
+                raise failure
+            self._budget -= 1
+            time.sleep(pause)
 
-    async def _attempt(self, picture: bytes, seconds_left: float) -> dict[str, Any]:
+    def _attempt(self, picture: bytes, end: float) -> dict[str, Any]:
+        seconds_left = max(0.001, end - time.monotonic())
         milliseconds = max(1, round((seconds_left - MARGIN_SECONDS) * 1000))
-        response = await self._http.post(
-            "/v1/detect", content=picture, headers={"X-Request-Timeout-Ms": str(milliseconds)}
-        )
-        if response.status_code != 200:
-            message = f"{response.status_code}: {_detail(response)}"
-            raise httpx.HTTPStatusError(message, request=response.request, response=response)
-        answer: dict[str, Any] = response.json()
+        headers = {**self._headers, "X-Request-Timeout-Ms": str(milliseconds)}
+        try:
+            with _cut_off_after(seconds_left, self._connected(seconds_left)):
+                self._http.request("POST", self._path, picture, headers)
+                response = self._http.getresponse()
+                body = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._http.close()
+            if time.monotonic() >= end:
+                raise TimeoutError(f"no answer within {seconds_left:.1f} s") from error
+            raise
+        if response.status != 200:
+            raise Refused(response.status, _seconds(response.headers.get("Retry-After", "")), body)
+        answer: dict[str, Any] = json.loads(body)
         return answer
 
-    async def close(self) -> None:
-        await self._http.aclose()
+    def _connected(self, seconds: float) -> socket.socket:
+        if self._http.sock is None:
+            self._http.timeout = seconds
+            self._http.connect()
+        connection: socket.socket = self._http.sock
+        connection.settimeout(seconds)
+        return connection
+
+    def close(self) -> None:
+        self._http.close()
 
 
-def _retry_after(response: httpx.Response) -> float:
-    """Never wait less than what is asked for."""
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else USUAL_PAUSE_SECONDS
+@contextmanager
+def _cut_off_after(seconds: float, connection: socket.socket) -> Iterator[None]:
+    """Bound a whole exchange: the socket's own time-out starts again with each byte that comes."""
 
+    def cut_off() -> None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
-def _detail(response: httpx.Response) -> str:
-    """The problem's `detail`; a proxy in between may answer with a page of its own."""
+    timer = threading.Timer(seconds, cut_off)
+    timer.daemon = True
+    timer.start()
     try:
-        return str(response.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return response.text[:200]
+        yield
+    finally:
+        timer.cancel()
 
 
-async def main() -> None:
-    picture = Path(sys.argv[1]).read_bytes()  # noqa: ASYNC240
+def _seconds(retry_after: str) -> float:
+    """Never wait less than what is asked for."""
+    return float(retry_after) if retry_after.isdecimal() else USUAL_PAUSE_SECONDS
+
+
+def main() -> None:
+    picture = Path(sys.argv[1]).read_bytes()
     client = PoseClient(sys.argv[2] if len(sys.argv) > 2 else "http://127.0.0.1:8080")
-    for person in (await client.detect(picture))["people"]:
+    for person in client.detect(picture)["people"]:
         for mark in person["landmarks"]:
             print(f"{mark['name']:>18} {mark['x']:.3f} {mark['y']:.3f} {mark['visibility']:.2f}")
-    await client.close()
+    client.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

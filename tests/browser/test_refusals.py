@@ -26,11 +26,13 @@ def stub_server():
 @pytest.mark.parametrize(
     ("content", "name", "words"),
     [
-        (pictures.built_in()[:20_000], "cut.jpg", ("cannot be decoded", "cut off", "422 undecodable")),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg", ("Not a JPEG", "convert", "415 unsupported")),
+        (pictures.built_in()[:20_000], "cut.jpg", ("cannot be decoded", "no end marker", "422 undecodable")),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg", ("Not a JPEG", "SVG drawing", "415 unsupported")),
         (huge_jpeg(65_500, 65_500), "huge.jpg", ("65500 x 65500", "smaller copy", "413 picture_too_large")),
         (b"", "empty.jpg", ("empty", "400 malformed")),
-        (b"GIF89a" + bytes(300), "x.gif", ("Not a JPEG", "415 unsupported_format")),
+        (b"GIF89a" + bytes(300), "x.gif", ("This is a GIF picture", "415 unsupported_format")),
+        (b"\0\0\0\x18ftypheic" + bytes(300), "photo.jpg", ("HEIC", "iPhone", "415 unsupported_format")),
+        (b"<!doctype html><html>Sign in", "photo.jpg", ("HTML page", "415 unsupported_format")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -68,6 +70,17 @@ def test_another_format_can_be_sent_as_a_copy(visit, stub_server):
     opened.page.click("text=Send a JPEG copy that fits")
     opened.wait_for_skeleton()
     assert "60 × 40" in opened.page.inner_text("#summary")
+
+
+def test_a_jpeg_without_its_end_marker_can_be_sent_as_a_copy(visit, stub_server, astronaut):
+    opened = visit(stub_server.url)
+    opened.choose(astronaut[:-2], "no-end.jpg")
+    said = opened.notice()
+    assert "no end marker" in said
+    assert "422 undecodable" in said
+    opened.page.click("text=Send a JPEG copy that fits")
+    opened.wait_for_skeleton()
+    assert "no-end-copy.jpg" in opened.page.inner_text("#summary")
 
 
 def test_a_token_is_asked_for_kept_and_forgotten_when_wrong(visit, start, tmp_path):

@@ -2,15 +2,17 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import ModuleType
 
-import httpx
 import pytest
 
 from harness.server import ROOT, ServerProcess
@@ -103,84 +105,99 @@ def serving(*answers: Answer) -> Iterator[Stub]:
         server.server_close()
 
 
-async def ask(url: str, picture: bytes = PICTURE, deadline_seconds: float = 5.0) -> dict[str, object]:
+def ask(url: str, picture: bytes = PICTURE, deadline_seconds: float = 5.0) -> dict[str, object]:
     client = example.PoseClient(url)
     try:
-        found: dict[str, object] = await client.detect(picture, deadline_seconds)
+        found: dict[str, object] = client.detect(picture, deadline_seconds)
         return found
     finally:
-        await client.close()
+        client.close()
 
 
-async def test_it_waits_as_long_as_it_is_told_and_tries_again() -> None:
+def test_it_waits_as_long_as_it_is_told_and_tries_again() -> None:
     with serving(refusal(503, "1"), RIGHT) as stub:
         begin = time.monotonic()
-        assert await ask(stub.url) == {"people": []}
+        assert ask(stub.url) == {"people": []}
     assert time.monotonic() - begin >= 1.0
     first, second = stub.limits
     assert 4_000 <= first <= 4_900, "the server must give up before the client does"
     assert second <= first - 1_000
 
 
-async def test_a_broken_connection_is_tried_again() -> None:
+def test_a_broken_connection_is_tried_again() -> None:
     with serving(Answer(0), RIGHT) as stub:
-        assert await ask(stub.url) == {"people": []}
+        assert ask(stub.url) == {"people": []}
     assert len(stub.limits) == 2
 
 
-async def test_the_budget_of_retries_is_used_up() -> None:
+def test_the_budget_of_retries_is_used_up() -> None:
     with serving(refusal(503, "0")) as stub:
         client = example.PoseClient(stub.url)
         for asked in (4, 5):  # three retries were saved up; then a tenth of one a request
-            with pytest.raises(httpx.HTTPStatusError, match="told to wait"):
-                await client.detect(PICTURE)
+            with pytest.raises(example.Refused, match="told to wait"):
+                client.detect(PICTURE)
             assert len(stub.limits) == asked
-        await client.close()
+        client.close()
 
 
 @pytest.mark.parametrize("retry_after", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", ""])
-async def test_a_page_of_a_proxy_is_a_refusal_like_others(retry_after: str) -> None:
+def test_a_page_of_a_proxy_is_a_refusal_like_others(retry_after: str) -> None:
     page = Answer(503, b"<html>no upstream</html>", (("Retry-After", retry_after),) if retry_after else ())
     with serving(page) as stub:
-        with pytest.raises(httpx.HTTPStatusError, match="no upstream"):
-            await ask(stub.url, deadline_seconds=0.9)
+        with pytest.raises(example.Refused, match="no upstream"):
+            ask(stub.url, deadline_seconds=0.9)
         assert len(stub.limits) == 1
     with serving(page, RIGHT) as stub:
         begin = time.monotonic()
-        assert await ask(stub.url) == {"people": []}
+        assert ask(stub.url) == {"people": []}
         assert time.monotonic() - begin >= example.USUAL_PAUSE_SECONDS
 
 
-async def test_a_quota_that_lasts_longer_than_the_deadline_is_told_at_once() -> None:
+def test_a_quota_that_lasts_longer_than_the_deadline_is_told_at_once() -> None:
     with serving(refusal(429, "60")) as stub:
         begin = time.monotonic()
-        with pytest.raises(httpx.HTTPStatusError) as caught:
-            await ask(stub.url)
-    assert caught.value.response.status_code == 429
+        with pytest.raises(example.Refused) as caught:
+            ask(stub.url)
+    assert caught.value.status == 429
     assert time.monotonic() - begin <= LEEWAY_SECONDS
     assert len(stub.limits) == 1
 
 
-async def test_other_refusals_are_not_tried_again() -> None:
-    with serving(refusal(422, "1")) as stub, pytest.raises(httpx.HTTPStatusError, match="422: told to wait"):
-        await ask(stub.url)
+def test_other_refusals_are_not_tried_again() -> None:
+    with serving(refusal(422, "1")) as stub, pytest.raises(example.Refused, match="422: told to wait"):
+        ask(stub.url)
     assert len(stub.limits) == 1
 
 
-async def test_the_deadline_bounds_an_answer_that_dribbles() -> None:
+def test_the_deadline_bounds_an_answer_that_dribbles() -> None:
     with serving(Answer(200, b" " * 200 + b"{}", seconds_a_byte=0.05)) as stub:
         begin = time.monotonic()
         with pytest.raises(TimeoutError):
-            await ask(stub.url, deadline_seconds=0.6)
+            ask(stub.url, deadline_seconds=0.6)
         assert time.monotonic() - begin <= 0.6 + LEEWAY_SECONDS
 
 
-async def test_with_a_real_server(start: Callable[..., ServerProcess]) -> None:
+def test_with_a_real_server(start: Callable[..., ServerProcess]) -> None:
     """An answer, and the server's own 504 before the client gives up by itself."""
     server, slow = start(engine="stub"), Slow(10, "example")
-    answer = await ask(server.url, slow.picture(1))
+    answer = ask(server.url, slow.picture(1))
     assert abs(nose(answer) - slow.nose(1)) < 1e-6
-    with pytest.raises(httpx.HTTPStatusError) as caught:
-        await ask(server.url, Slow(3_000).picture(2), deadline_seconds=0.8)
-    assert caught.value.response.status_code == 504
-    assert caught.value.response.json()["reason"] == "deadline"
+    with pytest.raises(example.Refused) as caught:
+        ask(server.url, Slow(3_000).picture(2), deadline_seconds=0.8)
+    assert caught.value.status == 504
+    assert caught.value.problem["reason"] == "deadline"
+
+
+def test_it_runs_without_any_package(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
+    """As it is after `make run`, with any Python: -S leaves out every installed package."""
+    server, slow = start(engine="stub"), Slow(10, "example")
+    picture = tmp_path / "photo.png"
+    picture.write_bytes(slow.picture(1))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", ROOT / "examples" / "client.py", picture, server.url],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert "nose" in done.stdout

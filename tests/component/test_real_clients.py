@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.raw import exchange
-from harness.real_clients import COMMANDS, PICTURE, missing, recorded, run
+from harness.raw import RawConnection, exchange
+from harness.real_clients import COMMANDS, PICTURE, RECORDED, missing, recorded, run
 from harness.server import ServerProcess, start_server
 
 _RECORDED = recorded()
@@ -90,3 +90,15 @@ def test_a_client_of_this_machine_is_answered(server: ServerProcess, name: str) 
     statuses = run(name, server.url + "/v1/detect")
     assert statuses
     assert set(statuses) == {"200"}
+
+
+def test_an_offer_of_http_2_leaves_the_connection_open(server: ServerProcess) -> None:
+    """Java's client makes it with each request."""
+    request = (RECORDED / "java-body.http").read_bytes()
+    assert b"Upgrade: h2c\r\n" in request
+    with RawConnection(server.address) as connection:
+        for _ in range(3):
+            assert connection.send(request)
+            seen = connection.read(5, responses=1)
+            assert seen.statuses == [200]
+            assert "connection" not in seen.responses[0].headers

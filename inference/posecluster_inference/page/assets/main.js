@@ -13,7 +13,7 @@ import { drawTiming } from "./timing.js";
 import { upright } from "./upright.js";
 import { World } from "./world.js";
 
-const COPY_HELPS = new Set(["body_too_large", "picture_too_large", "unsupported_format"]);
+const COPY_HELPS = new Set(["body_too_large", "picture_too_large", "unsupported_format", "undecodable"]);
 const ANSWERED = ["copy-json", "copy-csv", "download"]; // buttons that need an answer
 const BUSY_AFTER_MS = 150;
 

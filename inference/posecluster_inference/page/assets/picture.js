@@ -47,26 +47,38 @@ export function listen({ input, onDrag }, take) {
 
 /** A JPEG copy that keeps within the limits, upright; null when this browser cannot read the picture. */
 export async function copyWithin(blob, { max_pixels: pixels, max_side_pixels: side, max_body_bytes: size }) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(await upright(blob), { imageOrientation: "from-image" });
-  } catch {
-    return null;
-  }
-  const { width, height } = bitmap;
+  const drawable = await read(blob).catch(() => null);
+  if (!drawable) return null;
+  const { width, height } = drawable;
   let scale = Math.min(1, side / Math.max(width, height), Math.sqrt(pixels / (width * height)));
   const canvas = document.createElement("canvas");
   let copy = null;
   for (let attempt = 0; attempt < 6; attempt += 1) {
     canvas.width = Math.max(1, Math.floor(width * scale));
     canvas.height = Math.max(1, Math.floor(height * scale));
-    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    canvas.getContext("2d").drawImage(drawable, 0, 0, canvas.width, canvas.height);
     copy = await new Promise((done) => canvas.toBlob(done, "image/jpeg", COPY_QUALITY));
     if (!copy || copy.size <= size) break;
     scale *= 0.7;
   }
-  bitmap.close();
+  drawable.close?.();
   return copy && copy.size <= size ? copy : null;
+}
+
+/** A picture to draw. Browsers make a bitmap only of a whole file, but an image also of one without its end. */
+async function read(blob) {
+  try {
+    return await createImageBitmap(await upright(blob), { imageOrientation: "from-image" });
+  } catch {
+    const image = new Image();
+    image.src = URL.createObjectURL(blob);
+    try {
+      await new Promise((done, fail) => Object.assign(image, { onload: done, onerror: fail }));
+    } finally {
+      URL.revokeObjectURL(image.src);
+    }
+    return image;
+  }
 }
 
 /** In words. */
