@@ -27,7 +27,11 @@ def stub_server():
     ("content", "name", "words"),
     [
         (pictures.built_in()[:20_000], "cut.jpg", ("cannot be decoded", "no end marker", "422 undecodable")),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg", ("Not a JPEG", "SVG drawing", "415 unsupported")),
+        (
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "a.svg",
+            ("Not a JPEG", "SVG drawing", "415 unsupported"),
+        ),
         (huge_jpeg(65_500, 65_500), "huge.jpg", ("65500 x 65500", "smaller copy", "413 picture_too_large")),
         (b"", "empty.jpg", ("empty", "400 malformed")),
         (b"GIF89a" + bytes(300), "x.gif", ("This is a GIF picture", "415 unsupported_format")),
