@@ -4,12 +4,15 @@
 the boundaries that these make are in tests/unit/test_intake_multipart.py.
 """
 
+import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.pictures import built_in
 from harness.raw import RawConnection, exchange
 from harness.real_clients import COMMANDS, PICTURE, RECORDED, missing, recorded, run
 from harness.server import ServerProcess, start_server
@@ -102,3 +105,46 @@ def test_an_offer_of_http_2_leaves_the_connection_open(server: ServerProcess) ->
             seen = connection.read(5, responses=1)
             assert seen.statuses == [200]
             assert "connection" not in seen.responses[0].headers
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        (("-d", "photo.jpg"), (415, "--data-binary @NAME")),
+        (("--data-raw", "@photo.jpg"), (415, "name of a file")),
+        (("-d", "@{photo}"), (422, "curl --data-binary")),
+        (("--data-urlencode", "@{photo}"), (415, "percent-encoded")),
+        (("--data-urlencode", "image@{photo}"), (415, "URL-encoded form")),
+        (("-F", "picture=photo.jpg"), (400, "with the @")),
+        (("-F", "picture=@{photo}", "-F", "second=@{photo}"), (400, "2 pictures")),
+        (("-F", "picture=@{photo};encoder=base64"), (415, "without gzip or base64")),
+        (
+            ("-F", "picture=@{photo}", "-H", "Content-Type: application/json"),
+            (415, "form without its Content-Type"),
+        ),
+        (("--data-binary", "@{photo}", "-H", "Content-Type: multipart/form-data"), (400, "JPEG picture")),
+        (("--json", '{"image": "https://example.com/photo.jpg"}'), (400, "not fetched by URL")),
+        (("--json", '{"url": "https://example.com/photo.jpg"}'), (400, "not fetched by URL")),
+        (("--json", '{"image": "not base64!"}'), (400, "base64")),
+        (("--json", '{"file": "/9j/4AAQ"}'), (400, "no other member")),
+        (("--data-binary", ""), (400, "empty")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value[0], str) else "",
+)
+def test_a_mistake_with_curl_is_explained(
+    server: ServerProcess, tmp_path: Path, options: tuple[str, ...], refused: tuple[int, str]
+) -> None:
+    if (lack := missing("curl body")) is not None:
+        pytest.skip(f"open: {lack}")
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(built_in())
+    words = [option.replace("{photo}", str(photo)) for option in options]
+    done = subprocess.run(
+        ["curl", "-s", *words, server.url + "/v1/detect"],  # a shell would need quotes
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=20,
+        check=True,
+    )
+    problem = json.loads(done.stdout)
+    assert (problem["status"], refused[1] in problem["detail"]) == (refused[0], True), problem["detail"]
