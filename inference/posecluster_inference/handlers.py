@@ -103,8 +103,8 @@ async def _result(
     digest = hashlib.sha256(picture).digest()
     facts.digest, facts.body_bytes = digest.hex()[:16], len(picture)
     key = (digest, form)
-    directives = ",".join(request.headers.getall(hdrs.CACHE_CONTROL, [])).lower()
-    wants_fresh = "no-cache" in directives
+    directives = ",".join(request.headers.getall(hdrs.CACHE_CONTROL, [])).lower().split(",")
+    wants_fresh = "no-cache" in (directive.partition("=")[0].strip() for directive in directives)
     if not wants_fresh:
         kept = service.cache.get(key)
         if kept is not None:

@@ -130,6 +130,18 @@ def test_no_cache_computes_again_and_renews_what_is_kept(serve: Start, log: Path
     assert server.metrics("cache_requests_total", result="bypass") == 2
 
 
+def test_only_the_directive_no_cache_computes_again(serve: Start) -> None:
+    server, picture = serve(), Slow(5).picture(0)
+    for value, status in (
+        ("max-age=0", MISS),
+        ("max-age=0, x-no-cache", HIT),
+        ("no-cached", HIT),
+        ("max-age=0, No-Cache", FRESH),
+        ('no-cache="a"', FRESH),
+    ):
+        assert cache_status(detect(server, picture, Cache_Control=value)) == status
+
+
 def test_no_cache_joins_no_computation_and_is_not_joined(serve: Start, log: Path) -> None:
     server, picture = serve(), Slow(200).picture(0)
     with ExitStack() as stack:
