@@ -93,6 +93,10 @@ bench: set-up-dev ## measure: bare landmarkers, our server, the plain way (a qui
 	@$(BIN)/posecluster-inference models fetch --variant full
 	@$(BIN)/python -m bench.run
 
+.PHONY: bench-heavy
+bench-heavy: set-up-dev ## measure the heaviest pictures, and what they cost an ordinary caller (a quiet machine)
+	@$(BIN)/python -m bench.heavy
+
 .PHONY: bench-operator
 bench-operator: set-up-dev ## measure the operator against an API server of its own (a quiet machine)
 	@KUBEBUILDER_ASSETS=$$(.ci/envtest) $(BIN)/python -m bench.operator

@@ -40,8 +40,8 @@ def _resident_mb(pid: int) -> float:
 
 
 @contextmanager
-def ours(workers: int, log: Path) -> Iterator[Server]:
-    """Run our server on free ports, with the defaults for everything else."""
+def ours(workers: int, log: Path, **settings: str) -> Iterator[Server]:
+    """Run our server on free ports, with these variables and the defaults for everything else."""
     environment = {
         **os.environ,
         "POSECLUSTER_HOST": "127.0.0.1",
@@ -49,6 +49,7 @@ def ours(workers: int, log: Path) -> Iterator[Server]:
         "POSECLUSTER_ADMIN_PORT": "0",
         "POSECLUSTER_WORKERS": str(workers),
         "POSECLUSTER_MODEL_DIR": str(ROOT / "models"),
+        **settings,
     }
     started = time.perf_counter()
     with log.open("w") as lines:

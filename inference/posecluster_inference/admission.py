@@ -5,6 +5,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
+from posecluster_inference.costs import ORDINARY, Cost
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header
 from posecluster_inference.jobs import AnswerKey, Job
@@ -33,10 +34,11 @@ class Admission:
         if self.pool.quarantine.holds(key[0], now):
             raise killed_workers()
         self.metrics.arrivals.inc()
-        refusal = self._refusal(now, deadline)
+        cost = self.pool.costs.estimate(header, key[1].kind)
+        refusal = self._refusal(now, deadline, cost)
         if refusal is not None:
             raise self.counted(refusal)
-        job = Job(picture, header, key, now, deadline, self.pool.queue.discard)
+        job = Job(picture, header, key, now, deadline, self.pool.queue.discard, cost)
         self.pool.submit(job)
         return job
 
@@ -57,24 +59,25 @@ class Admission:
         self.metrics.late.inc()
         return refusal
 
-    def _refusal(self, now: float, deadline: float) -> Refusal | None:
+    def _refusal(self, now: float, deadline: float, cost: Cost) -> Refusal | None:
         pool = self.pool
-        wait = pool.wait_seconds(now)
+        wait = pool.wait_seconds(now, cost)
         if self.is_closed:
             return self._no_capacity(Reason.DRAINING, "This server is shutting down.", 0.0)
         if pool.live == 0:
             return self._no_capacity(Reason.STARTING, "No worker is ready yet.", _WORKER_START_SECONDS)
         if self.memory.is_short:
             return self._no_capacity(Reason.MEMORY, "The memory limit is nearly reached.", wait)
-        if wait > 0 and now + wait + pool.service_seconds > deadline:
+        if wait > 0 and now + wait + cost.seconds > deadline:
             return Refusal(
                 Reason.DEADLINE,
                 f"About {wait * 1000:.0f} ms of work are waiting ahead, more than the deadline allows.",
             )
-        if wait > 0 and pool.queue.is_full:
-            return self._no_capacity(
-                Reason.QUEUE_FULL, f"All {pool.queue.limit} waiting places are taken.", wait
-            )
+        if wait > 0 and pool.queue.is_full(cost):
+            places = f"{pool.queue.limit} waiting places"
+            if not pool.queue.is_full(ORDINARY):
+                places = f"{pool.queue.heavy_limit} of {places} that large pictures may have"
+            return self._no_capacity(Reason.QUEUE_FULL, f"All {places} are taken.", wait)
         return None
 
     def _no_capacity(self, reason: Reason, detail: str, wait_seconds: float) -> Refusal:

@@ -1,16 +1,24 @@
 """A picture on its way to a worker, and the bounded line it waits in."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable
+import math
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import NamedTuple
 
+from posecluster_inference.costs import ORDINARY, Cost
 from posecluster_inference.drawing import Drawn
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header
 
 JSON_ANSWER = "json"
+# A job gives way to one that takes a second less if that arrives within ten seconds, but to none that arrives
+# three seconds later: expensive jobs wait longer, and none waits for ever.
+_PATIENCE = 10
+_LONGEST_PATIENCE_SECONDS = 3.0
 
 
 class AnswerForm(NamedTuple):
@@ -51,6 +59,7 @@ class Job:
     arrived: float
     deadline: float
     abandon: Callable[["Job"], None]
+    cost: Cost = ORDINARY
     done: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     waiters: int = 0
     crashes: int = 0
@@ -76,6 +85,11 @@ class Job:
                 self.abandon(self)
 
     @property
+    def turn(self) -> float:
+        """When its turn comes, before jobs with a higher number. A job whose worker died comes first."""
+        return -math.inf if self.crashes else turn_of(self.arrived, self.cost)
+
+    @property
     def is_lost(self) -> bool:
         """True when it failed or was abandoned: nobody can get an answer from it any more."""
         return self.done.cancelled() or (self.done.done() and self.done.exception() is not None)
@@ -90,31 +104,61 @@ class Job:
 
 
 class JobQueue:
-    """First in, first out; a job can leave from anywhere at once, and a retry goes to the front."""
+    """Jobs by their turn, which cheaper jobs have earlier; a job can leave from anywhere at once.
+
+    Heavy jobs wait in a line of their own, so that one that may not start yet delays no light one.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._jobs: OrderedDict[Job, None] = OrderedDict()
+        self._light: list[Job] = []
+        self._heavy: list[Job] = []
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._light) + len(self._heavy)
+
+    def is_full(self, cost: Cost) -> bool:
+        """Whether no place is left for a job of this cost; heavy ones may take half of the places."""
+        return len(self) >= self.limit or (cost.is_heavy and len(self._heavy) >= self.heavy_limit)
 
     @property
-    def is_full(self) -> bool:
-        return len(self._jobs) >= self.limit
+    def heavy_limit(self) -> int:
+        """How many heavy jobs may wait."""
+        return max(1, self.limit // 2)
+
+    @property
+    def has_heavy(self) -> bool:
+        return bool(self._heavy)
+
+    def before(self, turn: float) -> Iterator[Job]:
+        """The jobs that have their turn before one that comes now with this turn, in order."""
+        lines = (line[: bisect_right(line, turn, key=_turn)] for line in (self._light, self._heavy))
+        return merge(*lines, key=_turn)
 
     def put(self, job: Job) -> None:
-        self._jobs[job] = None
+        """Add a job; no limit applies to one that had its turn already."""
+        insort(self._line(job), job, key=_turn)
 
-    def put_first(self, job: Job) -> None:
-        """Give a job whose worker died its turn again; it had one already, so no limit applies."""
-        self._jobs[job] = None
-        self._jobs.move_to_end(job, last=False)
-
-    def take(self) -> Job:
-        """Remove and return the job that has waited longest; raises KeyError when empty."""
-        job, _ = self._jobs.popitem(last=False)
+    def take(self, *, heavy_may_start: bool) -> Job | None:
+        """Remove and return the job whose turn it is; None if no job may start."""
+        heads = [self._light[:1], self._heavy[:1] if heavy_may_start else []]
+        job = min((head[0] for head in heads if head), key=_turn, default=None)
+        if job is not None:
+            self._line(job).pop(0)
         return job
 
     def discard(self, job: Job) -> None:
-        self._jobs.pop(job, None)
+        with suppress(ValueError):
+            self._line(job).remove(job)
+
+    def _line(self, job: Job) -> list[Job]:
+        return self._heavy if job.cost.is_heavy else self._light
+
+
+def turn_of(arrived: float, cost: Cost) -> float:
+    """Return the turn of a job that arrived at that time."""
+    return arrived + min(_PATIENCE * cost.seconds, _LONGEST_PATIENCE_SECONDS)
+
+
+def _turn(job: Job) -> float:
+    return job.turn

@@ -1,23 +1,24 @@
 """The worker pool as the HTTP side sees it: jobs in, answers or refusals out.
 
 Rules, each in one place:
-- an idle worker takes the job that has waited longest (`workers_changed`);
+- an idle worker takes the job whose turn it is (`jobs.JobQueue`), a heavy one only within the share that
+  heavy jobs have (`sharing.HeavyShare`, `workers_changed`);
 - a crash costs the request it held one retry, a hang costs that request (`worker_lost`).
 """
 
 import asyncio
+import math
 
 from posecluster_inference import wire
+from posecluster_inference.costs import Cost, Costs
 from posecluster_inference.drawing import Drawn
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.jobs import Answer, Job, JobQueue
+from posecluster_inference.jobs import Answer, Job, JobQueue, turn_of
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.process import Ended, WorkerProcess
 from posecluster_inference.quarantine import Quarantine
+from posecluster_inference.sharing import HeavyShare
 from posecluster_inference.supervisor import Supervisor, SupervisorConfig
-
-_FIRST_SERVICE_SECONDS = 0.1  # before the first answer has been measured
-_SERVICE_TIME_WEIGHT = 0.1  # of the newest sample in the moving average
 
 
 class Pool:
@@ -27,7 +28,9 @@ class Pool:
         self.queue = queue
         self.quarantine = Quarantine()
         self.supervisor = Supervisor(config, metrics, self)
-        self.service_seconds = _FIRST_SERVICE_SECONDS
+        self.costs = Costs()
+        self._share = HeavyShare()
+        self._wake_up: asyncio.TimerHandle | None = None
         self._metrics = metrics
         self._jobs: dict[WorkerProcess, Job] = {}
 
@@ -41,24 +44,33 @@ class Pool:
         """How many jobs are in compute."""
         return len(self._jobs)
 
-    def wait_seconds(self, now: float) -> float:
-        """Expected wait of a job that arrives now: the work ahead over the workers there are."""
-        if self.live > self.running:
-            return 0.0
-        in_compute = (
-            max(0.0, self.service_seconds - (now - worker.busy_since)) for worker in self.supervisor.busy
-        )
-        return (sum(in_compute) + len(self.queue) * self.service_seconds) / max(1, self.live)
+    def wait_seconds(self, now: float, cost: Cost | None = None) -> float:
+        """Expected wait of a job that arrives now, with this cost or that of an ordinary one."""
+        newcomer = cost or self.costs.usual
+        running = [
+            (max(0.0, job.cost.seconds - (now - worker.busy_since)), job.cost)
+            for worker, job in self._jobs.items()
+        ]
+        idle = max(0, self.live - len(running))
+        ahead = [job.cost for job in self.queue.before(turn_of(now, newcomer))]
+        wait = self._share.wait_seconds(now, newcomer, ahead, running, idle)
+        return wait if math.isfinite(wait) else 0.0
 
     def submit(self, job: Job) -> None:
         """Put an admitted job in line."""
+        if not job.cost.is_heavy:
+            self._share.saw_light(job.arrived)
         self.queue.put(job)
         self.workers_changed()
 
+    @property
+    def _heavy_may_start(self) -> bool:
+        running = sum(job.cost.is_heavy for job in self._jobs.values())
+        return running < self._share.places(asyncio.get_running_loop().time(), self.live)
+
     def _next_job(self) -> Job | None:
         now = asyncio.get_running_loop().time()
-        while self.queue:
-            job = self.queue.take()
+        while (job := self.queue.take(heavy_may_start=self._heavy_may_start)) is not None:
             if self.quarantine.holds(job.key[0], now):
                 job.fail(killed_workers())
             elif job.deadline <= now:
@@ -77,6 +89,7 @@ class Pool:
         for worker in self.supervisor.ready:
             job = self._next_job()
             if job is None:
+                self._wake_up_later()
                 return
             self._jobs[worker] = job
             head = {
@@ -87,8 +100,28 @@ class Pool:
             }
             worker.send(head, job.picture)
 
+    def _wake_up_later(self) -> None:
+        """Look again when a heavy job may start in a worker that is idle now."""
+        if self._wake_up is not None:
+            self._wake_up.cancel()
+        if self.queue:
+            loop = asyncio.get_running_loop()
+            self._wake_up = loop.call_at(self._share.next_change(loop.time()), self.workers_changed)
+
+    def _given_back(self, worker: WorkerProcess) -> Job | None:
+        """Return the job that a worker had, if it had one, which is over now."""
+        job = self._jobs.pop(worker, None)
+        if job is not None:
+            now = asyncio.get_running_loop().time()
+            if job.cost.is_heavy:
+                self._share.heavy_ended(now, now - worker.busy_since, self.live)
+            else:
+                self._share.saw_light(now)
+        return job
+
     def worker_answered(self, worker: WorkerProcess, head: wire.Head, body: bytes) -> None:
-        job = self._jobs.pop(worker)
+        job = self._given_back(worker)
+        assert job is not None
         self.workers_changed()  # before the answer is written: the worker should not wait for that
         busy = float(head["busy"])
         self._metrics.busy_seconds.inc(busy)
@@ -97,9 +130,9 @@ class Pool:
         self.quarantine.forgive(job.key[0])
         if head["status"] == "ok":
             # not of refused pictures, which take next to no time and would promise too much
-            self.service_seconds += _SERVICE_TIME_WEIGHT * (busy - self.service_seconds)
+            self.costs.learn(job.header, job.key[1].kind, head["stages"])
             self._metrics.completed.inc()
-            drawn = Drawn(*head["drawn"]) if "drawn" in head else None
+            drawn = Drawn(*head["drawn"]) if head.get("drawn") else None
             job.succeed(Answer(body, job.arrived, job.started - job.arrived, head["stages"], drawn))
         else:
             reason = Reason(head["status"])
@@ -107,7 +140,7 @@ class Pool:
             job.fail(Refusal(reason, str(head["detail"])))
 
     def worker_lost(self, worker: WorkerProcess) -> None:
-        job = self._jobs.pop(worker, None)
+        job = self._given_back(worker)
         if job is None:
             return
         now = asyncio.get_running_loop().time()
@@ -121,7 +154,7 @@ class Pool:
             return  # nobody waits for it any more
         job.crashes += 1
         if job.crashes == 1 and not self.supervisor.is_stopping:
-            self.queue.put_first(job)
+            self.queue.put(job)
             return
         self._metrics.failed.labels(Reason.WORKER_CRASHED).inc()
         job.fail(

@@ -6,6 +6,8 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 
+import cv2
+import numpy as np
 import pytest
 
 from engines.stub_engine import Command, command_png
@@ -61,6 +63,28 @@ def _slope(sizes, requests_apart):
     half = sizes[len(sizes) // 2 :]
     line = statistics.linear_regression([index * requests_apart for index in range(len(half))], half)
     return line.slope * 1_000 / MIB
+
+
+@pytest.mark.acceptance(18)
+@pytest.mark.usefixtures("full_model")
+def test_large_pictures_are_no_growth(start):
+    """glibc kept 93 MiB after 11-megapixel pictures, and MediaPipe keeps its copy of the last picture."""
+    server = start(workers=1, cache_entries=0)
+    image = cv2.imdecode(np.frombuffer(pictures.built_in(), np.uint8), cv2.IMREAD_COLOR)
+    for side, accept, count in (
+        (3_464, "image/png", 25),
+        (5_000, "application/json", 5),
+        (5_000, "image/webp", 3),
+    ):
+        body = cv2.imencode(".jpg", cv2.resize(image, (side, side)))[1].tobytes()
+        for _ in range(count):
+            reply = client.post(
+                server.url + "/v1/detect", body, headers={"Accept": accept}, timeout_seconds=30
+            )
+            assert reply.status == 200
+    (worker,) = server.health()["workers"]
+    assert worker["requests"] == 33, "the same worker answered all"
+    assert server.metrics("worker_restarts_total", cause="memory") == 0
 
 
 @pytest.mark.acceptance(18)

@@ -1,6 +1,7 @@
 """Admission refuses with the reason of its cause, counts it as demand, and says when to come back."""
 
 import asyncio
+import math
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from posecluster_inference.admission import Admission
 from posecluster_inference.cgroup import Cgroup, MemoryUse
+from posecluster_inference.costs import Cost, Costs
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header, PictureFormat
 from posecluster_inference.jobs import AnswerForm, AnswerKey, Job, JobQueue
@@ -31,11 +33,11 @@ class PoolInState:
 
     live: int = 1
     wait: float = 0.0
-    service_seconds: float = 0.5
+    costs: Costs = field(default_factory=lambda: Costs(0.5))
     queue: JobQueue = field(default_factory=lambda: JobQueue(2))
     quarantine: Quarantine = field(default_factory=Quarantine)
 
-    def wait_seconds(self, now: float) -> float:
+    def wait_seconds(self, now: float, cost: Cost | None = None) -> float:
         return self.wait
 
     def submit(self, job: Job) -> None:
@@ -112,7 +114,7 @@ async def test_a_full_queue_is_refused_with_the_work_ahead() -> None:
 
 
 async def test_with_an_idle_worker_even_a_short_deadline_may_try() -> None:
-    assert _admit(_admission(PoolInState(service_seconds=5.0)), within=0.01)
+    assert _admit(_admission(PoolInState(costs=Costs(5.0))), within=0.01)
 
 
 async def test_a_deadline_that_the_work_ahead_allows_may_wait() -> None:
@@ -158,7 +160,7 @@ async def test_a_picture_that_killed_two_workers_is_refused_and_is_no_demand() -
         _admit(admission)
     assert (caught.value.reason, caught.value.status) == (Reason.UNDECODABLE, 422)
     assert _count(admission, "arrivals") == 0
-    assert _admit(admission, key=(b"another", "json"))
+    assert _admit(admission, key=(b"another", KEY[1]))
 
 
 @given(wait=st.floats(min_value=0, max_value=1e9), seed=st.integers(0, 1_000))
@@ -180,3 +182,17 @@ def test_even_the_longest_wait_is_told_differently() -> None:
     admission = _admission(PoolInState())
     for wait in (58.0, 60.0, 1e9):
         assert {admission.retry_after(wait) for _ in range(100)} == {58, 59, 60}
+
+
+async def test_a_large_picture_is_refused_when_the_half_of_the_places_for_them_is_taken() -> None:
+    pool = PoolInState(wait=1.0, costs=Costs(0.05), queue=JobQueue(4))
+    admission = _admission(pool)
+    large = Header(PictureFormat.PNG, 6_000, 4_000)
+    for _ in range(2):
+        assert admission.admit(b"", large, KEY, math.inf).cost.is_heavy
+    with pytest.raises(
+        Refusal, match="All 2 of 4 waiting places that large pictures may have are taken"
+    ) as caught:
+        admission.admit(b"", large, KEY, math.inf)
+    assert caught.value.reason is Reason.QUEUE_FULL
+    assert not _admit(admission).cost.is_heavy, "an ordinary one still finds a place"

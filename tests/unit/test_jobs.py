@@ -1,4 +1,4 @@
-"""A job frees its place when nobody waits any more; the line is first in, first out."""
+"""A job frees its place when nobody waits any more; a cheaper one has its turn earlier."""
 
 import asyncio
 from contextlib import suppress
@@ -7,18 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posecluster_inference.costs import ORDINARY, Cost
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import Answer, Job, JobQueue
+from posecluster_inference.jobs import Answer, AnswerForm, Job, JobQueue
 
 ANSWER = Answer(b"landmarks", 0.0, 0.0, {})
 PLENTY = 30.0
 SOON = 0.02
+HEADER = Header(PictureFormat.PNG, 1, 1)
+KEY = (b"", AnswerForm("json"))
+HEAVY = Cost(1.0, is_heavy=True)
+COSTS = [ORDINARY, HEAVY, Cost(0.4)]
 
 
 def _job(queue: JobQueue | None = None, *, name: bytes = b"a", deadline: float = 0.0) -> Job:
     line = JobQueue(8) if queue is None else queue
-    job = Job(b"", Header(PictureFormat.PNG, 1, 1), (name, "json"), 0.0, deadline, line.discard)
+    job = Job(b"", HEADER, (name, AnswerForm("json")), 0.0, deadline, line.discard)
     line.put(job)
     return job
 
@@ -112,34 +117,73 @@ async def test_an_answer_nobody_waits_for_any_more_is_dropped() -> None:
 async def test_a_retry_goes_to_the_front_even_of_a_full_line() -> None:
     queue = JobQueue(2)
     jobs = [_job(queue, name=name) for name in (b"1", b"2")]
-    assert queue.is_full
-    retried = Job(b"", jobs[0].header, (b"0", "json"), 0.0, 0.0, queue.discard)
-    queue.put_first(retried)
-    assert [queue.take() for _ in range(3)] == [retried, *jobs]
+    assert queue.is_full(ORDINARY)
+    retried = Job(b"", jobs[0].header, KEY, 9.0, 0.0, queue.discard, HEAVY, crashes=1)
+    queue.put(retried)
+    assert [queue.take(heavy_may_start=True) for _ in range(4)] == [retried, *jobs, None]
 
 
 async def test_an_empty_line_has_nothing_to_take() -> None:
     queue = JobQueue(1)
-    assert not queue.is_full
-    with pytest.raises(KeyError):
-        queue.take()
+    assert not queue.is_full(ORDINARY)
+    assert queue.take(heavy_may_start=True) is None
     queue.discard(_job())
 
 
-@given(moves=st.lists(st.sampled_from(["put", "retry", "take", "leave"]), max_size=40), data=st.data())
+async def test_heavy_jobs_may_take_half_of_the_places() -> None:
+    queue = JobQueue(4)
+    for _ in range(2):
+        assert not queue.is_full(HEAVY)
+        queue.put(Job(b"", HEADER, KEY, 0.0, 0.0, queue.discard, HEAVY))
+    assert (queue.is_full(HEAVY), queue.is_full(ORDINARY)) == (True, False)
+    for _ in range(2):
+        _job(queue)
+    assert (queue.is_full(HEAVY), queue.is_full(ORDINARY)) == (True, True)
+
+
+async def test_a_queue_of_one_place_takes_a_heavy_job() -> None:
+    assert not JobQueue(1).is_full(HEAVY)
+
+
+async def test_a_heavy_job_lets_cheaper_ones_go_first_but_not_for_ever() -> None:
+    queue = JobQueue(100)
+    heavy = Job(b"", HEADER, KEY, 0.0, 0.0, queue.discard, HEAVY)
+    queue.put(heavy)
+    light = [Job(b"", HEADER, KEY, second / 2, 0.0, queue.discard) for second in range(1, 20)]
+    for job in light:
+        queue.put(job)
+    taken = [queue.take(heavy_may_start=True) for _ in range(20)]
+    assert taken.index(heavy) == sum(job.turn <= heavy.turn for job in light) == 4
+    assert [job for job in taken if job is not heavy] == light
+
+
+@given(
+    moves=st.lists(st.sampled_from(["put", "retry", "take", "take light", "leave"]), max_size=40),
+    data=st.data(),
+)
 def test_the_line_keeps_its_order_whatever_happens(moves: list[str], data: st.DataObject) -> None:
     async def play() -> None:
         queue, line = JobQueue(4), list[Job]()
         for move in moves:
             if move in ("put", "retry"):
-                job = Job(b"", Header(PictureFormat.PNG, 1, 1), (b"", "json"), 0.0, 0.0, queue.discard)
-                (queue.put if move == "put" else queue.put_first)(job)
-                line.insert(len(line) if move == "put" else 0, job)
-            elif line and move == "take":
-                assert queue.take() is line.pop(0)
-            elif line:
-                leaver = data.draw(st.sampled_from(range(len(line))))
-                queue.discard(line.pop(leaver))
-            assert (len(queue), queue.is_full) == (len(line), len(line) >= 4)
+                cost, arrived = data.draw(st.sampled_from(COSTS)), data.draw(st.floats(0, 9))
+                job = Job(b"", HEADER, KEY, arrived, 0.0, queue.discard, cost, crashes=move == "retry")
+                queue.put(job)
+                line.append(job)
+            elif move == "leave" and line:
+                queue.discard(line.pop(data.draw(st.integers(0, len(line) - 1))))
+            elif move.startswith("take"):
+                may_start = move == "take"
+                able = [job for job in line if may_start or not job.cost.is_heavy]
+                expected = min(able, key=lambda job: job.turn, default=None)
+                taken = queue.take(heavy_may_start=may_start)
+                assert (taken and taken.turn) == (expected and expected.turn)
+                if taken:
+                    line.remove(taken)
+            assert len(queue) == len(line)
+            assert queue.has_heavy == any(job.cost.is_heavy for job in line)
+            assert queue.is_full(ORDINARY) == (len(line) >= 4)
+            turns = [job.turn for job in queue.before(5.0)]
+            assert turns == sorted(job.turn for job in line if job.turn <= 5.0)
 
     asyncio.run(play())
