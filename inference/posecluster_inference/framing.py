@@ -107,10 +107,12 @@ class StrictParser:
         position = 0
         while True:
             size = self._part_size(data, position)
+            was_in_body = self._is_in_body
             messages, is_upgraded, tail = self._feed_part(data[position : position + size])
             position += size
-            behind = len(data) - position
-            found += [(self._last_if_upgrade(message, behind), body) for message, body in messages]
+            # behind the end of a chunked body, the same part may have held more than a head
+            is_alone = not was_in_body and len(data) - position <= self._body_bytes
+            found += [(_last_if_upgrade(message, is_alone=is_alone), body) for message, body in messages]
             if is_upgraded:
                 return found, True, tail + data[position:]
             is_held = self._is_paused if self._is_in_body else self._waiting >= MAX_MSG_QUEUE_SIZE
@@ -163,18 +165,17 @@ class StrictParser:
                 raise BadHttpMessage("Chunk extensions or trailers are too long")
         return messages, is_upgraded, tail
 
-    def _last_if_upgrade(self, message: RawRequestMessage, behind_bytes: int) -> RawRequestMessage:
-        """Mark a head as its connection's last if it asks for an upgrade: we decline all of them.
 
-        What follows is not HTTP to everyone, and llhttp drops a part of it. Only the offer of HTTP/2 that
-        Java's client makes with each request leaves the connection open, if no more than its body follows.
-        """
-        if not message.upgrade:
-            return message
-        is_offer = message.headers.get(hdrs.UPGRADE, "").lower() == "h2c" and not message.chunked
-        return (
-            message if is_offer and behind_bytes <= self._body_bytes else message._replace(should_close=True)
-        )
+def _last_if_upgrade(message: RawRequestMessage, *, is_alone: bool) -> RawRequestMessage:
+    """Mark a head as its connection's last if it asks for an upgrade: we decline all of them.
+
+    What follows is not HTTP to everyone, and llhttp drops a part of it. Only the offer of HTTP/2 that
+    Java's client makes with each request leaves the connection open, if no more than its body is there.
+    """
+    if not message.upgrade:
+        return message
+    is_offer = message.headers.get(hdrs.UPGRADE, "").lower() == "h2c" and not message.chunked
+    return message if is_offer and is_alone else message._replace(should_close=True)
 
 
 def _excess(head: bytes | bytearray) -> str | None:
@@ -186,16 +187,13 @@ def _excess(head: bytes | bytearray) -> str | None:
     if len(longest) > FIELD_BYTES:
         return f"{_named(longest)} has more than {FIELD_BYTES} bytes: send less in it."
     if len(fields) > FIELDS:
-        return _TOO_MANY_FIELDS
+        return f"The request has more than {FIELDS} header fields: send fewer."
     if len(head) > HEAD_BYTES:
         return (
             f"The head of the request has more than {HEAD_BYTES} bytes. {_named(longest)} is its longest: "
             "send less."
         )
     return None
-
-
-_TOO_MANY_FIELDS = f"The request has more than {FIELDS} header fields: send fewer."
 
 
 def _named(field: bytes) -> str:
@@ -222,5 +220,7 @@ def check_head(message: RawRequestMessage) -> None:
     expectations = headers.getall(hdrs.EXPECT, [])
     if any(expectation.strip().lower() != "100-continue" for expectation in expectations):
         raise BadHttpMessage("Not an expectation that is met")
-    if len(message.raw_headers) > FIELDS:  # of a head that came in the same part as the end of a body
-        raise HeadTooLarge(_TOO_MANY_FIELDS)
+    # a head that began in the same part as the end of a chunked body is not known byte for byte
+    fields = [b"%b: %b" % field for field in message.raw_headers]
+    if excess := _excess(b"\r\n".join([message.path.encode(errors="surrogateescape"), *fields])):
+        raise HeadTooLarge(excess)

@@ -53,12 +53,14 @@ class Seen:
         )
         strict = StrictParser(parser, lambda body: None)
         self.refusal = ""
+        self.last = False
         requests: list[tuple[str, StreamReader]] = []
         try:
             for part in parts:
                 messages, _is_upgraded, _tail = strict.feed_data(part)
                 for message, body in messages:
                     strict.message_consumed()
+                    self.last |= message.should_close
                     requests.append((message.path, body))
         except HttpProcessingError as error:
             is_ours = isinstance(error, framing.HeadTooLarge)
@@ -73,7 +75,7 @@ def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
 
 
 @given(
-    stream=st.lists(st.sampled_from([GET, SIZED, CHUNKED, OFFER, b"\r\n" + GET]), min_size=1, max_size=5),
+    stream=st.lists(st.sampled_from([GET, SIZED, CHUNKED, b"\r\n" + GET]), min_size=1, max_size=5),
     last=st.sampled_from([*REFUSED]),
     cuts=st.lists(st.integers(0, 100_000), max_size=12),
 )
@@ -105,6 +107,18 @@ async def test_the_refusal_names_the_limit_however_the_head_comes(name: str, ref
         data = before + REFUSED[name]
         seen = Seen(data[start : start + size] for start in range(0, len(data), size))
         assert seen.refusal == refusal
+
+
+@pytest.mark.parametrize("before", [b"", GET, SIZED, CHUNKED])
+@pytest.mark.parametrize("behind", [b"", GET, GET[:1], b"PRI * HTTP/2.0\r\n"])
+async def test_an_offer_of_http_2_ends_the_connection_if_something_may_be_lost(
+    before: bytes, behind: bytes
+) -> None:
+    in_one_piece = Seen(iter([before + OFFER + behind]))
+    assert in_one_piece.last == bool(behind or before is CHUNKED) or in_one_piece.refusal
+    one_by_one = Seen(iter([part for part in (before, OFFER, GET) if part]))
+    assert not one_by_one.last
+    assert [path for path, _body in one_by_one.requests][-2:] == ["/d", "/a"]
 
 
 async def test_a_head_that_has_begun_is_known() -> None:
