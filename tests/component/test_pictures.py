@@ -20,6 +20,7 @@ from harness.picture_parts import exif, jpeg_segment, png_chunk
 from harness.pictures import built_in, tiny_png, unique_jpeg, unique_png
 from harness.recorder import RecordFigure
 from harness.server import ServerProcess
+from posecluster_inference.drawing import drawn_size
 from posecluster_inference.memory import worker_share_bytes
 
 DETECT = "/v1/detect"
@@ -369,7 +370,8 @@ def test_the_largest_pictures_at_once_in_every_worker(
         if form == "application/json":
             assert reply.json()["image"] == {"width": 5_000, "height": 5_000}
         else:
-            assert reply.body[16:24] == struct.pack(">II", 5_000, 5_000)
+            assert reply.headers["X-Original-Image-Size"] == "5000x5000"
+            assert reply.body[16:24] == struct.pack(">II", *drawn_size(5_000, 5_000))
     assert _restarts(pose_server) == before
     assert others.failed == 0
     assert seconds < (10 if long_run else 30)

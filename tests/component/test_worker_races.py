@@ -178,6 +178,7 @@ _WRONG = (
     "negative",
     "text",
     "stages",
+    "sizes",
 )
 
 

@@ -119,6 +119,8 @@ class WrongFrames(StubEngine):
                     send(pipe, {**head, "memory": "much"}, payload)
                 case "stages":
                     send(pipe, {**head, "stages": {f"stage{index}": 1.0 for index in range(100)}}, payload)
+                case "sizes":
+                    send(pipe, {**head, "drawn": [1, 2, 0, 4]}, payload)
                 case _:
                     send(pipe, head, payload)
 
