@@ -111,7 +111,11 @@ def test_generated_poseclusters_are_ready_or_told_why_not(
     record_figure: RecordFigure,
 ) -> None:
     start_player(pods=False)
-    operator = start_operator(inference_image=DEFAULT_IMAGE)
+    operator = start_operator(
+        inference_image=DEFAULT_IMAGE,
+        allowed_pod_labels="example.com/*",  # what `SpecGenerator` makes
+        allowed_pod_annotations="example.com/*",
+    )
     outcomes: Counter[str] = Counter()
     for index, rng in enumerate(numbers(seed, "api", OBJECTS)):
         valid = index < OBJECTS * VALID_SHARE

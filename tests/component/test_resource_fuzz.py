@@ -36,7 +36,11 @@ LONGEST_SECONDS = 1.0
 LONGEST_MESSAGE = 32_768  # of a condition, in the CRD
 LARGEST_MANIFEST = 1_000_000  # bytes; the API server takes 1.5 MiB
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-IMAGES = PodDefaults(image="example.test/default:1")
+IMAGES = PodDefaults(
+    image="example.test/default:1",
+    allowed_labels=("example.com/*",),  # what `SpecGenerator` makes
+    allowed_annotations=("example.com/*",),
+)
 
 
 class Broken(AssertionError):
@@ -88,7 +92,9 @@ def one_pass(rng: random.Random, spec: Any) -> tuple[str, str]:
 
 def _parse(body: Mapping[str, Any]) -> tuple[PoseCluster, Failure | None]:
     try:
-        return parse(body), None
+        cluster = parse(body)
+        desired_children(cluster, replicas=1, images=IMAGES, version="")  # for labels that are not allowed
+        return cluster, None
     except InvalidSpec as error:
         message = str(error)
     assert message.isprintable()

@@ -43,7 +43,7 @@ def _check_keys(spec: Spec, images: PodDefaults) -> None:
         refused = [key for key in sorted(keys) if not any(fnmatchcase(key, one) for one in patterns)]
         if refused:
             raise InvalidSpec(
-                f"{field} must have only keys that the operator allows: remove {', '.join(refused)}, or "
+                f"{field} must have only keys that the operator allows: remove {', '.join(refused[:3])}, or "
                 f"add it to the operator's setting POSECLUSTER_OPERATOR_ALLOWED_POD_{setting} "
                 f"(chart value operator.allowedPod{value})"
             )
