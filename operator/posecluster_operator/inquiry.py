@@ -121,7 +121,7 @@ async def _base(question: Question, settings: Settings) -> str:
 def own_url(settings: Settings) -> str:
     """Return the URL at which an operator with these settings listens, for a process of the same pod."""
     first = settings.host.partition(",")[0].strip()
-    host = {"": "localhost", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(first, first)  # noqa: S104
+    host = {"": "localhost", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(first, first)  # noqa: S104  # nosec B104 - what it listens on
     return str(URL.build(scheme="http", host=host, port=settings.port or _DEFAULT_PORT)).rstrip("/")
 
 
