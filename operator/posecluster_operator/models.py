@@ -258,7 +258,10 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseCluster:
-    """One resource as read; `status` is what it says now, in the API's own form."""
+    """One resource as read; `status` is what it says now, in the API's own form.
+
+    `scaled`: `spec.replicas` was last set through the scale subresource (`kubectl scale`, an HPA).
+    """
 
     name: str
     namespace: str
@@ -268,11 +271,17 @@ class PoseCluster:
     paused: bool
     status: Json
     spec: Spec
+    scaled: bool = False
 
     @property
     def key(self) -> str:
         """`namespace/name`, as in logs and queues."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def is_scale_ignored(self) -> bool:
+        """Whether somebody set `spec.replicas` through the scale subresource, and the mode is `Auto`."""
+        return self.scaled and self.spec.scaling.mode is ScalingMode.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.fields import Json
 from posecluster_operator.models import PAUSED_ANNOTATION, PoseCluster, Spec
+from posecluster_operator.observed import child, children, text
 from posecluster_operator.rules import RULES
 
 T = TypeVar("T")
@@ -34,6 +35,10 @@ def parse(body: Json, spec: Spec | None = None) -> PoseCluster:
         paused=(metadata.get("annotations") or {}).get(PAUSED_ANNOTATION) == "true",
         status=body.get("status") or {},
         spec=parse_spec(body.get("spec")) if spec is None else spec,
+        scaled=any(
+            text(entry, "subresource") == "scale" and "f:replicas" in child(entry, "fieldsV1", "f:spec")
+            for entry in children(metadata, "managedFields")
+        ),
     )
     if spec is None:
         _check_rules(cluster)

@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime
 
-from posecluster_operator.autoscaler.advice import Case, advice
-from posecluster_operator.autoscaler.explanation import Row, objective_line, page, title
+from posecluster_operator.autoscaler.advice import Case, advice, fixed_command
+from posecluster_operator.autoscaler.explanation import Row, objective_line, page, pods, title
 from posecluster_operator.autoscaler.policy import policy_of
 from posecluster_operator.fields import Json
 from posecluster_operator.models import PoseCluster, ScalingMode
 from posecluster_operator.observed import child, condition, count, text
 from posecluster_operator.reasons import ConditionType, ProgressingReason, ScalingReason
+from posecluster_operator.scaling_status import SCALE_IGNORED
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -53,6 +54,11 @@ def resource_rows(cluster: PoseCluster, now: datetime) -> list[Row]:
     rows: list[Row] = []
     if last := _last_change(child(status, "lastScaling"), now):
         rows.append(("Last change", [last]))
+    if cluster.is_scale_ignored:
+        lines = [SCALE_IGNORED, f"For a fixed size of {pods(cluster.spec.replicas)}:"]
+        rows.append(
+            ("Ignored", [*lines, fixed_command(cluster.namespace, cluster.name, cluster.spec.replicas)])
+        )
     progressing = condition(status, ConditionType.PROGRESSING)
     quiet = {ProgressingReason.ROLLOUT_COMPLETE.value, ProgressingReason.PAUSED.value, ""}
     if (reason := text(progressing, "reason")) not in quiet:

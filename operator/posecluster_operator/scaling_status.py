@@ -14,28 +14,47 @@ from posecluster_operator.words import stamp
 
 Verdict = tuple[bool, ScalingReason, str]
 
+SCALE_IGNORED = (
+    "spec.replicas, which kubectl scale or an HPA set, has no effect while spec.scaling.mode is Auto: set "
+    "spec.scaling.minReplicas or maxReplicas instead, or mode Fixed."
+)
+
 
 def scaling_verdict(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Verdict:
     """Return the condition ScalingActive: whether it holds, the reason, the message."""
+    return _with_scale_ignored(cluster, _verdict(cluster, decision, shown))
+
+
+def scaling_as_before(cluster: PoseCluster) -> Verdict:
+    """Return ScalingActive when nothing new is known."""
+    return _with_scale_ignored(cluster, _as_before(cluster))
+
+
+def _with_scale_ignored(cluster: PoseCluster, verdict: Verdict) -> Verdict:
+    holds, reason, message = verdict
+    return holds, reason, f"{message} {SCALE_IGNORED}" if cluster.is_scale_ignored else message
+
+
+def _verdict(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Verdict:
     if shown:
         return shown.active, shown.reason, shown.reason.message
     if decision and decision.blind:
         return False, decision.blind, decision.blind.message
     if decision:
-        return scaling_as_before(cluster)
+        return _as_before(cluster)
     if cluster.paused:
         reason = ScalingReason.PAUSED
     elif cluster.spec.scaling.mode is ScalingMode.FIXED:
         reason = ScalingReason.FIXED_SIZE
-    elif scaling_as_before(cluster)[1] is ScalingReason.REPLICAS_TAKEN_OVER:
+    elif _as_before(cluster)[1] is ScalingReason.REPLICAS_TAKEN_OVER:
         reason = ScalingReason.REPLICAS_TAKEN_OVER  # also while the spec is wrong
     else:
         reason = ScalingReason.NO_METRICS
     return False, reason, reason.message
 
 
-def scaling_as_before(cluster: PoseCluster) -> Verdict:
-    """Return ScalingActive when nothing new is known: what was seen stays, if it can have been seen."""
+def _as_before(cluster: PoseCluster) -> Verdict:
+    """What was seen stays, if it can have been seen."""
     before = condition(cluster.status, ConditionType.SCALING_ACTIVE)
     found = [reason for reason in ScalingReason if reason == text(before, "reason")]
     active = text(before, "status") == "True"

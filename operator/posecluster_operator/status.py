@@ -32,7 +32,7 @@ from posecluster_operator.reasons import (
     ProgressingReason,
     ScalingReason,
 )
-from posecluster_operator.scaling_status import scaling_as_before, scaling_verdict, shown_load
+from posecluster_operator.scaling_status import SCALE_IGNORED, scaling_as_before, scaling_verdict, shown_load
 from posecluster_operator.words import stamp
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
@@ -265,7 +265,18 @@ def notices(before: Json, after: Json) -> tuple[Notice, ...]:
         last = child(after, "lastScaling")
         why = f": {text(last, 'message')}" if [last.get("from"), last.get("to")] == sizes else ""
         found.append(Notice("Normal", "Scaled", f"Scaled from {sizes[0]} to {sizes[1]}{why}"))
+    if _begins_to_ignore_scale(before, after):
+        found.append(Notice("Warning", "ScaleIgnored", SCALE_IGNORED))
     return tuple(found)
+
+
+def _begins_to_ignore_scale(before: Json, after: Json) -> bool:
+    """Whether `kubectl scale` or an HPA wrote in mode `Auto`; a size from an earlier `Fixed` is not news."""
+    old, new = (condition(status, ConditionType.SCALING_ACTIVE) for status in (before, after))
+    had_effect = text(old, "reason") == ScalingReason.FIXED_SIZE
+    return (
+        SCALE_IGNORED in text(new, "message") and SCALE_IGNORED not in text(old, "message") and not had_effect
+    )
 
 
 def _goes_without_saying(kind: ConditionType, old: Json, new: Json, after: Json) -> bool:

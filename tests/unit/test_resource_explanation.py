@@ -1,5 +1,6 @@
 """What the resource alone tells of a size, when the operator cannot be asked; and what it adds."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +54,16 @@ def test_the_texts_are_those_of_the_golden_file(golden: Golden) -> None:
         "explanations-resource",
         [{"reason": one.value, "text": text(told(one)).splitlines()} for one in ScalingReason],
     )
+
+
+def test_a_scale_without_effect_is_explained_with_the_command_that_has_one() -> None:
+    cluster = replace(told(ScalingReason.STEADY), scaled=True)
+    found = text(cluster)
+    assert "has no effect while spec.scaling.mode is Auto" in " ".join(found.split())
+    patch = '{"spec":{"replicas":1,"scaling":{"mode":"Fixed"}}}'
+    assert f"kubectl -n default patch posecluster demo --type merge -p '{patch}'" in found
+    fixed = replace(told(ScalingReason.FIXED_SIZE), scaled=True)
+    assert "has no effect" not in text(fixed)
 
 
 @pytest.mark.parametrize("reason", ScalingReason)

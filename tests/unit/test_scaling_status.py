@@ -1,5 +1,6 @@
 """What the status shows of scaling: rarely, truthfully, and as it was while nothing is known."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,10 +11,11 @@ from harness.poseclusters import posecluster
 from harness.scaling import decision, fixed_decision, load
 from posecluster_operator.autoscaler import Decision, Load
 from posecluster_operator.autoscaler.shown import SHOWN_SECONDS, Shown, differs, next_shown
+from posecluster_operator.failures import Failure
 from posecluster_operator.observed import condition
-from posecluster_operator.reasons import ScalingReason
+from posecluster_operator.reasons import ProgressingReason, ScalingReason
 from posecluster_operator.scaling_status import scaled
-from posecluster_operator.status import compute_status, notices
+from posecluster_operator.status import compute_status, mark_problem, notices
 
 pytestmark = pytest.mark.unit
 
@@ -159,6 +161,45 @@ def test_the_last_scaling_is_told_and_kept() -> None:
     assert "31.2 requests/s" in last["message"]
     assert status(made, first_shown(made), before=after, last=last)["lastScaling"] == last
     assert "lastScaling" not in status(made, first_shown(made), before=after), "forged"
+
+
+IGNORED = "spec.replicas, which kubectl scale or an HPA set, has no effect while spec.scaling.mode is Auto"
+
+
+def scaled_status(before: Any, *, is_scaled: bool = True, mode: str = "Auto") -> dict[str, Any]:
+    cluster = posecluster({"scaling": {"mode": mode}}, status=before)
+    made = decision() if mode == "Auto" else fixed_decision(3)
+    return compute_status(
+        replace(cluster, scaled=is_scaled),
+        deployment=deployment(replicas=3, ready=3),
+        pods=(),
+        decision=made,
+        shown=first_shown(made),
+        problem=None,
+        now=NOW,
+    )
+
+
+def test_a_scale_without_effect_is_in_the_message_and_one_event() -> None:
+    before = scaled_status({}, is_scaled=False)
+    assert IGNORED not in condition(before, "ScalingActive")["message"]
+    after = scaled_status(before)
+    assert IGNORED in condition(after, "ScalingActive")["message"]
+    assert condition(after, "ScalingActive")["reason"] == condition(before, "ScalingActive")["reason"]
+    assert [(one.type, one.reason) for one in notices(before, after)] == [("Warning", "ScaleIgnored")]
+    assert notices(after, scaled_status(after)) == ()
+    unreadable = mark_problem(
+        replace(posecluster(status=after), scaled=True), Failure(ProgressingReason.FORBIDDEN, "x"), now=NOW
+    )
+    assert "ScaleIgnored" not in [one.reason for one in notices(after, unreadable)]
+    assert "ScaleIgnored" not in [one.reason for one in notices(unreadable, scaled_status(unreadable))]
+
+
+def test_a_scale_that_had_effect_in_fixed_is_no_event_after_a_switch_to_auto() -> None:
+    fixed = scaled_status({}, mode="Fixed")
+    assert IGNORED not in condition(fixed, "ScalingActive")["message"]
+    after = scaled_status(fixed)
+    assert "ScaleIgnored" not in [one.reason for one in notices(fixed, after)]
 
 
 def test_a_fixed_size_says_whose_wish_it_is() -> None:

@@ -125,7 +125,15 @@ def _at_minimum(case: Case) -> Lines:
     return (f"Nothing. To pay for fewer, lower spec.scaling.minReplicas (now {least}).",)
 
 
-_BY_HAND = "To set the size by hand meanwhile: spec.scaling.mode Fixed, and spec.replicas."
+def fixed_command(namespace: str, name: str, replicas: int) -> str:
+    """Return the command that switches to mode `Fixed` at this size."""
+    patch = f'{{"spec":{{"replicas":{replicas},"scaling":{{"mode":"Fixed"}}}}}}'
+    return f"kubectl -n {namespace} patch posecluster {name} --type merge -p '{patch}'"
+
+
+def _by_hand(case: Case) -> Lines:
+    command = fixed_command(case.namespace, case.name, case.replicas)
+    return ("To set the size yourself in the meantime, switch to mode Fixed; replicas is the size:", command)
 
 
 def _no_metrics(case: Case) -> Lines:
@@ -139,7 +147,7 @@ def _no_metrics(case: Case) -> Lines:
         "The size is held, whatever the load is. Ready pods should answer the operator on port 9090: look"
         " for a NetworkPolicy that keeps it away, and for pods that hang.",
         case.pods,
-        _BY_HAND,
+        *_by_hand(case),
     )
 
 
