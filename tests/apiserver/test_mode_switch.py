@@ -60,6 +60,7 @@ def test_a_scale_of_the_posecluster_in_auto_is_reported_once(
     scale_as_hpa(api, namespace, "hpa", 4)
     for name in ("person", "hpa"):
         api.wait_until(partial(is_reported, api, namespace, name), 10, f"{name} reported")
+        api.wait_until(partial(ignored_events, api, namespace, name), 10, f"an Event about {name}")
     scale_as_hpa(api, namespace, "hpa", 5)
     api.patch("poseclusters", namespace, "manifest", {"spec": {"queueLength": 7}})
     operator.kill()
