@@ -69,4 +69,7 @@ def test_an_allowed_key_is_on_the_pods_until_it_is_removed(
     wait_rolled_out(api, namespace, NAME)
     metadata = template_metadata(api, namespace)
     assert "example.com/team" not in metadata["labels"]
-    assert set(metadata["annotations"]) == {"posecluster.io/template-hash"}
+    assert set(metadata["annotations"]) == {
+        "posecluster.io/template-hash",
+        "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes",
+    }

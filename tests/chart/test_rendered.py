@@ -10,6 +10,8 @@ from harness import chart
 from harness.chart import Json, of_kind, one_of, pod_templates, render
 from harness.kubernetes import rights
 from harness.pod_security import hardened
+from harness.tolerations import CASES as TOLERATIONS
+from harness.tolerations import expected
 from posecluster_operator.permissions import LEASE, WATCHED
 from posecluster_operator.settings import PREFIX, Settings, load, unknown_variables
 
@@ -257,6 +259,14 @@ def test_pods_have_only_the_ids_that_are_set() -> None:
     objects = render({"inference": {"podSecurityContext": ids}})
     assert load(environment(objects), {}).images.ids == ids
     assert [template["spec"]["securityContext"] for template in pod_templates(objects)] == [plain, plain]
+
+
+@pytest.mark.parametrize("name", TOLERATIONS)
+def test_the_operator_leaves_a_failed_node_after_30_seconds_unless_the_user_says_otherwise(name: str) -> None:
+    theirs, added = TOLERATIONS[name]
+    pod = one_of(render({"operator": {"tolerations": theirs}}), "Deployment")["spec"]["template"]["spec"]
+    assert pod.get("tolerations", []) == expected(theirs, added)
+    assert "volumes" not in pod  # an emptyDir would need the annotation for cluster-autoscaler
 
 
 def test_a_hot_standby_is_never_away_whole() -> None:

@@ -8,6 +8,8 @@ import pytest
 from harness.everything import EVERYTHING
 from harness.golden import Golden
 from harness.poseclusters import UID, posecluster
+from harness.tolerations import CASES as TOLERATIONS
+from harness.tolerations import expected
 from posecluster_inference import settings as server
 from posecluster_operator.builders import desired_children, labels
 from posecluster_operator.builders.deployment import check_image
@@ -271,3 +273,9 @@ def test_spans_go_where_the_operator_s_setting_says() -> None:
     given = variables(PodDefaults(image="x", otlp_endpoint=endpoint))
     assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == endpoint
     assert not any(name.startswith("OTEL_") for name in variables(PodDefaults(image="x")))
+
+
+@pytest.mark.parametrize("name", TOLERATIONS)
+def test_pods_leave_a_failed_node_after_30_seconds_unless_the_user_says_otherwise(name: str) -> None:
+    theirs, added = TOLERATIONS[name]
+    assert template({"tolerations": theirs})["spec"]["tolerations"] == expected(theirs, added)

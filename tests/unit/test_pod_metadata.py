@@ -18,6 +18,9 @@ IMAGES = PodDefaults(
 )
 
 
+EVICTABLE_VOLUMES = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+
+
 def template(spec: dict[str, Any], images: PodDefaults) -> dict[str, Any]:
     children = desired_children(posecluster(spec), replicas=1, images=images, version="0.1.0")
     found: dict[str, Any] = children[2]["spec"]["template"]
@@ -27,7 +30,24 @@ def template(spec: dict[str, Any], images: PodDefaults) -> dict[str, Any]:
 def test_allowed_labels_and_annotations_are_added_to_ours() -> None:
     metadata = template(EVERYTHING, IMAGES)["metadata"]
     assert metadata["labels"] == {"example.com/team": "vision", **labels.pod_labels("demo")}
-    assert metadata["annotations"].keys() == {"example.com/cost-centre", labels.TEMPLATE_HASH}
+    assert metadata["annotations"].keys() == {
+        "example.com/cost-centre",
+        EVICTABLE_VOLUMES,
+        labels.TEMPLATE_HASH,
+    }
+
+
+def test_cluster_autoscaler_may_evict_the_pods_despite_each_emptydir() -> None:
+    for spec in ({}, EVERYTHING):
+        made = template(spec, IMAGES)
+        volumes = [one["name"] for one in made["spec"]["volumes"] if "emptyDir" in one]
+        assert made["metadata"]["annotations"][EVICTABLE_VOLUMES] == ",".join(volumes) != ""
+
+
+def test_an_allowed_annotation_replaces_the_list_of_evictable_volumes() -> None:
+    theirs = {EVICTABLE_VOLUMES: "tmp,istio-envoy"}
+    allowed = replace(IMAGES, allowed_annotations=("cluster-autoscaler.kubernetes.io/*",))
+    assert template({"podAnnotations": theirs}, allowed)["metadata"]["annotations"].items() >= theirs.items()
 
 
 @pytest.mark.parametrize(

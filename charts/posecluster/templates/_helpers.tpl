@@ -52,6 +52,23 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
+{{/* The user's tolerations, and 30 s for a failed node's taints unless one of them covers these; as builders/deployment.py has it. */}}
+{{- define "posecluster.tolerations" -}}
+{{- $all := . | default list -}}
+{{- range $key := list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
+{{- $covered := false -}}
+{{- range $ -}}
+{{- if and (eq (.key | default $key) $key) (eq (.effect | default "NoExecute") "NoExecute") -}}
+{{- $covered = true -}}
+{{- end -}}
+{{- end -}}
+{{- if not $covered -}}
+{{- $all = append $all (dict "key" $key "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" 30) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}
+
 {{/* RBAC rules of one group of files/permissions.yaml, of (list root group); the Lease's name is the operator's. */}}
 {{- define "posecluster.rules" -}}
 {{- $rules := index ((index . 0).Files.Get "files/permissions.yaml" | fromYaml) (index . 1) -}}

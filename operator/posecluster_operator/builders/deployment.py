@@ -19,7 +19,12 @@ PROGRESS_DEADLINE_SECONDS = 45
 OLD_REVISIONS_KEPT = 3
 # the files are root's, and the server's user and group are whatever the image or the platform chooses
 _EVERYBODY_MAY_READ = 0o444
-_TMP_SIZE = "64Mi"
+_TMP_VOLUME, _TMP_SIZE = "tmp", "64Mi"
+# without it, cluster-autoscaler removes no node with a pod that has an emptyDir
+_EVICTABLE_VOLUMES = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+# Kubernetes' own default is 300 s, in which a node that fails takes its pods' share of the capacity along
+_NODE_FAILURES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_NODE_FAILURE_SECONDS = 30
 _HASH_DIGITS = 10
 # MediaPipe's workers look this name up and would report home
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # OpenTelemetry's own name, which the server's SDK reads
@@ -63,7 +68,7 @@ def deployment(
     """
     _check_keys(cluster.spec, images)
     template = _template(cluster, images)
-    template["metadata"].setdefault("annotations", {})[labels.TEMPLATE_HASH] = _hash(template)
+    template["metadata"]["annotations"][labels.TEMPLATE_HASH] = _hash(template)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -113,14 +118,29 @@ def _template(cluster: PoseCluster, images: PodDefaults) -> dict[str, Any]:
         "imagePullSecrets": [dict(secret) for secret in secrets],
         "nodeSelector": dict(spec.node_selector),
         "affinity": _affinity(cluster),
-        "tolerations": [dict(toleration) for toleration in spec.tolerations],
+        "tolerations": _tolerations(spec),
         "priorityClassName": spec.priority_class_name,
     }
     pod |= {name: value for name, value in optional.items() if value}
     metadata: dict[str, Any] = {"labels": {**spec.pod_labels, **labels.pod_labels(cluster.name)}}
-    if spec.pod_annotations:
-        metadata["annotations"] = dict(spec.pod_annotations)
+    metadata["annotations"] = {_EVICTABLE_VOLUMES: _TMP_VOLUME, **spec.pod_annotations}
     return {"metadata": metadata, "spec": pod}
+
+
+def _tolerations(spec: Spec) -> list[dict[str, Any]]:
+    """Return the user's tolerations, and 30 s for a failed node's taints unless one of them covers these.
+
+    What covers a taint is decided as by the API server's DefaultTolerationSeconds admission plugin, which
+    adds 300 s otherwise: its key or none, and NoExecute or no effect.
+    """
+    return [dict(one) for one in spec.tolerations] + [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _NODE_FAILURE_SECONDS}
+        for key in _NODE_FAILURES
+        if not any(
+            one.get("key") in (None, "", key) and one.get("effect") in (None, "", "NoExecute")
+            for one in spec.tolerations
+        )
+    ]
 
 
 def _container(spec: Spec, images: PodDefaults) -> dict[str, Any]:
@@ -150,7 +170,7 @@ def _container(spec: Spec, images: PodDefaults) -> dict[str, Any]:
         "livenessProbe": _probe("/livez", period_seconds=10, timeout_seconds=5, tries=3),
         # the server's last line says why it did not start; `failures` quotes it
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  # nosec B108 - a volume of the pod's own
+        "volumeMounts": [{"name": _TMP_VOLUME, "mountPath": "/tmp"}],  # noqa: S108  # nosec B108 - a volume of the pod's own
     }
     if policy := spec.image_pull_policy or images.pull_policy:
         container["imagePullPolicy"] = str(policy)
@@ -169,7 +189,7 @@ def _probe(path: str, *, period_seconds: int, timeout_seconds: int, tries: int) 
 
 
 def _volumes(spec: Spec) -> list[dict[str, Any]]:
-    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}}]
+    volumes: list[dict[str, Any]] = [{"name": _TMP_VOLUME, "emptyDir": {"sizeLimit": _TMP_SIZE}}]
     if spec.auth.token_secret_name:
         secret = {"secretName": spec.auth.token_secret_name, "defaultMode": _EVERYBODY_MAY_READ}
         volumes.append({"name": "tokens", "secret": secret})
