@@ -5,7 +5,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from posecluster_operator.errors import Conflict, Forbidden, KubeError, NotFound, Rejected, Retryable
+from posecluster_operator.errors import (
+    Conflict,
+    Forbidden,
+    KubeError,
+    NamespaceTerminating,
+    NotFound,
+    Rejected,
+    Retryable,
+)
 
 _LONGEST_MESSAGE = 1_024
 _LONGEST_RETRY_AFTER_SECONDS = 120.0
@@ -21,6 +29,7 @@ _BAD_APPLY = (
 )
 # an apply that names the uid it means, of an object that was replaced meanwhile; 409 if it is gone
 _OTHER_UID = re.compile(r"metadata\.uid: Invalid value: .* field is immutable")
+_NAMESPACE_ENDS = "because it is being terminated"
 _UNUSABLE = {400, 405, 406, 413, 415, 422}
 
 
@@ -59,6 +68,8 @@ def _kind_of_error(what: str, status: int, message: str) -> type[KubeError]:
         return Rejected if what.startswith("apply ") else NotFound
     if status == 409 or (status == 422 and _OTHER_UID.search(message)):
         return Conflict
+    if status == 403 and message.endswith(_NAMESPACE_ENDS):
+        return NamespaceTerminating
     if status == 403:
         return Forbidden if _NO_RIGHT.search(message) else Rejected
     if status in _UNUSABLE or (status == 500 and any(words in message for words in _BAD_APPLY)):

@@ -9,7 +9,7 @@ from typing import Any
 
 from posecluster_operator.builders import labels
 from posecluster_operator.children import Children, Ident, Memory, applied_by_us, idents
-from posecluster_operator.errors import Forbidden, Rejected, Retryable, Unanswered
+from posecluster_operator.errors import Forbidden, NamespaceTerminating, Rejected, Retryable, Unanswered
 from posecluster_operator.failures import Failure
 from posecluster_operator.fields import Json
 from posecluster_operator.kube import Kube
@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 _VOLATILE_ANNOTATIONS = "deployment.kubernetes.io/"  # the Deployment controller's own notes
 _INVALID = 422
 _WEBHOOK_FAILED = "failed calling webhook"
-_NAMESPACE_ENDS = "because it is being terminated"
 _PATCHED = (labels.MANAGER, "Update")
 # Here nobody else has a say: what pods are, and which of their ports clients reach. What others add
 # elsewhere is left alone: an annotation of the template (`kubectl rollout restart`), session affinity.
@@ -72,7 +71,7 @@ async def apply_children(
                 raise
             applied.problem = applied.problem or _problem(ident, refused)
             applied.error = applied.error or refused
-            if isinstance(refused, Unanswered) or _NAMESPACE_ENDS in refused.message:
+            if isinstance(refused, Unanswered | NamespaceTerminating):
                 break  # the others would be answered no better, nor sooner
     return applied
 

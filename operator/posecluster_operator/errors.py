@@ -11,6 +11,7 @@ OperatorError
     ├── Conflict       409: read again, at once
     ├── Forbidden      403: a right is missing
     ├── Rejected       400, 404 of an apply, 422, the 500 of a wrongly typed apply: the same again is no use
+    │   └── NamespaceTerminating  403: the namespace is being deleted, and its PoseClusters soon are
     └── Retryable      401, 408, 410, 429, other 5xx, broken connections: back off
         └── Unanswered time-outs: of an apply alone, an admission webhook may be what hangs
 """
@@ -62,6 +63,10 @@ class Forbidden(KubeError):
 
 class Rejected(KubeError):
     """The API server will not have this object as it is; the same again is of no use."""
+
+
+class NamespaceTerminating(Rejected):
+    """The namespace is being deleted: nothing can be created there, and nobody made a mistake."""
 
 
 class Retryable(KubeError):

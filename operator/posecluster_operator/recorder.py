@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from posecluster_operator.errors import Conflict, KubeError, NotFound, NotLeader, Retryable
+from posecluster_operator.errors import (
+    Conflict,
+    KubeError,
+    NamespaceTerminating,
+    NotFound,
+    NotLeader,
+    Retryable,
+)
 from posecluster_operator.kube import EVENTS, Kube
 from posecluster_operator.models import API_VERSION, KIND, PoseCluster
 from posecluster_operator.status import Notice
@@ -144,8 +151,8 @@ class Recorder:
                 await write()
             except NotLeader:
                 return False  # Whoever holds the Lease says it.
-            except (NotFound, Conflict):
-                return False  # The Event expired, or the first try got through.
+            except (NotFound, Conflict, NamespaceTerminating):
+                return False  # The Event expired, the first try got through, or nobody will read it.
             except KubeError as error:
                 if isinstance(error, Retryable) and left:
                     await asyncio.sleep(

@@ -11,7 +11,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 
-from posecluster_operator.errors import Conflict, NotLeader, OperatorError, Retryable
+from posecluster_operator.errors import (
+    Conflict,
+    NamespaceTerminating,
+    NotFound,
+    NotLeader,
+    OperatorError,
+    Retryable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -117,10 +124,10 @@ class WorkQueue:
             result = await self._handle(key)
         except NotLeader:
             outcome = "not_leader"  # whoever holds the Lease next looks at every key
-        except Conflict as error:
+        except (Conflict, NotFound) as error:  # changed, or deleted, since the pass read it
             outcome = "conflict"
             self._retry(key, error)
-        except Retryable as error:
+        except (Retryable, NamespaceTerminating) as error:
             outcome = "retry"
             self._retry(key, error)
         except OperatorError as error:
@@ -146,7 +153,7 @@ class WorkQueue:
 
     def _retry(self, key: str, error: Exception) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        if isinstance(error, Conflict) and failures <= _CONFLICTS_AT_ONCE:
+        if isinstance(error, Conflict | NotFound) and failures <= _CONFLICTS_AT_ONCE:
             self.add_after(key, self._random.uniform(0, _CONFLICT_SECONDS))
             return
         away = isinstance(error, Retryable)
@@ -158,7 +165,9 @@ class WorkQueue:
         if away:
             self._put_off(key, seconds)
         logger.log(
-            logging.WARNING if away or isinstance(error, Conflict) else logging.ERROR,
+            logging.WARNING
+            if isinstance(error, Retryable | Conflict | NotFound | NamespaceTerminating)
+            else logging.ERROR,
             "Pass failed, tried again later",
             extra={
                 "fields": {"key": key, "error": error, "seconds": round(seconds, 1), "failures": failures}

@@ -225,6 +225,7 @@ def test_in_a_terminating_namespace_calls_are_bounded_and_end(
     assert rate <= 15, shown(calls)
     found = api.wait_condition(namespace, NAME, "Progressing", status="False", reason="ApplyRejected")
     assert "terminated" in found["message"]
+    assert operator.metrics("reconcile_total", result="error") == 0, "the deletion is no error"
 
     api.delete("poseclusters", namespace, NAME)
     api.wait_until(lambda: operator.metrics("work_queue_depth") == 0, 10, "an idle operator")

@@ -5,7 +5,15 @@ import json
 import pytest
 
 from posecluster_operator.answers import read_object
-from posecluster_operator.errors import Conflict, Forbidden, KubeError, NotFound, Rejected, Retryable
+from posecluster_operator.errors import (
+    Conflict,
+    Forbidden,
+    KubeError,
+    NamespaceTerminating,
+    NotFound,
+    Rejected,
+    Retryable,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -15,6 +23,9 @@ NO_RIGHT = (
     ' in API group "apps" in the namespace "ns"'
 )
 QUOTA = 'services "x" is forbidden: exceeded quota: none, requested: count/services=1, used: 0, limited: 0'
+NAMESPACE_ENDS = (
+    'services "x" is forbidden: unable to create new content in namespace ns because it is being terminated'
+)
 TYPED = "failed to create typed patch object (ns/x; apps/v1, Kind=Deployment): .spec.foo: field not declared"
 
 
@@ -36,7 +47,7 @@ def _answer(
         (GET, 403, 'forbidden: User "system:anonymous" cannot get path "/apis"', Forbidden),
         (APPLY, 403, QUOTA, Rejected),
         (APPLY, 403, 'pods "x" is forbidden: violates PodSecurity "restricted:latest"', Rejected),
-        (APPLY, 403, "unable to create new content in namespace ns because it is being terminated", Rejected),
+        (APPLY, 403, NAMESPACE_ENDS, NamespaceTerminating),
         (APPLY, 403, 'admission webhook "a.b" denied the request: no', Rejected),
         (APPLY, 400, "bad", Rejected),
         (APPLY, 413, "too large", Rejected),

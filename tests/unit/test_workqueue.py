@@ -9,7 +9,16 @@ from random import Random
 
 import pytest
 
-from posecluster_operator.errors import Conflict, NotLeader, Rejected, Retryable
+from posecluster_operator.errors import (
+    Conflict,
+    Forbidden,
+    KubeError,
+    NamespaceTerminating,
+    NotFound,
+    NotLeader,
+    Rejected,
+    Retryable,
+)
 from posecluster_operator.workqueue import Result, WorkQueue
 
 _SOON = 5.0
@@ -146,6 +155,33 @@ async def test_failures_back_off_further_and_further_and_success_resets() -> Non
     assert 1.0 <= third - second <= 1.6
     assert 0.5 <= fifth - fourth <= 1.0
     assert passes.results["error"] == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        (Rejected, "error"),
+        (Forbidden, "error"),
+        (Conflict, "conflict"),
+        (NotFound, "conflict"),
+        (Retryable, "retry"),
+        (NamespaceTerminating, "retry"),
+    ],
+)
+async def test_only_what_somebody_should_look_at_counts_and_is_logged_as_an_error(
+    error: type[KubeError], result: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_key: str, count: int) -> Result:
+        if count == 1:
+            raise error("apply Service a", "no")
+        return Result()
+
+    passes = Passes(fail)
+    async with _queue(passes) as queue:
+        queue.add("a")
+        await passes.reach("a", 2)
+    assert passes.results == {result: 1, "ok": 1}
+    assert ("ERROR" in [one.levelname for one in caplog.records]) == (result == "error")
 
 
 async def test_a_key_that_fails_does_not_hold_up_others() -> None:
