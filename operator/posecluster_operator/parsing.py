@@ -57,6 +57,16 @@ def camel(name: str) -> str:
 
 
 @cache
+def field_types(cls: Any) -> Mapping[str, Any]:
+    """Return the fields of an object by their names in the API, each with its class, or its items' class."""
+    found = {}
+    for item in dataclasses.fields(cls):
+        kind = item.metadata.get("item", _types(cls)[item.name])
+        found[camel(item.name)] = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
+    return found
+
+
+@cache
 def _types(cls: Any) -> Mapping[str, Any]:
     return typing.get_type_hints(cls)
 
@@ -114,6 +124,8 @@ def _quantity(value: object, rules: Mapping[str, Any], path: str) -> str:
     """A quantity may be a bare number, but not one that is too long to print (ValueError)."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
         value = str(value)
+    if isinstance(value, float):
+        raise InvalidSpec(f'{path} must not be a number with a fraction: quote it, as in "{value}"')
     return _text(value, rules, path)
 
 

@@ -104,6 +104,16 @@ def test_kubectl_scale_writes_the_size_within_its_bounds(api: Api, namespace: st
     assert scale["status"] == {"replicas": 2, "selector": STATUS["selector"]}
 
 
+def test_without_replicas_replace_sets_the_default_and_apply_keeps_the_size(api: Api, namespace: str) -> None:
+    manifest = body({"scaling": {"mode": "Fixed"}}, namespace=namespace)
+    api.apply(manifest, manager="user")
+    api.kubectl("scale", "pose/pose", "-n", namespace, "--replicas=7")
+    assert api.apply(manifest, manager="user")["spec"]["replicas"] == 7
+    found = api.get("poseclusters", namespace, "pose")
+    manifest["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+    assert api.replace("poseclusters", namespace, "pose", manifest)["spec"]["replicas"] == 1
+
+
 def test_a_user_and_the_operator_apply_side_by_side(api: Api, namespace: str) -> None:
     wanted = body({"replicas": 2}, namespace=namespace)
     api.apply(wanted, manager="user")

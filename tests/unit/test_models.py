@@ -51,7 +51,7 @@ def told_by_schema(one: Mapping[str, Any], path: str) -> Iterator[Row]:
     ):  # fmt: skip
         if keyword in one and one[keyword] not in _SIZES and not (quantity and keyword == "minimum"):
             yield path, keyword, tuple(one[keyword]) if keyword == "enum" else one[keyword]
-    if one.get("default") not in (None, {}):
+    if one.get("default") not in (None, {}) and path != "spec":  # compared as a whole below
         yield path, "default", one["default"]
     for name, child in one.get("properties", {}).items():
         yield f"{path}.{name}", "is", "there"
@@ -166,6 +166,7 @@ def stored(manifest: dict[str, Any]) -> dict[str, Any]:
 def test_an_empty_spec_has_the_defaults_of_the_schema() -> None:
     assert parse_spec({}) == parse_spec(None) == Spec()
     assert parse_spec(defaulted(SPEC_SCHEMA, {})) == Spec()
+    assert parse_spec(SPEC_SCHEMA["default"]) == Spec(), "it may only repeat the defaults of the fields"
 
 
 def defaulted(one: Mapping[str, Any], value: Any) -> Any:
@@ -222,6 +223,12 @@ def test_workers_follow_the_cpu_limit(limit: str | int, workers: int) -> None:
     spec = parse_spec({"resources": resources})
     assert (spec.workers, spec.queue_places) == (workers, 8 * workers)
     assert parse_spec({"resources": resources, "workersPerPod": 3, "queueLength": 5}).queue_places == 5
+
+
+@pytest.mark.parametrize(("field", "number"), [("cpu", 0.5), ("memory", 1.5e9)])
+def test_a_quantity_with_a_fraction_must_be_quoted(field: str, number: float) -> None:
+    with pytest.raises(InvalidSpec, match=rf'requests\.{field} must .*: quote it, as in "{number}"$'):
+        parse_spec({"resources": {"requests": {field: number}}})
 
 
 def test_the_grace_period_covers_the_drain_and_a_whole_request() -> None:

@@ -1,8 +1,6 @@
 """A PoseCluster from a YAML file, as users have it before it is applied."""
 
 import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import yaml
 from posecluster_operator.errors import InvalidInput, InvalidSpec
 from posecluster_operator.files import read_file
 from posecluster_operator.models import API_VERSION, KIND, PoseCluster, Spec
-from posecluster_operator.parsing import camel, parse
+from posecluster_operator.parsing import field_types, parse
 
 _MOST_BYTES = 1024 * 1024
 
@@ -64,16 +62,10 @@ def _as_stored(document: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_unknown(cls: Any, value: object, path: str) -> None:
     if not isinstance(value, Mapping):
         return  # `parse` says so
-    kinds = typing.get_type_hints(cls)
-    known = {
-        camel(item.name): item.metadata.get("item", kinds[item.name]) for item in dataclasses.fields(cls)
-    }
+    known = field_types(cls)
     for name, inner in value.items():
         if name not in known:
             raise InvalidSpec(f"{path} has no field {str(name)[:80]!r}: correct or remove it")
-        kind = known[name]
-        if isinstance(kind, types.UnionType):
-            kind = typing.get_args(kind)[0]
-        if dataclasses.is_dataclass(kind):
+        if dataclasses.is_dataclass(known[name]):
             for one in inner if isinstance(inner, list) else [inner]:
-                _refuse_unknown(kind, one, f"{path}.{name}")
+                _refuse_unknown(known[name], one, f"{path}.{name}")
