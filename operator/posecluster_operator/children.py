@@ -55,6 +55,7 @@ class Memory:
     desired: int | None = None
     last_scaling: Json | None = None
     rolled_out: int = 0  # the generation that was rolled out last
+    scaling_told: str = ""  # the reason of ScalingActive that was the last Event about it
 
     def check_fresh(self, body: Json) -> None:
         """Raise Retryable if this object was already seen in a later version: a lagging server's answer."""

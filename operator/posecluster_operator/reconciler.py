@@ -18,15 +18,17 @@ from posecluster_operator.kube import POSECLUSTERS, Kube
 from posecluster_operator.lease import Lease
 from posecluster_operator.metrics import Metrics
 from posecluster_operator.models import PodDefaults, PoseCluster, Spec
-from posecluster_operator.observed import child, count
+from posecluster_operator.observed import child, condition, count, text
 from posecluster_operator.parsing import parse
 from posecluster_operator.readiness import ready_generation
-from posecluster_operator.reasons import ProgressingReason, ScalingReason
+from posecluster_operator.reasons import ConditionType, ProgressingReason, ScalingReason
 from posecluster_operator.recorder import Recorder
 from posecluster_operator.scaler import Scaler, Sizing
 from posecluster_operator.scaling_status import scaled
 from posecluster_operator.status import (
+    Notice,
     compute_status,
+    lasting_blindness,
     mark_problem,
     notices,
     repaired,
@@ -98,7 +100,7 @@ class Reconciler:
         except (Forbidden, Rejected) as error:
             problem = invalid or unreadable(error)
             status = mark_problem(cluster, problem, now=self._now())
-            await self._patch_status(cluster, status)
+            await self._patch_status(cluster, status, memory)
             if self._leads():
                 self._show_unmet(cluster, status)
             raise
@@ -139,6 +141,8 @@ class Reconciler:
                 desired=count(status, "desiredReplicas") if "desiredReplicas" in status else None,
                 last_scaling=child(status, "lastScaling") or None,
                 rolled_out=ready_generation(status),
+                # an earlier operator's Event
+                scaling_told=blind.reason if (blind := lasting_blindness(status, now=self._now())) else "",
             )
         return memory
 
@@ -222,7 +226,7 @@ class Reconciler:
             now=self._now(),
         )
         memory.rolled_out = ready_generation(status) or memory.rolled_out
-        await self._patch_status(cluster, status)
+        await self._patch_status(cluster, status, memory)
         if self._lease.held:  # else the pass was overtaken, and another shows it
             desired, ready = status["desiredReplicas"], status["readyReplicas"]
             self._metrics.show_size(cluster.namespace, cluster.name, desired=desired, ready=ready)
@@ -232,17 +236,28 @@ class Reconciler:
         unmet = [(one["type"], one["reason"]) for one in status["conditions"] if one["status"] == "False"]
         self._metrics.show_unmet(cluster.namespace, cluster.name, unmet)
 
-    async def _patch_status(self, cluster: PoseCluster, status: Json) -> None:
+    async def _patch_status(self, cluster: PoseCluster, status: Json, memory: Memory) -> None:
         patch = status_patch(cluster.status, status)
-        if patch is None:
-            return
-        patch["metadata"] = {"resourceVersion": cluster.resource_version}  # judged from this version only
-        await self._kube.patch_status(POSECLUSTERS, cluster.namespace, cluster.name, patch)
-        for notice in notices(cluster.status, status):
+        if patch is not None:
+            patch["metadata"] = {"resourceVersion": cluster.resource_version}  # judged from this version only
+            await self._kube.patch_status(POSECLUSTERS, cluster.namespace, cluster.name, patch)
+        for notice in self._news(cluster, status, memory):
             level = logging.WARNING if notice.type == "Warning" else logging.INFO
             fields = {"key": cluster.key, "reason": notice.reason, "note": notice.note}
             logger.log(level, "Condition changed", extra={"fields": fields})
             self._recorder.emit(cluster, notice)
+
+    def _news(self, cluster: PoseCluster, status: Json, memory: Memory) -> tuple[Notice, ...]:
+        """Return what is worth an Event, with load that cannot be read unless its transition was one."""
+        found = notices(cluster.status, status)
+        reason = text(condition(status, ConditionType.SCALING_ACTIVE), "reason")
+        if any(notice.reason == reason for notice in found):
+            memory.scaling_told = reason
+        blind = lasting_blindness(status, now=self._now())
+        if blind is None or memory.scaling_told == reason:
+            return found
+        memory.scaling_told = reason
+        return (*found, blind)
 
     def _resync(self) -> float:
         seconds = max(self._resync_seconds, _RESYNC_SECONDS_EACH * len(self._known))

@@ -46,6 +46,10 @@ _WISHED = {
     ScalingReason.PAUSED,
 }
 
+# the load is not known, although it should be; worth an Event when it lasts
+_BLIND = {ScalingReason.NO_METRICS, ScalingReason.PARTIAL_METRICS}
+_BLIND_LASTS = timedelta(minutes=1)
+
 # whose transitions are Events; Ready, Reconciling and Stalled only repeat what these say
 _TOLD = (ConditionType.AVAILABLE, ConditionType.PROGRESSING, ConditionType.SCALING_ACTIVE)
 
@@ -277,6 +281,23 @@ def _begins_to_ignore_scale(before: Json, after: Json) -> bool:
     return (
         SCALE_IGNORED in text(new, "message") and SCALE_IGNORED not in text(old, "message") and not had_effect
     )
+
+
+def lasting_blindness(status: Json, *, now: datetime) -> Notice | None:
+    """Return the Event for load that could not be read for a minute although a pod is ready, or None.
+
+    That it cannot be read in the first status is none, because pods are only starting then.
+    """
+    scaling = condition(status, ConditionType.SCALING_ACTIVE)
+    since = text(scaling, "lastTransitionTime")
+    if (
+        text(scaling, "reason") not in _BLIND
+        or not count(child(status), "readyReplicas")
+        or not _TIME.fullmatch(since)
+        or since > stamp(now - _BLIND_LASTS)
+    ):
+        return None
+    return Notice("Warning", text(scaling, "reason"), text(scaling, "message"))
 
 
 def _goes_without_saying(kind: ConditionType, old: Json, new: Json, after: Json) -> bool:

@@ -8,9 +8,10 @@ import pytest
 
 from harness import client
 from harness.kubernetes.api import Api
-from harness.kubernetes.facts import assert_quiet, shown, wait_quiet, wait_rolled_out
+from harness.kubernetes.facts import assert_quiet, shown, wait_passes, wait_quiet, wait_rolled_out
 from harness.kubernetes.loaded_pods import LoadedPods
 from harness.kubernetes.operator import OperatorProcess
+from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.sizes import (
     auto,
@@ -121,6 +122,35 @@ def test_only_auto_that_is_not_paused_is_asked(
     for name in ("fixed", "turned"):
         assert "load" not in wait_rolled_out(api, namespace, name)["status"]
     assert operator.metrics("scraped_pods") == 1
+
+
+def test_load_that_was_never_readable_has_one_event_once_it_lasts(
+    api: Api, namespace: str, player: Player, start_operator: Callable[..., OperatorProcess]
+) -> None:
+    operator = start_operator(resync_seconds=1)
+    api.create(posecluster("blind", namespace, scaling=auto(1, 2)))  # nothing answers at its pod's address
+    api.wait_ready(namespace, "blind")
+    found = api.wait_condition(namespace, "blind", "ScalingActive", status="False", reason="NoMetrics")
+    wait_passes(operator, 2)
+    assert blind_events(api, namespace) == []
+
+    found["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+    aged = conditions(api.get("poseclusters", namespace, "blind")) | {"ScalingActive": found}
+    api.patch_status("poseclusters", namespace, "blind", {"conditions": list(aged.values())})
+    api.wait_until(lambda: blind_events(api, namespace), 20, "the Event")
+    wait_passes(operator, 3)
+    (event,) = blind_events(api, namespace)
+    assert (event["type"], event.get("series")) == ("Warning", None)
+
+    operator.terminate()
+    operator.wait()
+    wait_passes(start_operator(resync_seconds=1), 3)
+    assert len(blind_events(api, namespace)) == 1, "another operator does not repeat it"
+
+
+def blind_events(api: Api, namespace: str) -> list[Json]:
+    """Events about load that cannot be read."""
+    return [one for one in api.list("events", namespace) if one["reason"] == "NoMetrics"]
 
 
 def ready_pods(api: Api, namespace: str, name: str) -> int:

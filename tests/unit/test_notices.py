@@ -1,6 +1,6 @@
 """Events are for transitions: what is told, and what goes without saying."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +11,11 @@ from harness.scaling import decision, fixed_decision
 from posecluster_operator.autoscaler import Decision
 from posecluster_operator.autoscaler.shown import next_shown
 from posecluster_operator.reasons import ScalingReason
-from posecluster_operator.status import Notice, compute_status, notices
+from posecluster_operator.status import Notice, compute_status, lasting_blindness, notices
 
 pytestmark = pytest.mark.unit
 
+WHEN = datetime(2026, 11, 22, tzinfo=UTC)
 BROKEN = pod(container(state=waiting("InvalidImageName", "invalid reference format")))
 BROKEN_NOTE = "InvalidImageName: invalid reference format"
 
@@ -30,7 +31,7 @@ def status(
         decision=None if paused else made,
         shown=next_shown(0.0, made, None, resized=False) if auto else None,
         problem=None,
-        now=datetime(2026, 11, 22, tzinfo=UTC),
+        now=WHEN,
     )
 
 
@@ -79,6 +80,23 @@ LOST = status(deployment())
 )
 def test_transitions_are_told_once(before: Any, after: Any, told: list[str]) -> None:
     assert [f"{notice.type} {notice.reason}" for notice in notices(before, after)] == told
+
+
+@pytest.mark.parametrize(
+    ("made", "seconds", "told"),
+    [
+        (AUTO, 59, False),
+        (AUTO, 60, True),
+        (STEADY, 3600, False),
+        (SETTLED, 3600, False),
+        (status(deployment(), auto=UNREADABLE), 3600, False),
+        ({}, 3600, False),
+    ],
+    ids=["too short", "lasting", "readable", "fixed", "no pod to read", "no status"],
+)
+def test_load_that_was_never_readable_is_told_once_it_lasts(made: Any, seconds: int, told: bool) -> None:
+    found = lasting_blindness(made, now=WHEN + timedelta(seconds=seconds))
+    assert (found and (found.type, found.reason)) == (("Warning", "NoMetrics") if told else None)
 
 
 def test_notes_are_the_conditions_words_and_sizes() -> None:
