@@ -22,7 +22,7 @@ from posecluster_operator.kube import Kube, connect
 from posecluster_operator.lease import UNACKNOWLEDGED_SHARE, Lease
 from posecluster_operator.metrics import CONTENT_TYPE, Metrics
 from posecluster_operator.port import Port
-from posecluster_operator.preflight import check_permissions, wait_for_crd
+from posecluster_operator.preflight import check_permissions, report_old_crd, wait_for_crd
 from posecluster_operator.reconciler import Reconciler
 from posecluster_operator.recorder import Recorder
 from posecluster_operator.scaler import Scaler
@@ -102,6 +102,7 @@ async def _operate(
         )
         health.pause("waiting for the CRD")
         await wait_for_crd(kube)
+        await report_old_crd(kube)
         await _reconcile(
             settings,
             metrics,

@@ -17,6 +17,7 @@ from posecluster_operator.access import USER_AGENT, Access, load_access
 from posecluster_operator.answers import read_object
 from posecluster_operator.builders.labels import MANAGER
 from posecluster_operator.errors import NotFound, NotLeader, Retryable, Unanswered
+from posecluster_operator.observed import child
 from posecluster_operator.resources import (
     ACCESS_REVIEWS,
     BY_KIND,
@@ -204,6 +205,14 @@ class Kube:
         """Return which kinds the API server serves under `group/version`; raises NotFound for none."""
         answer = await self._call(f"get {api_version}", "GET", f"/apis/{api_version}")
         return frozenset(str(item.get("name")) for item in answer.get("resources") or ())
+
+    async def schemas(self, api_version: str) -> tuple[Mapping[str, Any], ...]:
+        """Return the OpenAPI schemas of the kinds that the API server serves under `group/version`.
+
+        Every account may read them, unlike CRDs. Raises NotFound for none.
+        """
+        answer = await self._call(f"get {api_version}", "GET", f"/openapi/v3/apis/{api_version}")
+        return tuple(child(answer, "components", "schemas").values())
 
     async def close(self) -> None:
         """Close every connection."""

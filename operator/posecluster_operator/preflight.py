@@ -1,12 +1,18 @@
 """What must be true before the operator begins: its rights, and its CRD."""
 
 import asyncio
+import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 from posecluster_operator.errors import KubeError, NotFound, NotPermitted, Retryable
+from posecluster_operator.fields import Json
 from posecluster_operator.kube import ACCESS_REVIEWS, POSECLUSTERS, Kube
+from posecluster_operator.models import Spec
+from posecluster_operator.observed import child, children, text
+from posecluster_operator.parsing import field_types
 from posecluster_operator.permissions import LEASE, WATCHED, Rule
 
 logger = logging.getLogger(__name__)
@@ -73,6 +79,37 @@ async def wait_for_crd(kube: Kube) -> None:
         wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
     if said:
         logger.info("The CRD is there", extra={"fields": {"kind": POSECLUSTERS.full_name}})
+
+
+async def report_old_crd(kube: Kube) -> None:
+    """Log one warning if the API server's CRD lacks fields of the spec that this operator has.
+
+    Users cannot set those: the API server drops them. Says nothing where the schema cannot be read.
+    """
+    try:
+        schemas = await kube.schemas(POSECLUSTERS.api_version)
+    except KubeError as error:
+        logger.info("The CRD's age cannot be checked", extra={"fields": {"error": str(error)}})
+        return
+    for schema in schemas:
+        kinds = {text(one, "kind") for one in children(schema, "x-kubernetes-group-version-kind")}
+        spec = child(schema, "properties", "spec")
+        if POSECLUSTERS.kind in kinds and (missing := list(_missing_fields(Spec, spec, "spec"))):
+            fields = {"kind": POSECLUSTERS.full_name, "missing": ", ".join(missing)}
+            logger.warning(
+                "The CRD is older than the operator, apply the CRD of the operator's version",
+                extra={"fields": fields},
+            )
+
+
+def _missing_fields(cls: Any, schema: Json, path: str) -> Iterator[str]:
+    """Yield the fields of a class, and of those in it, that an OpenAPI schema does not have."""
+    known = child(schema, "properties") or child(schema, "items", "properties")
+    for name, kind in field_types(cls).items():
+        if name not in known:
+            yield f"{path}.{name}"
+        elif dataclasses.is_dataclass(kind):
+            yield from _missing_fields(kind, known[name], f"{path}.{name}")
 
 
 def describe(missing: Sequence[_Right]) -> str:

@@ -1,17 +1,19 @@
 """How the operator reaches the API server, and whether it may do there what it must."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from harness.kubernetes.api import Api
+from harness.kubernetes.api import CRD_FILE, Api
 from harness.kubernetes.client import open_kube
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.rights import NAME
 from posecluster_operator.errors import Forbidden, InvalidSetting, NotPermitted, Retryable
 from posecluster_operator.kube import POSECLUSTERS, SERVICES, connect
-from posecluster_operator.preflight import check_permissions, wait_for_crd
+from posecluster_operator.preflight import check_permissions, report_old_crd, wait_for_crd
 
 pytestmark = pytest.mark.apiserver
 
@@ -95,3 +97,34 @@ async def test_apply_of_something_new_needs_create_and_patch(
             return
         with pytest.raises(Forbidden, match=f"cannot {lacking} resource"):
             await kube.apply(service)
+
+
+async def test_an_older_crd_is_reported_with_the_fields_that_it_lacks(
+    own_api: Callable[[], Api],
+    make_namespace: Callable[..., str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = own_api()
+    published = "/openapi/v3/apis/posecluster.io/v1alpha1"
+    api.wait_until(lambda: '"drainSeconds":' in api.request("GET", published).text, 30, "published")
+    older = yaml.safe_load(CRD_FILE.read_text(encoding="utf-8"))
+    spec = older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    del spec["drainSeconds"], spec["limits"]["properties"]["hangMilliseconds"]
+    del spec["topologySpreadConstraints"]["items"]["properties"]["nodeTaintsPolicy"]
+    file = tmp_path / "older.yaml"
+    file.write_text(yaml.safe_dump(older), encoding="utf-8")
+    account = api.account(make_namespace(api), "some", [])  # without any right of its own
+    async with open_kube(account.kubeconfig()) as kube:
+        await report_old_crd(kube)
+        assert caplog.records == []
+        api.install_crd(file)
+        api.wait_until(lambda: '"drainSeconds":' not in api.request("GET", published).text, 30, "published")
+        await report_old_crd(kube)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert set(record.__dict__["fields"]["missing"].split(", ")) == {
+        "spec.drainSeconds",
+        "spec.limits.hangMilliseconds",
+        "spec.topologySpreadConstraints.nodeTaintsPolicy",
+    }
