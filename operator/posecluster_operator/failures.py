@@ -37,6 +37,12 @@ _REFUSED = re.compile(r'^[A-Za-z.]+ "[^"]*" is (?:forbidden|invalid): ')
 _NEW_REPLICA_SET = re.compile(r'^Failed to create new replica set "[^"]*": ')
 _NODES = re.compile(r"^\d+/\d+ nodes are available: ")
 
+_MAKE_ROOM = (
+    "Add a node or free room on one, lower spec.resources.requests, or let the pods run on more nodes "
+    "(spec.nodeSelector, spec.affinity, spec.tolerations). A rollout starts new pods before it ends old "
+    "ones, so it needs room for a quarter more, at least one."
+)
+
 # what is told when pods differ: what the user can mend in the spec goes first
 _ORDER = (
     ProgressingReason.IMAGE_PULL_BACK_OFF,
@@ -121,7 +127,8 @@ def _pod_failures(pod: Json, deployment: Json) -> Iterator[Failure]:
     scheduled = condition(status, "PodScheduled")
     if text(scheduled, "status") == "False" and text(scheduled, "reason") == "Unschedulable":
         yield Failure(
-            ProgressingReason.UNSCHEDULABLE, f"Unschedulable: {_no_node(text(scheduled, 'message'))}"
+            ProgressingReason.UNSCHEDULABLE,
+            f"Unschedulable: {_no_node(text(scheduled, 'message')).rstrip('.')}. {_MAKE_ROOM}",
         )
     for container in children(status, "initContainerStatuses"):
         terminated = child(container, "state", "terminated")

@@ -1,13 +1,17 @@
 """Labels, annotations and affinity that a PoseCluster gives its pods, as far as the operator allows them."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from harness.everything import EVERYTHING
 from harness.poseclusters import posecluster
+from harness.server import ROOT
 from posecluster_operator.builders import desired_children, labels
+from posecluster_operator.builders.environment import ADMIN_PORT
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.models import PodDefaults
 
@@ -113,3 +117,16 @@ def test_a_term_without_a_selector_means_this_poseclusters_pods() -> None:
         preferred: [{"weight": 1, "podAffinityTerm": ours}],
     }
     assert affinity["podAntiAffinity"] == {required: [ours]}
+
+
+def test_the_documented_way_exempts_the_admin_port_from_a_mesh() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = text.partition("### Service mesh\n")[2].partition("\n### ")[0]
+    values, resource = (
+        yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    )
+    allowed = replace(IMAGES, allowed_annotations=tuple(values["operator"]["allowedPodAnnotations"]))
+    annotations = template(resource["spec"], allowed)["metadata"]["annotations"]
+    theirs = resource["spec"]["podAnnotations"]
+    assert annotations.items() >= theirs.items()
+    assert set(theirs.values()) == {str(ADMIN_PORT)}

@@ -26,6 +26,11 @@ PREEMPTION = (
     "preemption: 0/3 nodes are available: 2 No preemption victims found for incoming pod, "
     "1 Preemption is not helpful."
 )
+MAKE_ROOM = (
+    "Add a node or free room on one, lower spec.resources.requests, or let the pods run on more nodes "
+    "(spec.nodeSelector, spec.affinity, spec.tolerations). A rollout starts new pods before it ends old "
+    "ones, so it needs room for a quarter more, at least one."
+)
 BROKEN = container(state=waiting("InvalidImageName", "invalid reference format"))
 
 
@@ -52,13 +57,15 @@ def find(*pods: dict[str, Any], secret: str | None = None, **others: Any) -> Fai
 def test_no_node_is_told_without_counts(message: str) -> None:
     assert find(unschedulable(message)) == Failure(
         Reason.UNSCHEDULABLE,
-        f"Unschedulable: no node takes the pod: Insufficient cpu, {TAINT}",
+        f"Unschedulable: no node takes the pod: Insufficient cpu, {TAINT}. {MAKE_ROOM}",
     )
 
 
 def test_other_words_of_the_scheduler_stay() -> None:
     found = find(unschedulable("no nodes available to schedule pods"))
-    assert found == Failure(Reason.UNSCHEDULABLE, "Unschedulable: no nodes available to schedule pods")
+    assert found == Failure(
+        Reason.UNSCHEDULABLE, f"Unschedulable: no nodes available to schedule pods. {MAKE_ROOM}"
+    )
 
 
 # --- refused by quota or admission ---
