@@ -14,17 +14,19 @@ ACCEPTED_AT_ONCE = 4
 _BACKLOG = 1_024
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # nosec B104 - what an unset host means
 _FAMILY_IS_LACKING = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+_PORT_IS_REFUSED = frozenset({errno.EADDRINUSE, errno.EACCES})
 _TRIES = 10  # to find a port that is free on every address
 
 _Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int, *, port_setting: str) -> list[socket.socket]:
     """Listen on `port` at each address of `host`: a comma list of addresses or names; empty: all addresses.
 
     Port 0 takes a port that is free at all of them. An IPv6 socket accepts IPv6 connections only, so that no
     peer has an IPv4-mapped address. The wildcard and loopback addresses of a family that this machine lacks
-    are skipped if another address remains. Raises OSError; its `strerror` names the address.
+    are skipped if another address remains. Raises OSError; its `strerror` names the address and, where
+    another port would do, `port_setting`.
     """
     names = [name.strip() for name in host.split(",")]
     addresses = _resolve([name for name in names if name] or _EVERY_ADDRESS, port)
@@ -34,7 +36,12 @@ def listen(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-    return _listen_on_all(addresses, port)
+    try:
+        return _listen_on_all(addresses, port)
+    except OSError as error:
+        if error.errno not in _PORT_IS_REFUSED:
+            raise
+        raise OSError(error.errno, f"{error.strerror}; choose another port with {port_setting}") from error
 
 
 def extend_backlog(sockets: Sequence[socket.socket]) -> None:

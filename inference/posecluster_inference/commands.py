@@ -36,13 +36,18 @@ def _serve(parsed: argparse.Namespace) -> int:
     raise_limit()
     machine.check_processor()
     loaded = settings.load(os.environ, vars(parsed))
-    lines = log.configure(loaded.log_format)
-    for name in settings.unknown_variables(os.environ):
-        logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})
     try:
-        asyncio.run(serve(loaded))
+        lines = log.configure(loaded.log_format)
+        try:
+            for name in settings.unknown_variables(os.environ):
+                logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})
+            asyncio.run(serve(loaded))
+        finally:
+            lines.stop()
     except OSError as error:
         raise PoseClusterError(str(error.strerror or error)) from error
-    finally:
-        lines.stop()
+    except RuntimeError as error:
+        if str(error) != machine.NO_THREAD:
+            raise
+        raise PoseClusterError(f"cannot start a thread: {machine.ALLOW_PROCESSES}") from error
     return 0

@@ -8,6 +8,9 @@ from pathlib import Path
 from posecluster_inference.errors import InvalidSetting
 
 _IN_A_CONTAINER = "run its image in a container (README.md has the command)"
+NO_THREAD = "can't start new thread"  # the text of CPython's RuntimeError
+# What to do about it, and about a process that cannot be started
+ALLOW_PROCESSES = "raise the limit on processes and threads (ulimit -u, --pids-limit, podPidsLimit)"
 _CPUINFO = Path("/proc/cpuinfo")
 # The platforms that all locked packages have builds for: the line of /proc/cpuinfo that lists the processor's
 # features, and those that the builds use without asking. Without one of them the process ends by SIGILL.

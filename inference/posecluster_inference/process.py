@@ -1,6 +1,7 @@
 """One worker process as the server sees it: start, pipe, limits on time, end."""
 
 import asyncio
+import errno
 import math
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 from posecluster_inference import wire
 from posecluster_inference.errors import Reason
+from posecluster_inference.machine import ALLOW_PROCESSES
 
 _STOP_SECONDS = 2.0  # a worker that was told to end and has not is killed
 # An ordinary photograph should go out in one call, or the two processes take turns filling and
@@ -81,6 +83,7 @@ class WorkerProcess(asyncio.Protocol):
         self.state = State.STARTING
         self.ended = Ended.START
         self.fatal = ""
+        self.signal = ""  # that ended it while it started, unless it is SIGKILL, which may be ours
         self.model: dict[str, Any] = {}
         self.requests = 0
         self.warm_memory_bytes = 0
@@ -98,7 +101,8 @@ class WorkerProcess(asyncio.Protocol):
         except OSError as error:  # no process, descriptor or memory left to spawn with
             if self._popen is not None:
                 self._popen.kill()
-            self.fatal = f"Cannot start a worker process: {error.strerror}"
+            reason = ALLOW_PROCESSES if error.errno == errno.EAGAIN else error.strerror
+            self.fatal = f"Cannot start a worker process: {reason}"
             self.state = State.FAILED
             self._listener.worker_ended(self)
             return
@@ -183,7 +187,10 @@ class WorkerProcess(asyncio.Protocol):
             self._listener.worker_ended(self)
 
     def _start_failed(self, exit_code: asyncio.Future[int]) -> None:
-        if exit_code.result() == -signal.SIGILL:
+        number = -exit_code.result()
+        if number > 0 and number != signal.SIGKILL:
+            self.signal = signal.Signals(number).name
+        if number == signal.SIGILL:
             self.fatal = _NO_SUCH_INSTRUCTION
         self._listener.worker_ended(self)
 

@@ -15,8 +15,9 @@ from posecluster_inference import openapi
 from posecluster_inference.app import admin_app, client_app
 from posecluster_inference.connection import ClientConnection
 from posecluster_inference.errors import PoseClusterError
+from posecluster_inference.machine import ALLOW_PROCESSES, NO_THREAD
 from posecluster_inference.service import Service, build
-from posecluster_inference.settings import Settings
+from posecluster_inference.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,8 @@ class _Stop:
     def _end_with(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("A background task ended", exc_info=error)
-            self.fail(PoseClusterError(f"a background task ended: {error!r}"))
+            advice = f"; {ALLOW_PROCESSES}" if str(error) == NO_THREAD else ""
+            self.fail(PoseClusterError(f"a background task ended: {error!r}{advice}"))
 
     def close(self) -> None:
         """Ignore signals from now on, to the very end of the process."""
@@ -120,13 +122,13 @@ async def _listen(
     settings = service.settings
     loop = asyncio.get_running_loop()
     await admin_runner.setup()
-    admin_sockets = listen(settings.host, settings.admin_port)
+    admin_sockets = listen(settings.host, settings.admin_port, port_setting=f"{PREFIX}ADMIN_PORT")
     for one in admin_sockets:
         await web.SockSite(admin_runner, one, backlog=ACCEPTED_AT_ONCE).start()
     await client_runner.setup()
     web_server = client_runner.server
     assert web_server is not None
-    client_sockets = listen(settings.host, settings.port)
+    client_sockets = listen(settings.host, settings.port, port_setting=f"{PREFIX}PORT")
     listeners = [
         await loop.create_server(
             lambda: ClientConnection(web_server, service.connections, loop=loop),

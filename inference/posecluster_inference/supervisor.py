@@ -179,6 +179,8 @@ class Supervisor:
             fields = {"pid": worker.pid, "cause": worker.ended, "requests": worker.requests}
             if worker.fatal:
                 fields["error"] = worker.fatal
+            if worker.signal:
+                fields["signal"] = worker.signal
             logger.warning("Worker ended", extra={"fields": fields})
             self.metrics.worker_restarts.labels(worker.ended).inc()
         self.owner.worker_lost(worker)

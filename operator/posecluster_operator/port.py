@@ -6,6 +6,7 @@ from aiohttp import web
 
 from posecluster_common.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
 from posecluster_operator.health import Verdict
+from posecluster_operator.settings import PREFIX
 
 _MOST_NAMES = 64
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -36,7 +37,7 @@ class Port:
     async def start(self, host: str, port: int) -> list[tuple[str, int]]:
         """Listen at each address of `host` (see `listen`); returns addresses and ports. Raises OSError."""
         await self._runner.setup()
-        sockets = listen(host, port)
+        sockets = listen(host, port, port_setting=f"{PREFIX}PORT")
         for one in sockets:
             await web.SockSite(self._runner, one, backlog=ACCEPTED_AT_ONCE).start()
         extend_backlog(sockets)

@@ -93,13 +93,17 @@ def test_callers_at_ipv6_addresses_have_quotas_and_trusted_proxies(start: Start)
 
 
 @needs_ipv6
-def test_an_address_that_is_taken_is_named_in_brackets() -> None:
+@pytest.mark.parametrize("setting", ["PORT", "ADMIN_PORT"])
+def test_an_address_that_is_taken_is_named_in_brackets(setting: str) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
         port = taken.getsockname()[1]
-        ended = run_to_end("serve", engine="stub", host=MAKE_RUN, port=port)
+        ended = run_to_end("serve", engine="stub", host=MAKE_RUN, **{setting.lower(): port})
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
-    assert last == f"posecluster-inference: cannot listen on [::1]:{port}: Address already in use"
+    assert last == (
+        f"posecluster-inference: cannot listen on [::1]:{port}: Address already in use; "
+        f"choose another port with POSECLUSTER_{setting}"
+    )
 
 
 @needs_ipv6

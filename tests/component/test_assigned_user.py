@@ -34,6 +34,7 @@ except (KeyError, OSError):
 print(json.dumps({"uid": os.getuid(), "groups": sorted({os.getgid(), *os.getgroups()}), "name": name,
                   "writable": [folder for folder in sys.argv[1:] if writable(folder)]}))
 """
+OTHER = Ids(1_000_690_001, 0)  # whose processes are only those of one test
 Start = Callable[..., ServerProcess]
 
 
@@ -82,6 +83,22 @@ def test_the_server_detects_under_an_assigned_user(
     assert {Path(f"/proc/{pid}").stat().st_uid for pid in server.worker_pids()} == {ASSIGNED.user}
     server.signal(signal.SIGTERM)
     assert server.wait(20) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 3, 5, 10])
+def test_a_limit_on_processes_that_is_too_small_ends_the_start(
+    tmp_path: Path, full_model: Path, threads: int
+) -> None:
+    """RLIMIT_NPROC does not bind root. The server needs some threads, and each worker about ten."""
+    limited = ("prlimit", f"--nproc={threads}", *SERVE)
+    variables = {"MODEL_DIR": str(full_model.parent), "PORT": "0", "ADMIN_PORT": "0", "WORKERS": "2"}
+    done = assigned_user.run(
+        OTHER, tmp_path / "root", limited, **{f"POSECLUSTER_{name}": text for name, text in variables.items()}
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]  # which a pod shows as the container's message
+    assert last.startswith("posecluster-inference: ")
+    assert "raise the limit on processes and threads (ulimit -u, --pids-limit, podPidsLimit)" in last
 
 
 @pytest.mark.parametrize("ids", [ASSIGNED, IMAGES_OWN], ids=["assigned", "the image's own"])

@@ -39,8 +39,12 @@ def test_later_it_is_in_the_log(start: Callable[..., ServerProcess], tmp_path: P
 def test_another_signal_at_the_start_is_tried_again(
     start: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
-    server = start(engine=ENGINE, workers=1, env={"FAULT_FILE": str(tmp_path / "none")}, ready=False)
-    server.wait_until(lambda: bool(server.worker_pids()), "spawned")
-    os.kill(server.worker_pids()[0], signal.SIGKILL)
+    fault = tmp_path / "fault"
+    fault.write_text(str(int(signal.SIGABRT)), encoding="ascii")
+    server = start(engine=ENGINE, workers=1, env={"FAULT_FILE": str(fault)}, ready=False)
+    server.wait_until(
+        lambda: "cause=start requests=0 signal=SIGABRT" in server.logs(), "the signal in the log"
+    )
+    fault.unlink()
     server.wait_ready()
     assert SAID not in server.logs()

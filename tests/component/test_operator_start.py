@@ -138,6 +138,7 @@ def test_a_taken_port_ends_the_start_in_one_line(start: Start, silent_server: in
     assert operator.returncode == 1
     (line,) = text.splitlines()
     assert line.startswith(f"posecluster-operator: cannot listen on 127.0.0.1:{silent_server}: ")
+    assert line.endswith("; choose another port with POSECLUSTER_OPERATOR_PORT")
 
 
 def test_the_soft_limit_on_descriptors_is_raised(start: Start, kubeconfig: Path) -> None:

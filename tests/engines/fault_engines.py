@@ -51,11 +51,15 @@ class FindsHands(StubEngine):
 
 
 class IllegalInstruction(StubEngine):
-    """Ends as native code does on a processor that lacks one of its instructions."""
+    """Ends as native code does on a processor that lacks one of its instructions.
+
+    A signal's number in the file stands for another fault.
+    """
 
     def load(self, config: EngineConfig) -> EngineInfo:
-        if Path(os.environ["FAULT_FILE"]).exists():
-            os.kill(os.getpid(), signal.SIGILL)
+        fault = Path(os.environ["FAULT_FILE"])
+        if fault.exists():
+            os.kill(os.getpid(), int(fault.read_text(encoding="ascii") or signal.SIGILL))
         return super().load(config)
 
 

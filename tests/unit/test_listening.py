@@ -20,7 +20,7 @@ def listens() -> Iterator[Listen]:
     with ExitStack() as stack:
 
         def listens(host: str, port: int = 0) -> dict[str, int]:
-            sockets = [stack.enter_context(one) for one in listen(host, port)]
+            sockets = [stack.enter_context(one) for one in listen(host, port, port_setting="PORT")]
             return dict(one.getsockname()[:2] for one in sockets)
 
         yield listens
@@ -87,7 +87,7 @@ def test_a_wildcard_takes_nothing_of_the_other_family(listens: Listen, host: str
 @needs_both
 def test_no_peer_has_an_ipv4_mapped_address() -> None:
     with ExitStack() as stack:
-        both = [stack.enter_context(one) for one in listen("", 0)]
+        both = [stack.enter_context(one) for one in listen("", 0, port_setting="PORT")]
         for one, address in zip(both, ("127.0.0.1", "::1"), strict=True):
             stack.enter_context(socket.create_connection((address, one.getsockname()[1]), timeout=5))
             accepted, peer = one.accept()
@@ -110,21 +110,22 @@ def test_a_family_that_the_kernel_lacks_is_skipped(
 def test_an_address_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     lacking(monkeypatch, socket.AF_INET6, errno.EADDRNOTAVAIL)
     with pytest.raises(OSError, match=r"cannot listen on \[.*\]:8080: Cannot assign requested address"):
-        listen(host, 8080)
+        listen(host, 8080, port_setting="PORT")
 
 
 @pytest.mark.parametrize("host", ["[::1]", "no such name", "127.0.0.1:8080", "\udcff", "x" * 300])
 def test_what_is_no_address_is_named(host: str) -> None:
     with pytest.raises(OSError, match=r"cannot listen on '.*': not an address or a known name") as caught:
-        listen(host, 0)
+        listen(host, 0, port_setting="PORT")
     assert len(str(caught.value.strerror)) < 200
 
 
 @needs_both
 def test_a_port_that_is_taken_at_one_address_is_refused_and_none_stays_open(listens: Listen) -> None:
     [port] = listens("::1").values()
-    with pytest.raises(OSError, match=rf"cannot listen on \[::1\]:{port}: Address already in use"):
-        listen("127.0.0.1,::1", port)
+    said = rf"cannot listen on \[::1\]:{port}: Address already in use; choose another port with PORT"
+    with pytest.raises(OSError, match=said):
+        listen("127.0.0.1,::1", port, port_setting="PORT")
     assert listens("127.0.0.1", port) == {"127.0.0.1": port}
 
 

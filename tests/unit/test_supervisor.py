@@ -23,7 +23,7 @@ class WorkerOnPaper:
 
     def __init__(self, listener: Listener, config: Mapping[str, Any], limits: Limits) -> None:
         self.listener: Any = listener
-        self.state, self.ended, self.fatal = State.STARTING, Ended.START, ""
+        self.state, self.ended, self.fatal, self.signal = State.STARTING, Ended.START, "", ""
         self.model: dict[str, Any] = {"engine": "paper"}
         self.requests = 0
         self.warm_memory_bytes = self.memory_bytes = 100 * MIB

@@ -15,6 +15,7 @@ from posecluster_inference import native_log
 from posecluster_inference.engines import EngineConfig, EngineInfo, Person, Point
 from posecluster_inference.engines.mediapipe_import import MediaPipeModules, modules
 from posecluster_inference.errors import ModelError
+from posecluster_inference.machine import ALLOW_PROCESSES, NO_THREAD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,6 +100,8 @@ def _advice(error: Exception, config: EngineConfig) -> str:
     text = str(error).partition("\n")[0]
     if isinstance(error, OSError) and ".so" in text:
         return f"MediaPipe lacks a system library ({text}); on Debian: apt-get install libegl1 libgles2"
+    if NO_THREAD in text:
+        return f"MediaPipe cannot start its threads: {ALLOW_PROCESSES}"
     return (
         f"MediaPipe cannot use {config.model_path.name} ({text[:200]}); "
         "fetch it again: posecluster-inference models fetch"
