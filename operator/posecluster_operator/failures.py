@@ -40,7 +40,7 @@ _NODES = re.compile(r"^\d+/\d+ nodes are available: ")
 _MAKE_ROOM = (
     "Add a node or free room on one, lower spec.resources.requests, or let the pods run on more nodes "
     "(spec.nodeSelector, spec.affinity, spec.tolerations). A rollout starts new pods before it ends old "
-    "ones, so it needs room for a quarter more, at least one."
+    "ones, so it needs room for a quarter more, at least one, unless spec.rollout.maxUnavailable is set."
 )
 
 # what is told when pods differ: what the user can mend in the spec goes first

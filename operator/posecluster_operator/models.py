@@ -130,6 +130,11 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    max_unavailable: int = number(0, 0, 500)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Of one pod; bounds are those of the server's own settings."""
 
@@ -221,6 +226,7 @@ class Spec:
     cache: Cache = field(default_factory=Cache)
     auth: Auth = field(default_factory=Auth)
     drain_seconds: int = number(15, 0, 3_600)
+    rollout: Rollout = field(default_factory=Rollout)
     service: Service = field(default_factory=Service)
     resources: Resources = field(default_factory=Resources)
     pod_labels: Mapping[str, str] = mapping(32, LONGEST_LABEL, LABEL_PATTERN)

@@ -123,6 +123,7 @@ def test_settings_of_the_spec_reach_pods_and_service(
         "cache": {"entries": 0},
         "auth": {"tokenSecretName": "tokens"},
         "drainSeconds": 20,
+        "rollout": {"maxUnavailable": 2},
         "service": {"type": "NodePort", "port": 8000, "annotations": {"example.test/lb": "internal"}},
         "resources": {"requests": {"cpu": "250m"}, "limits": {"cpu": 3, "memory": "2Gi"}},
         "nodeSelector": {"example.test/pool": "cpu"},
@@ -133,6 +134,8 @@ def test_settings_of_the_spec_reach_pods_and_service(
     }
     api.create(posecluster(NAME, namespace, **spec))
     wait_rolled_out(api, namespace, NAME)
+    strategy = api.get("deployments", namespace, f"{NAME}-pose")["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 2}
     pod = pod_of(player, namespace)
     container = pod["containers"][0]
     settings = {one["name"].removeprefix("POSECLUSTER_"): one["value"] for one in container["env"]}

@@ -47,6 +47,7 @@ EVERYTHING: dict[str, Any] = {
     "cache": {"entries": 0},
     "auth": {"tokenSecretName": "demo-tokens"},
     "drainSeconds": 20,
+    "rollout": {"maxUnavailable": 1},
     "service": {
         "type": "LoadBalancer",
         "port": 8443,

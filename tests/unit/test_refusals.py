@@ -29,7 +29,7 @@ PREEMPTION = (
 MAKE_ROOM = (
     "Add a node or free room on one, lower spec.resources.requests, or let the pods run on more nodes "
     "(spec.nodeSelector, spec.affinity, spec.tolerations). A rollout starts new pods before it ends old "
-    "ones, so it needs room for a quarter more, at least one."
+    "ones, so it needs room for a quarter more, at least one, unless spec.rollout.maxUnavailable is set."
 )
 BROKEN = container(state=waiting("InvalidImageName", "invalid reference format"))
 

@@ -79,10 +79,13 @@ def deployment(
             "paused": False,
             "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
             "revisionHistoryLimit": OLD_REVISIONS_KEPT,
-            # never fewer ready pods than wanted: a rollout that cannot succeed costs nothing
+            # by default never fewer ready pods than wanted: a rollout that cannot succeed costs nothing
             "strategy": {
                 "type": "RollingUpdate",
-                "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0},
+                "rollingUpdate": {
+                    "maxSurge": "25%",
+                    "maxUnavailable": cluster.spec.rollout.max_unavailable,
+                },
             },
             "selector": {"matchLabels": labels.selector(cluster.name)},
             "template": template,
