@@ -10,7 +10,7 @@ from random import Random
 from posecluster_operator.applying import Applied, apply_children, unreadable
 from posecluster_operator.autoscaler import Decision
 from posecluster_operator.builders import desired_children
-from posecluster_operator.children import Children, Memory, blocked_by, read_children
+from posecluster_operator.children import Children, Memory, blocked_by, read_children, size_owner
 from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
 from posecluster_operator.failures import Failure
 from posecluster_operator.fields import Json
@@ -114,7 +114,9 @@ class Reconciler:
         if applied.error is not None:
             raise applied.error
         reason = None if applied.problem is None else applied.problem.reason
-        return Result(min(self._resync(), _LOOK_AGAIN_SECONDS.get(reason, math.inf)))
+        left = sizing.owner.seconds_left if sizing else None
+        soon = _LOOK_AGAIN_SECONDS.get(reason, math.inf)
+        return Result(min(self._resync(), soon, math.inf if left is None else left))
 
     async def _read(self, key: str) -> Json | None:
         namespace, _, name = key.partition("/")
@@ -155,7 +157,9 @@ class Reconciler:
         if cluster.paused or invalid:
             self._scaler.forget(cluster.key)
             return None
-        return self._scaler.decide(cluster, children.deployment_of(cluster))
+        deployment = children.deployment_of(cluster)
+        owner = size_owner(cluster, deployment, now=self._now())
+        return self._scaler.decide(cluster, deployment, owner)
 
     async def _bring(
         self,
@@ -174,7 +178,8 @@ class Reconciler:
                 replicas=decision.replicas,
                 images=self._images,
                 version=self._version,
-                taken_over=decision.blind is ScalingReason.REPLICAS_TAKEN_OVER,
+                taken_over=sizing.owner.taken_over,
+                taken_back=sizing.owner.taken_back,
             )
         except InvalidSpec as error:
             return Applied(dict(children.live), _invalid(error))

@@ -22,7 +22,7 @@ from posecluster_operator.autoscaler.explanation import Known
 from posecluster_operator.autoscaler.memory import Memory
 from posecluster_operator.autoscaler.policy import policy_of
 from posecluster_operator.autoscaler.shown import Shown, next_shown
-from posecluster_operator.children import is_taken_over
+from posecluster_operator.children import SizeOwner
 from posecluster_operator.fields import Json
 from posecluster_operator.fleet import Fleet
 from posecluster_operator.metrics import Metrics
@@ -61,6 +61,7 @@ class Sizing:
 
     decision: Decision
     shown: Shown | None = None
+    owner: SizeOwner = field(default_factory=SizeOwner)
 
 
 class Scaler:
@@ -92,8 +93,12 @@ class Scaler:
         """Stop to look at any: another operator does."""
         self._entries.clear()
 
-    def decide(self, cluster: PoseCluster, deployment: Json | None) -> Sizing:
-        """Decide for a pass, which has just read these; from now on the tick looks at it too."""
+    def decide(self, cluster: PoseCluster, deployment: Json | None, owner: SizeOwner | None = None) -> Sizing:
+        """Decide for a pass, which has just read these; from now on the tick looks at it too.
+
+        `owner` None: the operator sets the size.
+        """
+        owner = owner or SizeOwner()
         now, policy = self._monotonic(), policy_of(cluster)
         replicas = None if deployment is None else count(child(deployment, "spec"), "replicas")
         if policy.mode is ScalingMode.FIXED:
@@ -107,18 +112,17 @@ class Scaler:
             entry = _Entry(policy=policy, samples=Samples(replicas=replicas, ready=ready), at=now)
             self._entries[cluster.key] = entry
         entry.policy = policy
-        taken_over = is_taken_over(cluster, deployment)
-        if entry.samples.taken_over and not taken_over:
+        if entry.samples.taken_over and not owner.taken_over:
             entry.before = Memory()  # handed back: a whole window is watched before the size may fall
         if replicas is None:  # the Deployment was deleted: it had the size that it needed
             had = count(cluster.status, "desiredReplicas")
             entry.policy = policy = replace(policy, fixed_replicas=max(policy.fixed_replicas, had))
-        entry.samples = replace(entry.samples, replicas=replicas, taken_over=taken_over)
+        entry.samples = replace(entry.samples, replicas=replicas, taken_over=owner.taken_over)
         state = State(policy=policy, memory=entry.before)
         entry.decision = decision = decide(entry.at, entry.samples, state)
         entry.after = decision.state.memory
         self._show(now, entry, decision, resized=replicas not in (None, decision.replicas))
-        return Sizing(decision=decision, shown=entry.shown)
+        return Sizing(decision=decision, shown=entry.shown, owner=owner)
 
     def ordered(self, key: str, replicas: int) -> None:
         """Hear that the Deployment has this size now."""

@@ -1,7 +1,8 @@
-"""A size in somebody else's hands: it is noticed, never fought over, and taken back when the user says so."""
+"""A size that somebody else sets: it is noticed, never fought over, and taken back once they are silent."""
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -104,6 +105,7 @@ def test_a_size_set_by_others_is_never_fought_over(
         "ReplicasTakenOver: sizes fought over", 0, bar="0", sample=f"{len(ACTORS)} actors, {TICKS} ticks"
     )
     # what is shown is theirs, and no deed of ours
+    api.wait_until(lambda: scraped_pods(api, namespace, "person") == 3, 15, "the load is shown all the same")
     found = api.wait_ready(namespace, "person")["status"]
     assert (found["desiredReplicas"], found["readyReplicas"]) == (3, 3)
     assert "lastScaling" not in found
@@ -117,6 +119,12 @@ def test_a_size_set_by_others_is_never_fought_over(
         api.wait_until(lambda name=name: is_repaired(api, namespace, name), 10, f"{name} repaired")
         assert deployment_size(api, namespace, name) == sizes[name]
         assert size_writes(proxy, name, since=since) == []
+
+
+def scraped_pods(api: Api, namespace: str, name: str) -> int:
+    """How many pods the load in the status is of; 0 without any."""
+    pods: int = api.get("poseclusters", namespace, name)["status"].get("load", {}).get("scrapedPods", 0)
+    return pods
 
 
 def is_repaired(api: Api, namespace: str, name: str) -> bool:
@@ -181,3 +189,52 @@ def test_another_operator_knows_whose_the_size_is(
     assert size_writes(proxy, "kept", since=since) == []
     assert deployment_size(api, namespace, "kept") == 3
     api.wait_condition(namespace, "kept", "ScalingActive", status="False", reason="ReplicasTakenOver")
+
+
+def silence(api: Api, namespace: str, name: str, minutes: float) -> None:
+    """Make the last write of the size so many minutes older, in the API server's own notes."""
+    child = api.get("deployments", namespace, f"{name}-pose")
+    managed = child["metadata"]["managedFields"]
+    time = datetime.now(UTC) - timedelta(minutes=minutes)
+    for entry in managed:
+        if "f:replicas" in entry["fieldsV1"].get("f:spec", {}):
+            entry["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    # the API server ignores a change of nothing but the times
+    metadata = {"managedFields": managed, "annotations": {"example.test/silent": str(minutes)}}
+    api.patch("deployments", namespace, f"{name}-pose", {"metadata": metadata})
+
+
+def test_a_size_is_taken_back_once_from_a_writer_who_is_silent(
+    api: Api,
+    namespace: str,
+    operator: OperatorProcess,
+    pods: LoadedPods,
+    proxy: FaultProxy,
+    start_operator: Callable[..., OperatorProcess],
+) -> None:
+    start_measured(api, namespace, pods, ["once", "again"], SCALING)
+    for name, actor in {"once": kubectl_scale, "again": autoscale}.items():
+        take(api, namespace, name, actor, 3)
+        pods.of(name).per_second = HUGE
+        silence(api, namespace, name, 9.0)
+    since = time.monotonic()
+    wait_ticks(operator, 3)
+    for name in ("once", "again"):
+        assert size_writes(proxy, name, since=since) == [], "not silent for long enough"
+        silence(api, namespace, name, 11.0)
+    for name in ("once", "again"):
+        wait_followed(api, namespace, name)
+
+    # an HPA answers: from now on the size is theirs, and another operator knows it
+    take(api, namespace, "again", autoscale, 2)
+    silence(api, namespace, "again", 60.0)
+    since = time.monotonic()
+    wait_ticks(operator, 3)
+    operator.kill()
+    operator = start_operator(resync_seconds=1)
+    wait_followed(api, namespace, "once")
+    wait_ticks(operator, 3)
+    assert size_writes(proxy, "again", since=since) == []
+    assert deployment_size(api, namespace, "again") == 2
+    api.patch("poseclusters", namespace, "again", {"spec": {"queueLength": 7}})
+    wait_followed(api, namespace, "again")

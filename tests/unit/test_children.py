@@ -1,12 +1,14 @@
 """Whose a child is, and what of it is not ours; on plain objects."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from harness.poseclusters import posecluster
 from posecluster_operator.applying import has_foreign_fields
-from posecluster_operator.children import is_own, is_taken_over
+from posecluster_operator.children import SizeOwner, is_own, size_owner
+from posecluster_operator.words import stamp
 
 CLUSTER = posecluster()
 OURS = {"manager": "posecluster-operator", "operation": "Apply"}
@@ -70,12 +72,20 @@ def test_only_fields_beside_ours_where_all_is_ours_are_foreign(theirs: dict[str,
     assert has_foreign_fields(child(APPLIED, theirs)) is foreign
 
 
-def size_of(*managers: str, fields: str = "f:replicas") -> dict[str, Any]:
-    """A Deployment whose `fields` of the spec these managers own."""
+NOW = datetime(2026, 11, 23, 2, 0, 0, tzinfo=UTC)
+
+
+def size_of(
+    *managers: str, fields: str = "f:replicas", silent: float | None = 0.0, noted: str = ""
+) -> dict[str, Any]:
+    """A Deployment whose `fields` of the spec these managers set so many seconds ago (None: no time)."""
+    time = {} if silent is None else {"time": stamp(NOW - timedelta(seconds=silent))}
     managed = [
-        {"manager": name, "operation": "Update", "fieldsV1": {"f:spec": {fields: {}}}} for name in managers
+        {"manager": name, "operation": "Update", "fieldsV1": {"f:spec": {fields: {}}}} | time
+        for name in managers
     ]
-    return {"kind": "Deployment", "metadata": {"name": "demo-pose", "managedFields": managed}}
+    notes = {"annotations": {"posecluster.io/size-taken-back": noted}} if noted else {}
+    return {"kind": "Deployment", "metadata": {"name": "demo-pose", "managedFields": managed} | notes}
 
 
 def scaling(reason: str, generation: int = 1) -> dict[str, Any]:
@@ -105,4 +115,36 @@ def test_a_size_is_taken_over_until_the_user_takes_it_back(
     deployment: Any, status: Any, taken_over: bool
 ) -> None:
     cluster = posecluster(generation=2, status=status)
-    assert is_taken_over(cluster, deployment) is taken_over
+    assert size_owner(cluster, deployment, now=NOW).taken_over is taken_over
+
+
+TAKEN = scaling("ReplicasTakenOver", 2)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "status", "owner"),
+    [
+        (size_of("kubectl", silent=540), TAKEN, SizeOwner(taken_over=True, seconds_left=60)),
+        (size_of("kubectl", silent=600), TAKEN, SizeOwner(taken_back=True)),
+        # noticed late: by an operator that has just started
+        (size_of("kubectl", silent=9000), scaling("Steady"), SizeOwner(taken_back=True)),
+        (size_of("kubectl", silent=None), TAKEN, SizeOwner(taken_over=True, seconds_left=600)),
+        # it stays ours, and that it was taken back is known for the rest of the generation
+        (size_of("posecluster-operator", noted="2"), scaling("Steady"), SizeOwner(taken_back=True)),
+        (size_of("posecluster-operator", noted="1"), scaling("Steady"), SizeOwner()),
+        # a second write: theirs however long they are silent, until the user hands it back
+        (size_of("hpa", silent=9000, noted="2"), TAKEN, SizeOwner(taken_over=True, taken_back=True)),
+        (size_of("hpa", silent=9000, noted="2"), scaling("ReplicasTakenOver", 1), SizeOwner()),
+        (size_of("hpa", silent=9000, noted="2"), scaling("Paused", 2), SizeOwner()),
+    ],
+)
+def test_a_silent_writer_loses_the_size_once_a_generation(
+    deployment: Any, status: Any, owner: SizeOwner
+) -> None:
+    assert size_owner(posecluster(generation=2, status=status), deployment, now=NOW) == owner
+
+
+def test_the_latest_write_counts() -> None:
+    deployment = size_of("kubectl", silent=9000)
+    deployment["metadata"]["managedFields"] += size_of("hpa", silent=1)["metadata"]["managedFields"]
+    assert size_owner(posecluster(generation=2), deployment, now=NOW).taken_over

@@ -160,7 +160,8 @@ def test_a_size_handed_back_is_not_lowered_below_what_was_wanted_in_the_window()
     fleet = settled(10.0)
     for second in range(60 + HOLD - 10):  # somebody else has it; what the load wants is watched all the same
         fleet.resize(40)
-        fleet.size(fleet.pass_second(300.0 if second < 60 else 10.0), taken_over=True)
+        taken = fleet.size(fleet.pass_second(300.0 if second < 60 else 10.0), taken_over=True)
+    assert taken.load is not None, "shown, too"
     decision = fleet.run(1, 10.0)[0]
     assert decision.numbers is not None
     busy = 300.0 * fleet.service_seconds

@@ -162,10 +162,12 @@ def _partial_metrics(case: Case) -> Lines:
 def _taken_over(case: Case) -> Lines:
     deployment = child_name(case.name)
     return (
-        "Find who writes the Deployment's spec.replicas, an HPA most likely, and remove that:",
+        "Nothing, after a single kubectl scale: the operator takes the size back after 10 minutes without"
+        " another write. If somebody goes on writing the Deployment's spec.replicas, an HPA most likely, find"
+        " and remove that:",
         case.kubectl("get hpa"),
         case.kubectl(f"get deployment {deployment} -o yaml --show-managed-fields"),
-        "Then hand the size back, by a pause of some seconds:",
+        "Then, or to end it now, hand the size back by a pause of some seconds:",
         case.kubectl(f"annotate posecluster {case.name} {PAUSED_ANNOTATION}=true"),
         case.kubectl(f"annotate posecluster {case.name} {PAUSED_ANNOTATION}-"),
     )

@@ -49,17 +49,14 @@ def decide(now: float, samples: Samples, state: State) -> Decision:
     need = _need(demand, state)
     if need is not None:
         state = _remember(now, need, state)
-    if samples.taken_over and samples.replicas is not None:
-        return _held(samples.replicas, ScalingReason.REPLICAS_TAKEN_OVER, state)
     ordered = policy.fixed_replicas if samples.replicas is None else samples.replicas
     size = max(policy.min_replicas, min(policy.max_replicas, ordered))
     partial = is_partial(now, state.memory, gap_seconds=_gap_seconds(samples))
+    theirs = _held(ordered, ScalingReason.REPLICAS_TAKEN_OVER, state) if _is_taken_over(samples) else None
     if need is None:
-        return _bounded(_unmeasured(size, samples, partial, state), size, ordered)
+        return theirs or _bounded(_unmeasured(size, samples, partial, state), size, ordered)
 
     numbers = _numbers(now, samples, demand, need, state)
-    decided = _bounded(_choose(now, size, samples, need, numbers, state), size, ordered)
-    blind = ScalingReason.PARTIAL_METRICS if partial else None
     load = Load(
         queued=round(demand.queued),
         running=round(demand.running),
@@ -67,7 +64,15 @@ def decide(now: float, samples: Samples, state: State) -> Decision:
         late_permille=late_permille(state.memory.ticks),
         scraped_pods=demand.readable,
     )
+    if theirs:
+        return replace(theirs, load=load, numbers=numbers)
+    decided = _bounded(_choose(now, size, samples, need, numbers, state), size, ordered)
+    blind = ScalingReason.PARTIAL_METRICS if partial else None
     return replace(decided, blind=blind, load=load, numbers=numbers)
+
+
+def _is_taken_over(samples: Samples) -> bool:
+    return samples.taken_over and samples.replicas is not None
 
 
 def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]:

@@ -55,13 +55,18 @@ def _check_keys(spec: Spec, images: PodDefaults) -> None:
 
 
 def deployment(
-    cluster: PoseCluster, *, replicas: int | None, images: PodDefaults, version: str
+    cluster: PoseCluster,
+    *,
+    replicas: int | None,
+    images: PodDefaults,
+    version: str,
+    taken_back: bool = False,
 ) -> dict[str, Any]:
     """Return the Deployment with `replicas` pods.
 
     Raises InvalidSpec if no image is named, or a label or annotation of the pods is not allowed.
 
-    None: it says nothing of the size, which is somebody else's.
+    None: somebody else sets the size. `taken_back`: note this generation in an annotation.
 
     The pod template carries a hash of itself, so that pods of this revision can be told from
     older ones without reading ReplicaSets.
@@ -69,10 +74,13 @@ def deployment(
     _check_keys(cluster.spec, images)
     template = _template(cluster, images)
     template["metadata"]["annotations"][labels.TEMPLATE_HASH] = _hash(template)
+    metadata = labels.metadata(cluster, labels.child_name(cluster.name), version)
+    if taken_back:
+        metadata["annotations"] = {labels.SIZE_TAKEN_BACK: str(cluster.generation)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": labels.metadata(cluster, labels.child_name(cluster.name), version),
+        "metadata": metadata,
         "spec": {
             **({} if replicas is None else {"replicas": replicas}),
             # stated, so that `kubectl rollout pause` is drift like any other

@@ -14,6 +14,8 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 VERSION = "app.kubernetes.io/version"
 TEMPLATE_HASH = f"{GROUP}/template-hash"
+# annotation of the Deployment: the PoseCluster's generation in which a silent writer lost the size to us
+SIZE_TAKEN_BACK = f"{GROUP}/size-taken-back"
 
 _FIXED = MappingProxyType({NAME: "posecluster", COMPONENT_LABEL: COMPONENT})
 
