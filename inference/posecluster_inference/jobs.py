@@ -126,10 +126,6 @@ class JobQueue:
         """How many heavy jobs may wait."""
         return max(1, self.limit // 2)
 
-    @property
-    def has_heavy(self) -> bool:
-        return bool(self._heavy)
-
     def before(self, turn: float) -> Iterator[Job]:
         """The jobs that have their turn before one that comes now with this turn, in order."""
         lines = (line[: bisect_right(line, turn, key=_turn)] for line in (self._light, self._heavy))

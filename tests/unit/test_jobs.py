@@ -181,7 +181,6 @@ def test_the_line_keeps_its_order_whatever_happens(moves: list[str], data: st.Da
                 if taken:
                     line.remove(taken)
             assert len(queue) == len(line)
-            assert queue.has_heavy == any(job.cost.is_heavy for job in line)
             assert queue.is_full(ORDINARY) == (len(line) >= 4)
             turns = [job.turn for job in queue.before(5.0)]
             assert turns == sorted(job.turn for job in line if job.turn <= 5.0)

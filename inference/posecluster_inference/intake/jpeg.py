@@ -20,7 +20,7 @@ _MAX_SCANS_OF_LARGEST = 20
 # an ICC profile takes at most 255; a body of 10 MiB holds 160 full ones
 _MAX_SEGMENTS = 2_048
 
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_EOI, _SOS = 0xD9, 0xDA
 _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # DHT, DAC, DQT, DNL, DRI, APP0-15, COM: all carry their length
