@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from posecluster_inference.errors import Reason, Refusal
@@ -37,8 +37,8 @@ class BodyReader:
     async def picture(self, request: web.Request) -> AsyncIterator[bytes]:
         """Read the body and give the picture in it; raises Refusal."""
         self._check_head(request)
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-            # only now: a body that is refused by its head is never asked for
+        if hdrs.EXPECT in request.headers and request.version >= HttpVersion11:
+            # only now: a body that is refused by its head is never asked for; HTTP/1.0 has no interim answers
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         receipt = _Receipt()
         try:

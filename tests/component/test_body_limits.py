@@ -119,6 +119,13 @@ def test_a_declared_excess_is_refused_unread(server):
     assert_well(server)
 
 
+def test_http_1_0_gets_no_interim_answer(server):
+    """RFC 9110, section 10.1.1: an expectation in an HTTP/1.0 request is ignored."""
+    with RawConnection(server.address) as connection:
+        connection.send(sized(picture(), b"Expect: 100-continue", line=b"POST /v1/detect HTTP/1.0"))
+        assert connection.read(3).statuses == [200]
+
+
 @pytest.mark.acceptance(13)
 def test_many_chunks_of_one_byte_do_not_stall_the_server(server, record_figure, long_run):
     count = 1_000_000 if long_run else 200_000

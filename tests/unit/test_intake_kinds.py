@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import json
 import re
 import urllib.parse
 import zipfile
@@ -73,6 +74,11 @@ def zipped() -> bytes:
         (b"/storage/emulated/0/Bilder/\xc3\xa4.jpeg", "name of a file"),
         (b"@photo.jpg", "name of a file"),
         (b"@photo", "name of a file"),
+        (b"'photo.jpg'", "name of a file"),  # as cmd.exe leaves the quotes
+        (b"'@photo.jpg'", "name of a file"),
+        (json.dumps("C:\\photo.jpg").encode(), "name of a file"),
+        (json.dumps(base64.b64encode(JPEG).decode()).encode(), "text in quotes.*without them"),
+        (json.dumps("data:image/jpeg;base64,/9j/").encode(), "text in quotes"),
         (b"image=photo.jpg", "URL-encoded form.*curl -F"),
         (b"image=" + urllib.parse.quote_from_bytes(JPEG).encode(), "URL-encoded form"),
         (urllib.parse.quote_from_bytes(JPEG).encode(), "percent-encoded"),

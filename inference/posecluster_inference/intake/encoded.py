@@ -27,7 +27,7 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 # Encoders break lines. A space is left in, and refused: it is a `+` that was decoded as a form's.
 _LINE_ENDS = b"\r\n\t"
 
-_SHAPE = 'a JSON body is {"image": "<base64 text or data URL>"} and has no other member'
+_SHAPE = f"a JSON body is {kinds.JSON_FORM} and has no other member"
 
 
 def is_encoded(body: bytes) -> bool:

@@ -95,12 +95,14 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _URL = rb"(https?|ftps?|file|s3|gs|gopher|blob):|//[\w\[]"
 NAMES_ADDRESS = re.compile(rb"\"\s*:\s*\"\s*(%s)" % _URL, re.IGNORECASE)  # a member of a JSON object
 _FILE_NAME = re.compile(
-    rb"@\S[^\r\n]*|[^\r\n<>{}=]{1,1000}\.(jpe?g|jpe|jfif|png|webp|gif|hei[cf]|avif|bmp|tiff?)", re.IGNORECASE
+    rb"['\"]?@\S[^\r\n]*|[^\r\n<>{}=]{1,1000}\.(jpe?g|jpe|jfif|png|webp|gif|hei[cf]|avif|bmp|tiff?)['\"]?",
+    re.IGNORECASE,
 )
 ADDRESS = (
     "an address: pictures are not fetched by URL, which would let callers reach the server's own network; "
     "send the picture's bytes"
 )
+JSON_FORM = '{"image": "<base64 text or data URL>"}'
 TEXT = "text: send the bytes of a JPEG, PNG or WebP file"
 _FORM = re.compile(rb"\s*--[^\r\n]{1,72}\r?\ncontent-", re.IGNORECASE)
 # the start of what was sent, as text -> what it is and what to do
@@ -132,6 +134,10 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     ),
     (re.compile(rb"(0x)?(ffd8ff|89504e47)", re.IGNORECASE), "a picture in hexadecimal: send its bytes"),
     (re.compile(rb"\["), "a list: send one picture, as its bytes"),
+    (
+        re.compile(rb"['\"](data:|[\w+/-]{64})", re.ASCII),
+        f"text in quotes: send base64 or a data URL without them, or as {JSON_FORM}",
+    ),
     (
         re.compile(rb"[\w.%+\[\]-]{1,200}=.*", re.DOTALL),
         "a URL-encoded form: send the picture as the body (`curl --data-binary @photo.jpg`) or in a "
