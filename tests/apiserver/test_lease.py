@@ -18,7 +18,6 @@ from posecluster_operator.lease import Lease
 pytestmark = pytest.mark.apiserver
 
 SECONDS = 3.0
-FAR_AWAY = "2099-01-01T00:00:00.000000Z"
 START = Callable[..., "Candidate"]
 
 

@@ -21,7 +21,6 @@ MISS = "posecluster; fwd=miss; stored"
 HIT = "posecluster; hit"
 COLLAPSED = "posecluster; fwd=miss; collapsed"
 FRESH = "posecluster; fwd=request; stored"
-NO_CACHE = {"Cache-Control": "no-cache"}
 Start = Callable[..., ServerProcess]
 
 

@@ -311,20 +311,6 @@ def test_nobody_noise_black_and_white(post: Post) -> None:
         assert people(reply) == []
 
 
-def _twenty_five_megapixels() -> dict[str, bytes]:
-    """The largest pictures there are: a PNG, and the JPEG that takes most memory to decode."""
-    rows = np.mgrid[0:5_000, 0:5_000][1].astype(np.uint8)
-    colour = np.dstack([rows, rows[::-1], rows.T])
-    options = [
-        cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_QUALITY, 60,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]  # fmt: skip
-    return {
-        "png": hostile_pictures.large_png(5_000, 5_000),
-        "progressive": cv2.imencode(".jpg", colour, options)[1].tobytes(),
-    }
-
-
 @pytest.fixture(scope="module")
 def largest() -> dict[str, bytes]:
     """The largest pictures there are: a PNG, and the JPEG that takes most memory to decode."""

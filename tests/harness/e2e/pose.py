@@ -100,13 +100,6 @@ class Pose:
             raise AssertionError(f"{error}: {names}; {self.get().get('status')}") from None
         return time.monotonic() - begin
 
-    def wait_replaced(self, old: set[str], count: int = 2, seconds: float = SECONDS) -> float:
-        """Wait until the spec is rolled out and the old pods (uids) have gone; the seconds it took."""
-        begin = time.monotonic()
-        self.wait_rolled_out(seconds)
-        self.wait_settled(count, without=old, seconds=seconds)
-        return time.monotonic() - begin
-
 
 @dataclass(slots=True)
 class Place:
