@@ -44,6 +44,7 @@ def scale_as_hpa(api: Api, namespace: str, name: str, size: int) -> None:
     path = BY_PLURAL["poseclusters"].path(namespace, name, "scale")
     scale = api.send("GET", path)
     scale["spec"]["replicas"] = size
+    del scale["metadata"]["resourceVersion"]  # else a change of the status meanwhile is a conflict
     api.send("PUT", path, body=scale, params={"fieldManager": "kube-controller-manager"})
 
 

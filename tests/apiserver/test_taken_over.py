@@ -36,6 +36,7 @@ def autoscale(api: Api, namespace: str, child: str, size: int) -> None:
     path = BY_PLURAL["deployments"].path(namespace, child, "scale")
     scale = api.send("GET", path)
     scale["spec"]["replicas"] = size
+    del scale["metadata"]["resourceVersion"]  # else a change of the status meanwhile is a conflict
     api.send("PUT", path, body=scale, params={"fieldManager": "kube-controller-manager"})
 
 
