@@ -96,22 +96,23 @@ def _allow(methods: Iterable[str]) -> str:
 def _without_slash(request: web.Request) -> web.Response | None:
     """Redirect to the route that the path names but for a slash at its end; None if there is none.
 
-    The address is relative, because an ingress may have cut off the first part of the path.
+    The address is relative, because an ingress may have cut off the first part of the path. OPTIONS is
+    answered at once: browsers follow no redirect of a preflight.
     """
     path = request.rel_url.raw_path
     parent, _, name = path[:-1].rpartition("/")
-    if not path.endswith("/") or not name or f"{parent}/{name}" not in _paths(request.app):
+    resources = (one for one in request.app.router.resources() if one.canonical == f"{parent}/{name}")
+    methods = {route.method for resource in resources for route in resource}
+    if not path.endswith("/") or not name or not methods:
         return None
+    if request.method == hdrs.METH_OPTIONS:
+        return web.Response(status=204, headers={hdrs.ALLOW: _allow(methods)})
     query = quote(request.rel_url.raw_query_string, safe=_SAFE_IN_QUERY, errors="surrogateescape")
     return web.Response(
         status=308,
         headers={hdrs.LOCATION: f"../{name}?{query}" if query else f"../{name}"},
         text=f"Use {parent}/{name}, without the slash at the end.\n",
     )
-
-
-def _paths(app: web.Application) -> set[str]:
-    return {resource.canonical for resource in app.router.resources()}
 
 
 def _refuse(refusal: Refusal, service: Service, facts: Facts) -> web.Response:

@@ -53,8 +53,8 @@ def call(browser, origin):
     context = browser.new_context()
     page = context.new_page()
     page.goto(origin)
-    yield lambda server, picture="", token=TOKEN: page.evaluate(
-        _CALL, [server.url + "/v1/detect", token, picture]
+    yield lambda server, picture="", token=TOKEN, path="/v1/detect": page.evaluate(
+        _CALL, [server.url + path, token, picture]
     )
     context.close()
 
@@ -79,6 +79,10 @@ def test_allowed_page_reads_answer_and_fields(call, allowing, astronaut_base64):
     assert answer["body"]["people"]
     assert answer["headers"]["x-request-id"] == "from-a-page"
     assert "inference" in answer["headers"]["server-timing"]
+
+
+def test_allowed_page_is_redirected(call, allowing, astronaut_base64):
+    assert call(allowing, astronaut_base64, path="/v1/detect/")["status"] == 200
 
 
 def test_allowed_page_reads_refusals(call, allowing):

@@ -59,12 +59,18 @@ def test_other_methods_are_told_which_there_are(server: ServerProcess, method: s
 
 @pytest.mark.parametrize("path", [DETECT, *GET_PATHS[:3], "/docs"])
 def test_a_slash_at_the_end_is_redirected(server: ServerProcess, path: str) -> None:
-    for method in ("GET", "POST", "HEAD", "OPTIONS"):
+    for method in ("GET", "POST", "HEAD"):
         reply = client.request(method, f"{server.url}{path}/?draw=png&a=b%20c")
         assert reply.status == 308
         for base in ("", "/below/an/ingress"):
             address = urljoin(f"http://host{base}{path}/?draw=png", reply.headers["Location"])
             assert address == f"http://host{base}{path}?draw=png&a=b%20c"
+
+
+@pytest.mark.parametrize("path", [DETECT, "/v1/model"])
+def test_options_is_answered_with_a_slash_too(server: ServerProcess, path: str) -> None:
+    reply, plain = (client.request("OPTIONS", server.url + path + end) for end in ("/", ""))
+    assert (reply.status, reply.headers["Allow"]) == (204, plain.headers["Allow"])
 
 
 def test_curl_follows_with_method_body_and_parameters(server: ServerProcess, tmp_path: Path) -> None:
