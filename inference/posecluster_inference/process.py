@@ -25,7 +25,7 @@ _NO_SUCH_INSTRUCTION = (
     "A worker was ended by SIGILL while it started: this processor lacks an instruction that MediaPipe, "
     "OpenCV or NumPy uses (docs/platforms.md)"
 )
-# an answer, or why there is none
+# an answer, or the reason for its absence
 _STATUSES = frozenset({"ok", Reason.UNDECODABLE, Reason.PICTURE_TOO_LARGE, Reason.MALFORMED})
 _STAGES = frozenset({"decode", "inference", "draw", "encode"})
 
@@ -181,7 +181,7 @@ class WorkerProcess(asyncio.Protocol):
         self._popen.kill()
         # the kernel may need a moment to tear down some hundred MiB
         exit_code = self._loop.run_in_executor(None, self._popen.wait)
-        if self.ended is Ended.START:  # its exit code says why, and nobody waits for an answer of it
+        if self.ended is Ended.START:  # its exit code says why, and no request waits for its answer
             exit_code.add_done_callback(self._start_failed)
         else:
             self._listener.worker_ended(self)

@@ -66,7 +66,7 @@ class Rejected(KubeError):
 
 
 class NamespaceTerminating(Rejected):
-    """The namespace is being deleted: nothing can be created there, and nobody made a mistake."""
+    """The namespace is being deleted: nothing can be created there, and that is no error."""
 
 
 class Retryable(KubeError):

@@ -152,7 +152,7 @@ class Recorder:
             except NotLeader:
                 return False  # Whoever holds the Lease says it.
             except (NotFound, Conflict, NamespaceTerminating):
-                return False  # The Event expired, the first try got through, or nobody will read it.
+                return False  # The Event expired, the first try got through, or no one will read it.
             except KubeError as error:
                 if isinstance(error, Retryable) and left:
                     await asyncio.sleep(

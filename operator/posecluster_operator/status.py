@@ -286,7 +286,7 @@ def _begins_to_ignore_scale(before: Json, after: Json) -> bool:
 def lasting_blindness(status: Json, *, now: datetime) -> Notice | None:
     """Return the Event for load that could not be read for a minute although a pod is ready, or None.
 
-    That it cannot be read in the first status is none, because pods are only starting then.
+    The first status never causes it, because the pods are only starting then.
     """
     scaling = condition(status, ConditionType.SCALING_ACTIVE)
     since = text(scaling, "lastTransitionTime")
