@@ -44,7 +44,7 @@ def health_of(items: list[dict[str, Any]]) -> list[str]:
     """What the script says of each object."""
     program = shutil.which("lua5.4") or shutil.which("lua5.1") or shutil.which("lua")
     if program is None:
-        pytest.skip("lua is not installed (apt install lua5.4)")
+        pytest.skip("open: lua is not installed (apt install lua5.4)")
     lines = [f"function health(obj)\n{script()}\nend"]
     lines += [f"print(health({lua(item)}).status)" for item in items]
     done = subprocess.run(
