@@ -241,7 +241,9 @@ class _Life:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Not gather, which waits even when cancelled: a task of kopf may wait for one that has ended.
+        done, _ = await asyncio.wait(tasks, timeout=_END_SECONDS / 2) if tasks else (set(), set())
+        await asyncio.gather(*done, return_exceptions=True)
         await self._loop.shutdown_asyncgens()
         for session in self.sessions:
             await session.close()

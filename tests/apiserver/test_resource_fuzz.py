@@ -171,7 +171,7 @@ def lax_crd() -> Json:
     """The CRD without a word on the spec, as if an older one had allowed anything."""
     document = copy.deepcopy(crd.document())
     schema = document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    del schema["x-kubernetes-validations"], schema["required"]
+    del schema["x-kubernetes-validations"]
     schema["properties"]["spec"] = {"x-kubernetes-preserve-unknown-fields": True}
     del document["spec"]["versions"][0]["subresources"]["scale"]  # it wants to find spec.replicas
     return document

@@ -45,6 +45,7 @@ SERVICE_FIELDS = {
     "allocateLoadBalancerNodePorts", "healthCheckNodePort",
 }  # fmt: skip
 # what the operator of the test allows
+EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 ALLOWED = {"allowed_pod_labels": "example.com/team", "allowed_pod_annotations": "example.com/*"}
 TOKEN = "the-bank's-own-token"
 
@@ -120,7 +121,8 @@ def check_child(body: Json, cluster: Json) -> None:
         labels, notes = template["metadata"]["labels"], template["metadata"]["annotations"]
         assert labels["app.kubernetes.io/instance"] == name
         assert labels.keys() - ours - {"app.kubernetes.io/managed-by"} <= {"example.com/team"}
-        assert set(notes) <= {"posecluster.io/template-hash", "example.com/x"}
+        assert set(notes) <= {"posecluster.io/template-hash", "example.com/x", EVICTABLE}
+        assert notes[EVICTABLE] == "tmp"
         assert template["metadata"]["annotations"]["posecluster.io/template-hash"] != "0000000000"
         check_pod(template["spec"])
         check_affinity(template["spec"].get("affinity", {}), body["spec"]["selector"])

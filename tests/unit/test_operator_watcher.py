@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -158,3 +159,24 @@ async def test_what_does_not_end_is_left_behind(
     assert not await runs.watcher.ended(0.1)
     release.set()
     assert await runs.watcher.ended(2)
+
+
+async def test_a_task_that_does_not_end_when_cancelled_keeps_kopf_from_nothing(
+    monkeypatch: pytest.MonkeyPatch, background: list[asyncio.Task[None]]
+) -> None:
+    stuck: list[asyncio.Task[None]] = []
+
+    async def never_end() -> None:
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    async def fail(_life: Any) -> None:
+        stuck.append(asyncio.create_task(never_end()))
+        await asyncio.sleep(0)
+        raise LookupError("a line that is not JSON")
+
+    runs = Runs(monkeypatch, fail)
+    background.append(asyncio.create_task(runs.watcher.run()))
+    await until(lambda: len(runs.threads) == 2)
+    assert not stuck[0].done()
