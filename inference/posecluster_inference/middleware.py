@@ -94,7 +94,7 @@ def _allow(methods: Iterable[str]) -> str:
 
 
 def _without_slash(request: web.Request) -> web.Response | None:
-    """Redirect to the route that the path names but for a slash at its end; None if there is none.
+    """Redirect to the route that the path names but for a slash at its end; None if no route matches.
 
     The address is relative, because an ingress may have cut off the first part of the path. OPTIONS is
     answered at once: browsers follow no redirect of a preflight.
