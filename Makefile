@@ -28,35 +28,35 @@ run-operator: set-up ## run the operator here, against the cluster that KUBECONF
 
 .PHONY: test
 test: set-up-dev test-models scanners ## run every test that this machine can, and name those that were skipped
-	@$(BIN)/python .ci/tiers.py $(TIERS)
+	@$(BIN)/python scripts/tiers.py $(TIERS)
 
 .PHONY: test-unit
 test-unit: set-up-dev ## run the tests that need nothing but Python
-	@$(BIN)/python .ci/tiers.py unit
+	@$(BIN)/python scripts/tiers.py unit
 
 .PHONY: test-pythons
 test-pythons: set-up-dev models ## run the unit tests, start, landmarks and draining with every other Python that is here
-	@.ci/pythons
+	@scripts/pythons
 
 .PHONY: test-component
 test-component: set-up-dev test-models scanners ## run the tests against real server processes
-	@$(BIN)/python .ci/tiers.py component
+	@$(BIN)/python scripts/tiers.py component
 
 .PHONY: test-apiserver
-test-apiserver: set-up-dev ## run the operator against a real API server (.ci/envtest fetches one; or KUBEBUILDER_ASSETS, KUBECONFIG)
-	@$(BIN)/python .ci/tiers.py apiserver
+test-apiserver: set-up-dev ## run the operator against a real API server (scripts/envtest fetches one; or KUBEBUILDER_ASSETS, KUBECONFIG)
+	@$(BIN)/python scripts/tiers.py apiserver
 
 .PHONY: test-chart
-test-chart: set-up-dev scanners ## render the chart and try its alerts (helm and promtool: on PATH, or see .ci/promtool)
-	@$(BIN)/python .ci/tiers.py chart
+test-chart: set-up-dev scanners ## render the chart and try its alerts (helm and promtool: on PATH, or see scripts/promtool)
+	@$(BIN)/python scripts/tiers.py chart
 
 .PHONY: test-browser
-test-browser: set-up-dev test-models ## run the tests of the pages in Chromium (.ci/chromium installs it)
-	@$(BIN)/python .ci/tiers.py browser
+test-browser: set-up-dev test-models ## run the tests of the pages in Chromium (scripts/chromium installs it)
+	@$(BIN)/python scripts/tiers.py browser
 
 .PHONY: test-e2e
 test-e2e: set-up-dev ## run the end-to-end tests on the cluster that KUBECONFIG names (make images or kind-up before)
-	@$(BIN)/python .ci/tiers.py e2e
+	@$(BIN)/python scripts/tiers.py e2e
 
 .PHONY: lint
 lint: set-up-dev ## check style, types and import contracts
@@ -66,27 +66,27 @@ lint: set-up-dev ## check style, types and import contracts
 
 .PHONY: images
 images: ## build both images (ENGINE=docker|podman|buildah, BASE_IMAGE=, BUILD_FLAGS=, PLATFORMS=, PUSH=)
-	@.ci/images $(DRY)
+	@scripts/images $(DRY)
 
 .PHONY: kind-up
 kind-up: ## make the kind cluster of kind-config.yaml, if it is not there (KIND_IMAGE= chooses the Kubernetes version)
-	@.ci/kind $(DRY) up
+	@scripts/kind $(DRY) up
 
 .PHONY: kind-down
 kind-down: ## delete the kind cluster
-	@.ci/kind $(DRY) down
+	@scripts/kind $(DRY) down
 
 .PHONY: deploy
 deploy: ## build, load, install the chart and the example into kind (or CONTEXT= and LOAD=), say how to call it
-	@.ci/deploy $(DRY)
+	@scripts/deploy $(DRY)
 
 .PHONY: scanners
 scanners: set-up-dev ## set up the scanners that the tests run on sources, images and manifests (a minute or two)
-	@.ci/scanners
+	@scripts/scanners
 
 .PHONY: sbom
 sbom: scanners ## write the bills of materials of both images to build/sbom (CycloneDX)
-	@$(BIN)/python .ci/sbom.py build/sbom
+	@$(BIN)/python scripts/sbom.py build/sbom
 
 .PHONY: bench
 bench: set-up-dev ## measure: bare landmarkers, our server, the plain way (a quiet machine)
@@ -99,7 +99,7 @@ bench-heavy: set-up-dev ## measure the heaviest pictures, and what they cost an 
 
 .PHONY: bench-operator
 bench-operator: set-up-dev ## measure the operator against an API server of its own (a quiet machine)
-	@KUBEBUILDER_ASSETS=$$(.ci/envtest) $(BIN)/python -m bench.operator
+	@KUBEBUILDER_ASSETS=$$(scripts/envtest) $(BIN)/python -m bench.operator
 
 .PHONY: bench-scaling
 bench-scaling: set-up-dev ## simulate the autoscaler beside others on recorded traces (needs SIMULATOR=FILE TRACES=FOLDER)
@@ -117,19 +117,19 @@ test-models: set-up-dev
 
 .PHONY: reference
 reference: set-up-dev ## make docs/reference.md again from the CRD
-	@$(BIN)/python .ci/reference.py
+	@$(BIN)/python scripts/reference.py
 
 .PHONY: manifests
 manifests: set-up-dev ## write what the chart has from elsewhere, its table of values, and deploy/install.yaml (helm)
-	@$(BIN)/python .ci/manifests.py
+	@$(BIN)/python scripts/manifests.py
 
 .PHONY: screenshots
 screenshots: set-up-dev models ## make the pictures of the pages in docs/ again (Chromium)
-	@$(BIN)/python .ci/screenshots.py
+	@$(BIN)/python scripts/screenshots.py
 
 .PHONY: lock
 lock: set-up-dev ## pin every package again from pyproject.toml (UPGRADE=1: newest)
-	@.ci/lock
+	@scripts/lock
 
 .PHONY: clean
 clean: ## remove everything that was set up or built, model files too
@@ -142,6 +142,6 @@ clean: ## remove everything that was set up or built, model files too
 set-up set-up-dev: SHELL := /bin/sh
 set-up set-up-dev: .SHELLFLAGS := -c
 set-up:
-	@.ci/setup run
+	@scripts/setup run
 set-up-dev:
-	@.ci/setup dev
+	@scripts/setup dev

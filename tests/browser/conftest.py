@@ -18,10 +18,10 @@ from harness.server import ServerProcess, start_server
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium; skips where there is none (`.ci/chromium` installs it)."""
+    """Chromium; skips where there is none (`scripts/chromium` installs it)."""
     path = find_chromium()
     if path is None:
-        pytest.skip("no chromium on PATH: run .ci/chromium as root, or install it")
+        pytest.skip("no chromium on PATH: run scripts/chromium as root, or install it")
     with launched(path) as browser:
         yield browser
 

@@ -19,7 +19,9 @@ RULES = CHART / "files" / "alerts.yaml"
 CASES = Path(__file__).parent / "alert_cases.yaml"
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 SEVERITIES = {"critical", "warning"}
-NO_PROMTOOL = "no promtool: put it on PATH or name it in PROMTOOL; .ci/promtool fetches Debian's into build/"
+NO_PROMTOOL = (
+    "no promtool: put it on PATH or name it in PROMTOOL; scripts/promtool fetches Debian's into build/"
+)
 
 
 def rules() -> dict[str, Json]:

@@ -47,13 +47,13 @@ def test_chart_and_project_have_one_version() -> None:
 )
 def test_control_a_file_that_is_out_of_step_is_named(file: str, tmp_path: Path) -> None:
     helm("version")
-    for folder in (".ci", "charts", "crds", "deploy", "operator"):
+    for folder in ("scripts", "charts", "crds", "deploy", "operator"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     path = tmp_path / "charts" / "posecluster" / file
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("list", "lost"), encoding="utf-8")
     assert path.read_text(encoding="utf-8") != text
-    command = [sys.executable, str(tmp_path / ".ci" / "manifests.py"), "--check"]
+    command = [sys.executable, str(tmp_path / "scripts" / "manifests.py"), "--check"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 1
     # a comment of values.yaml is the schema's description and the README's

@@ -120,7 +120,7 @@ def test_lint_is_clean() -> None:
 def test_the_generated_files_are_in_step() -> None:
     """The CRD's copy, the rights, descriptions in the schema, the README's table, deploy/install.yaml."""
     helm("version")
-    script = ROOT / ".ci" / "manifests.py"
+    script = ROOT / "scripts" / "manifests.py"
     done = subprocess.run(
         [sys.executable, script, "--check"], capture_output=True, encoding="utf-8", timeout=60
     )

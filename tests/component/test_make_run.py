@@ -20,7 +20,7 @@ def test_make_run_serves_until_it_is_interrupted(
     start: Callable[..., ServerProcess], full_model: Path
 ) -> None:
     if not (Path(sys.prefix) / ".set-up-run").is_file():
-        pytest.skip("this Python's environment is not one of .ci/setup")
+        pytest.skip("this Python's environment is not one of scripts/setup")
     server = start(
         command=("make", "run", f"VENV={sys.prefix}"),
         env={"PYTHONWARNINGS": ""},  # or pip fails by its own, where the environment has to be renewed

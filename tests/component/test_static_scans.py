@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(300)  # scanners start slowly, more so beside o
 DOCKERFILES = sorted(ROOT.glob("*/Dockerfile"))
 SCRIPTS = sorted(
     path
-    for path in (ROOT / ".ci").iterdir()
+    for path in (*(ROOT / ".ci").iterdir(), *(ROOT / "scripts").iterdir())
     if path.is_file()
     and (path.suffix == ".sh" or path.read_bytes().startswith((b"#!/usr/bin/env bash", b"#!/bin/sh")))
 )

@@ -147,7 +147,7 @@ def bills(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """image -> its bill of materials, as `make sbom` writes it."""
     scanners.scanner("scan", "cyclonedx-py")
     folder = tmp_path_factory.mktemp("sbom")
-    done = scanners.run(sys.executable, ROOT / ".ci" / "sbom.py", folder)
+    done = scanners.run(sys.executable, ROOT / "scripts" / "sbom.py", folder)
     assert done.returncode == 0, done.stderr
     return {image: folder / f"posecluster-{image}.cdx.json" for image in IMAGES}
 

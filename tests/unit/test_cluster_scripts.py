@@ -86,14 +86,14 @@ def test_without_an_engine_there_is_a_message(
     programs: StandIns, variables: dict[str, str], message: str
 ) -> None:
     programs.add("docker", NO_DAEMON)
-    done = programs.run(".ci/images", **variables)
+    done = programs.run("scripts/images", **variables)
     assert done.returncode == 1
     assert message in done.stderr
 
 
 def test_a_build_that_fails_ends_it(programs: StandIns) -> None:
     programs.add("docker", 'if [ "$1" = build ]; then exit 3; fi')
-    assert programs.run(".ci/images").returncode == 3
+    assert programs.run("scripts/images").returncode == 3
     assert sum(" build " in call for call in programs.calls) == 1
 
 
@@ -116,11 +116,11 @@ def test_the_kind_cluster_is_made_once(programs: StandIns) -> None:
 def test_kind_gets_images_by_the_engine_that_built_them(programs: StandIns) -> None:
     programs.add("kind", 'if [ "$1" = load ]; then echo "$KIND_EXPERIMENTAL_PROVIDER" >&2; fi')
     programs.add("docker")
-    assert programs.run(".ci/kind", "load", SERVER).returncode == 0
+    assert programs.run("scripts/kind", "load", SERVER).returncode == 0
     assert programs.calls[-1] == f"kind load docker-image {SERVER} --name posecluster"
     programs.add("docker", NO_DAEMON)
     programs.add("podman")
-    done = programs.run(".ci/kind", "load", SERVER)
+    done = programs.run("scripts/kind", "load", SERVER)
     assert done.returncode == 0
     assert done.stderr.splitlines()[-1] == "podman"
     assert [*map(arguments, programs.calls[-2:])] == [
@@ -161,7 +161,7 @@ def test_deploy_replaces_pods_that_were_there(programs: StandIns) -> None:
     there = f'{CONTEXTS}\ncase "$*" in *" get deployment/pose-pose "*) echo deployment/pose-pose ;; esac'
     for name, lines in {"docker": "", "kind": "", "helm": "", "kubectl": there}.items():
         programs.add(name, lines)
-    assert programs.run(".ci/deploy").returncode == 0
+    assert programs.run("scripts/deploy").returncode == 0
     ends = [call.removeprefix("kubectl --context kind-posecluster --namespace ") for call in programs.calls]
     assert ends[-3:] == [
         "default rollout restart deployment/pose-pose",
@@ -194,7 +194,7 @@ def test_deploy_touches_nothing_that_it_was_not_told(
 ) -> None:
     for name, lines in {"docker": "", "kind": "", "helm": "", "kubectl": CONTEXTS}.items():
         programs.add(name, lines)
-    done = programs.run(".ci/deploy", **variables)
+    done = programs.run("scripts/deploy", **variables)
     assert done.returncode == 1
     assert message in done.stderr
     assert [call.split()[1] for call in programs.calls] == ["config"]
@@ -204,7 +204,7 @@ def test_an_image_that_cannot_be_loaded_ends_deploy(programs: StandIns) -> None:
     failing = 'if [ "$1" = load ]; then exit 4; fi'
     for name, lines in {"docker": "", "kind": failing, "helm": "", "kubectl": CONTEXTS}.items():
         programs.add(name, lines)
-    assert programs.run(".ci/deploy").returncode == 4
+    assert programs.run("scripts/deploy").returncode == 4
     assert not [call for call in programs.calls if call.startswith("helm") or " apply " in call]
 
 
@@ -219,7 +219,7 @@ def test_a_dry_run_shows_the_commands_and_runs_none(programs: StandIns, target: 
     assert [call for call in programs.calls if not _only_looks(call)] == []
     would = [arguments(call).replace("'", "").replace("\\\\", "\\") for call in shown(done.stderr)]
     assert len(would) == len(real) > 0
-    loads = [call for call in would if call.startswith(".ci/kind load")]
+    loads = [call for call in would if call.startswith("scripts/kind load")]
     assert [call for call in would if call not in loads] == [
         call for call in real if not call.startswith("kind load")
     ]

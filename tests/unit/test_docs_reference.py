@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
 
 
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", ROOT / ".ci/reference.py")
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts/reference.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

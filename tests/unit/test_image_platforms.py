@@ -77,7 +77,7 @@ def test_what_cannot_be_built_for_several_platforms_is_refused(
     programs: StandIns, arguments: list[str], variables: dict[str, str], message: str
 ) -> None:
     programs.add("docker", 'if [ "$1" = buildx ]; then exit 1; fi')
-    done = programs.run(".ci/images", *arguments, **variables)
+    done = programs.run("scripts/images", *arguments, **variables)
     assert done.returncode == 1
     assert message in done.stderr
     assert not [call for call in programs.calls if " build " in call]

@@ -12,7 +12,7 @@ from harness.stand_ins import StandIns
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NAMED = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if " Python :: 3." in name]
-SCRIPT = (ROOT / ".ci" / "pythons").read_text(encoding="utf-8")
+SCRIPT = (ROOT / "scripts" / "pythons").read_text(encoding="utf-8")
 
 
 def test_the_project_names_the_versions_that_its_tests_run_with() -> None:
@@ -30,7 +30,7 @@ def test_the_tests_that_it_names_are_there() -> None:
 
 @pytest.mark.skipif(not (ROOT / ".venv").is_dir(), reason="no .venv: run make set-up-dev")
 def test_a_version_that_is_not_here_is_named(tmp_path: Path) -> None:
-    done = StandIns(tmp_path).run(".ci/pythons", PYENV_ROOT=str(tmp_path), VERSIONS="3.98 3.99")
+    done = StandIns(tmp_path).run("scripts/pythons", PYENV_ROOT=str(tmp_path), VERSIONS="3.98 3.99")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1:] == [
         f"Python {version}: not run, because it is not here" for version in ("3.98", "3.99")
@@ -43,6 +43,6 @@ def test_a_version_that_fails_fails_the_command(tmp_path: Path) -> None:
     programs = StandIns(tmp_path)
     programs.add("uname", "echo Darwin")  # so that the set-up stops at its first step
     programs.add("python3.99")
-    done = programs.run(".ci/pythons", PYENV_ROOT=str(tmp_path), VERSIONS="3.99")
+    done = programs.run("scripts/pythons", PYENV_ROOT=str(tmp_path), VERSIONS="3.99")
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "Python 3.99: FAILED"

@@ -51,7 +51,7 @@ def test_any_posix_shell_can_say_it(programs: StandIns, shell: str) -> None:
     programs.add("uname", "echo Darwin")
     path = str(shutil.which(shell))
     program = (path, "sh") if shell == "busybox" else (path, "--posix") if shell == "bash" else (path,)
-    done = programs.run(*program, ".ci/setup", "run")
+    done = programs.run(*program, "scripts/setup", "run")
     assert done.returncode == 1
     assert_says_what_to_do(done.stderr, "Darwin")
 
@@ -67,9 +67,9 @@ def test_make_needs_no_bash_to_say_it(programs: StandIns) -> None:
 
 @pytest.mark.control
 def test_a_linux_with_glibc_goes_on(programs: StandIns, tmp_path: Path) -> None:
-    copied = tmp_path / "repository" / ".ci" / "setup"
+    copied = tmp_path / "repository" / "scripts" / "setup"
     copied.parent.mkdir(parents=True)
-    shutil.copy(ROOT / ".ci" / "setup", copied)
+    shutil.copy(ROOT / "scripts" / "setup", copied)
     programs.add("uname", "echo Linux")
     programs.add("ldd", 'echo "ldd (GNU libc) 2.36"')
     programs.add("cksum", "echo 1")

@@ -1,4 +1,4 @@
-"""`make test` names what it skipped, .ci/envtest fetches an API server, .ci/run needs only a checkout."""
+"""`make test` names what it skipped, scripts/envtest fetches an API server, .ci/run needs only a checkout."""
 
 import os
 import shutil
@@ -26,9 +26,9 @@ def test_skips(n): pytest.skip("there is no helm")
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with tiers.py, a configuration of pytest, and no tests yet."""
-    (tmp_path / ".ci").mkdir()
-    shutil.copy(ROOT / ".ci" / "tiers.py", tmp_path / ".ci")
-    (tmp_path / ".ci" / "envtest").touch(0o755)
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "tiers.py", tmp_path / "scripts")
+    (tmp_path / "scripts" / "envtest").touch(0o755)
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     return tmp_path
 
@@ -40,7 +40,7 @@ def run(project: Path, *tiers: str, require: str = "", **tests: str) -> tuple[in
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"test_{tier}.py").write_text(source, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, project / ".ci" / "tiers.py", *tiers],
+        [sys.executable, project / "scripts" / "tiers.py", *tiers],
         env={"PATH": os.environ["PATH"], "POSECLUSTER_REQUIRE": require} | QUICK,
         capture_output=True,
         encoding="utf-8",
@@ -100,7 +100,7 @@ def test_a_required_tier_that_is_skipped_fails(project: Path) -> None:
 
 @pytest.mark.parametrize(("script", "found"), [("echo /fetched", "/fetched"), ("exit 1", None)])
 def test_the_api_server_tier_gets_what_was_fetched(project: Path, script: str, found: str | None) -> None:
-    (project / ".ci" / "envtest").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (project / "scripts" / "envtest").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     check = f"import os\ndef test_it(): assert os.environ.get('KUBEBUILDER_ASSETS') == {found!r}\n"
     assert run(project, "apiserver", apiserver=check)[0] == 0
 
@@ -111,12 +111,12 @@ def test_an_empty_parametrisation_is_an_error() -> None:
     assert 'empty_parameter_set_mark = "fail_at_collect"' in configured
 
 
-# ---- .ci/envtest
+# ---- scripts/envtest
 
 
 @pytest.fixture
 def programs(tmp_path: Path) -> StandIns:
-    """Stand-ins beside the few programs that .ci/envtest uses."""
+    """Stand-ins beside the few programs that scripts/envtest uses."""
     programs = StandIns(tmp_path)
     for name in ("cp", "mkdir", "timeout"):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
@@ -124,7 +124,7 @@ def programs(tmp_path: Path) -> StandIns:
 
 
 def envtest(programs: StandIns, **environment: str) -> subprocess.CompletedProcess[str]:
-    return programs.run(".ci/envtest", ENVTEST_DIR=str(programs.folder / "envtest"), **environment)
+    return programs.run("scripts/envtest", ENVTEST_DIR=str(programs.folder / "envtest"), **environment)
 
 
 MODULE = "sigs.k8s.io/controller-runtime/tools/setup-envtest"

@@ -22,7 +22,7 @@ _QUALITY = 88
 def main() -> int:
     path = find_chromium()
     if path is None:
-        print("screenshots: no chromium on PATH: run .ci/chromium", file=sys.stderr)
+        print("screenshots: no chromium on PATH: run scripts/chromium", file=sys.stderr)
         return 1
     os.chdir(ROOT)
     with start_server(workers=2) as server, launched(path) as browser:

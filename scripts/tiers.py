@@ -95,7 +95,7 @@ def _environment(tier: str) -> dict[str, str]:
     """What a tier's tests find in the environment; the API server tier gets programs to start."""
     environment = dict(os.environ)
     if tier == "apiserver":
-        found = subprocess.run([ROOT / ".ci" / "envtest"], stdout=subprocess.PIPE, encoding="utf-8")
+        found = subprocess.run([ROOT / "scripts" / "envtest"], stdout=subprocess.PIPE, encoding="utf-8")
         if found.returncode == 0:
             environment["KUBEBUILDER_ASSETS"] = found.stdout.strip()
     return environment
