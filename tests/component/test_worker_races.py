@@ -42,9 +42,14 @@ def test_killed_before_they_were_ever_ready(start):
 def test_all_killed_at_once_while_at_work(start):
     server = start(workers=4, engine="stub")
     with posting(server) as poster:
-        jobs = [(800 + index, b"") for index in range(4)] + [(5, b"%d" % index) for index in range(8)]
+        jobs = [(1_500 + index, b"") for index in range(4)]
         replies = [poster.post(command_png(Command.OK, *job)) for job in jobs]
-        server.wait_until(lambda: busy(server) == 4 and waiting(server) == 8, "all at work")
+        # requests posted at once arrive in any order: a short one must not get a worker before a long one
+        server.wait_until(lambda: busy(server) == 4, "all at work")
+        more = [(5, b"%d" % index) for index in range(8)]
+        replies += [poster.post(command_png(Command.OK, *job)) for job in more]
+        jobs += more
+        server.wait_until(lambda: waiting(server) == 8, "eight queued")
         killed = live_pids(server)
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
