@@ -90,7 +90,7 @@ sbom: scanners ## write the bills of materials of both images to build/sbom (Cyc
 
 .PHONY: bench
 bench: set-up-dev ## measure: bare landmarkers, our server, the plain way (a quiet machine)
-	@$(BIN)/posecluster-inference models fetch --variant full
+	@$(MAKE) models
 	@$(BIN)/python -m bench.run
 
 .PHONY: bench-heavy

@@ -19,6 +19,7 @@ from bench import page, picture, processes
 
 _PACKAGES = ("mediapipe", "aiohttp", "opencv-python-headless", "numpy")
 _PLAIN_PORT = 18_099
+_OTHER_VARIANTS = ("lite", "heavy")  # beside `full`, with which everything else is measured
 Figures = dict[str, Any]
 
 
@@ -47,6 +48,12 @@ def one_round(model: Path, file: Path, data: bytes, options: argparse.Namespace,
             server.port, file, 3 * capacity, options.overload_seconds, first + 3_000_000
         )
         figures["memory_after_overload"] = server.memory()
+    for variant in _OTHER_VARIANTS:
+        log = options.folder / f"{variant}-{number}.log"
+        with processes.ours(workers, log, POSECLUSTER_MODEL_VARIANT=variant) as server:
+            figures[variant] = processes.wrk(
+                server.port, file, seconds, options.connections, first + 5_000_000
+            )
     with processes.plain(model, data, _PLAIN_PORT) as server:
         figures["plain"] = processes.wrk(server.port, file, seconds, options.connections, first + 4_000_000)
     print(
@@ -87,6 +94,13 @@ def table(rounds: list[Figures], options: argparse.Namespace) -> str:
             f"one process, model in the handler, closed loop of {options.connections}",
             f"{middle('plain', 'rate'):.1f}/s, p50 {middle('plain', 'p50_ms'):.0f}, "
             f"p99 {middle('plain', 'p99_ms'):.0f} ms",
+            "",
+        ),
+        (
+            "PoseCluster, pictures a second and core: lite, full, heavy",
+            ", ".join(
+                f"{middle(variant, 'rate') / options.workers:.1f}" for variant in ("lite", "ours", "heavy")
+            ),
             "",
         ),
         ("**throughput, PoseCluster / bare**", f"**{middle('ratio'):.3f}**", "≥ 0.97"),
