@@ -13,10 +13,11 @@ from random import SystemRandom
 
 from posecluster_operator import __version__
 from posecluster_operator.access import own_namespace
+from posecluster_operator.autoscaler.windows import WINDOWS, Windows
 from posecluster_operator.descriptors import pod_connections
 from posecluster_operator.errors import KubeError
 from posecluster_operator.explainer import Explainer
-from posecluster_operator.fleet import Fleet
+from posecluster_operator.fleet import PodList
 from posecluster_operator.health import Health
 from posecluster_operator.kube import Kube, connect
 from posecluster_operator.lease import UNACKNOWLEDGED_SHARE, Lease
@@ -41,26 +42,13 @@ _WATCHER_SECONDS = 0.2
 _STOP_SECONDS = 0.8
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, *, windows: Windows = WINDOWS) -> int:
     """Operate until SIGTERM or SIGINT; the exit code. Raises OperatorError, and OSError for the port."""
     asked_to_stop = _catch_signals()
-    connections = pod_connections(watches=len(watches(settings.watched_namespaces)))
-    metrics = Metrics(version=__version__)
-    health = Health(stall_seconds=settings.stall_seconds)
-    explainer = Explainer()
-    port = Port(
-        metrics=metrics.text,
-        content_type=CONTENT_TYPE,
-        live=health.live,
-        ready=health.ready,
-        explain=explainer.explain,
-    )
-    # first of all: the wait for an API server may be long, and a probe without an answer would end it
-    taken = await port.start(settings.host, settings.port)
-    fields = {"host": ", ".join(host for host, _ in taken), "port": taken[0][1]}
-    logger.info("Listening", extra={"fields": fields})
-    scraper = Scraper(monotonic=time.monotonic, connections=connections)
-    work = asyncio.create_task(_operate(settings, metrics, health, explainer, scraper), name="operate")
+    process = _Process(settings, windows)
+    # before anything else: the wait for an API server may be long, and the probes need an answer meanwhile
+    await process.listen()
+    work = asyncio.create_task(process.operate(), name="operate")
     stop = asyncio.create_task(asked_to_stop.wait(), name="stop")
     await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
@@ -68,7 +56,7 @@ async def run(settings: Settings) -> int:
         work.cancel()
         await asyncio.wait([work], timeout=_STOP_SECONDS)
     stop.cancel()
-    await port.stop()
+    await process.port.stop()
     if asked_to_stop.is_set():
         logger.info("Stopped")
         return 0
@@ -80,148 +68,173 @@ async def run(settings: Settings) -> int:
     raise error
 
 
-async def _operate(
-    settings: Settings, metrics: Metrics, health: Health, explainer: Explainer, scraper: Scraper
-) -> None:
-    """Do the operator's work for ever; cancelled, leave the Lease to others."""
-    identity = settings.identity or os.environ.get("POD_ID") or _made_up_identity()
-    lease_namespace = settings.lease_namespace or await asyncio.to_thread(own_namespace) or "default"
-    kube = await connect(
-        request_seconds=settings.request_timeout_seconds,
-        connect_seconds=min(_CONNECT_SECONDS, settings.request_timeout_seconds),
-        on_call=metrics.count_call,
-        unacknowledged_seconds=settings.lease_seconds * UNACKNOWLEDGED_SHARE,
-    )
-    try:
-        health.pause("checking the permissions")
-        await check_permissions(
-            kube,
-            namespaces=settings.watched_namespaces,
-            lease_namespace=lease_namespace,
-            lease_name=settings.lease_name,
+class _Process:
+    """What is there before the API server is reached: the port, and what it shows."""
+
+    def __init__(self, settings: Settings, windows: Windows) -> None:
+        self.settings, self.windows = settings, windows
+        self.metrics = Metrics(version=__version__)
+        self.health = Health(stall_seconds=settings.stall_seconds)
+        self.explainer = Explainer()
+        self.port = Port(
+            metrics=self.metrics.text,
+            content_type=CONTENT_TYPE,
+            live=self.health.live,
+            ready=self.health.ready,
+            explain=self.explainer.explain,
         )
-        health.pause("waiting for the CRD")
-        await wait_for_crd(kube)
-        await report_old_crd(kube)
-        await _reconcile(
-            settings,
-            metrics,
-            health,
-            explainer,
-            scraper,
+        connections = pod_connections(watches=len(watches(settings.watched_namespaces)))
+        self.scraper = Scraper(monotonic=time.monotonic, connections=connections)
+
+    async def listen(self) -> None:
+        """Begin to answer probes."""
+        taken = await self.port.start(self.settings.host, self.settings.port)
+        fields = {"host": ", ".join(host for host, _ in taken), "port": taken[0][1]}
+        logger.info("Listening", extra={"fields": fields})
+
+    async def operate(self) -> None:
+        """Do the operator's work until cancelled; then release the Lease."""
+        settings, metrics, health = self.settings, self.metrics, self.health
+        lease_namespace = settings.lease_namespace or await asyncio.to_thread(own_namespace) or "default"
+        kube = await connect(
+            request_seconds=settings.request_timeout_seconds,
+            connect_seconds=min(_CONNECT_SECONDS, settings.request_timeout_seconds),
+            on_call=metrics.count_call,
+            unacknowledged_seconds=settings.lease_seconds * UNACKNOWLEDGED_SHARE,
+        )
+        try:
+            health.pause("checking the permissions")
+            await check_permissions(
+                kube,
+                namespaces=settings.watched_namespaces,
+                lease_namespace=lease_namespace,
+                lease_name=settings.lease_name,
+            )
+            health.pause("waiting for the CRD")
+            await wait_for_crd(kube)
+            await report_old_crd(kube)
+            await Operator(self, kube, lease_namespace=lease_namespace).run()
+        finally:
+            await kube.close()
+
+
+class Operator:
+    """The parts that work on PoseClusters, and how they wake each other."""
+
+    def __init__(self, process: _Process, kube: Kube, *, lease_namespace: str) -> None:
+        settings = process.settings
+        self._process, self._kube = process, kube
+        self._namespaces = settings.watched_namespaces
+        self._loop = asyncio.get_running_loop()
+        random = SystemRandom()
+        identity = settings.identity or os.environ.get("POD_ID") or _made_up_identity()
+        self._lease = Lease(
             kube,
+            namespace=lease_namespace,
+            name=settings.lease_name,
             identity=identity,
-            lease_namespace=lease_namespace,
+            seconds=settings.lease_seconds,
+            on_change=self._lease_changed,
         )
-    finally:
-        await kube.close()
+        kube.write_seconds = self._lease.write_seconds
+        self._recorder = Recorder(kube, instance=identity)
+        self._pod_list = PodList(
+            kube, namespaces=self._namespaces, monotonic=time.monotonic, wanted=self._is_scaling
+        )
+        self._scaler = Scaler(
+            self._pod_list,
+            process.scraper,
+            metrics=process.metrics,
+            monotonic=time.monotonic,
+            wake=self._enqueue,
+            windows=process.windows,
+        )
+        process.explainer.follow(self._scaler, held=lambda: self._lease.held)
+        self._reconciler = Reconciler(
+            kube,
+            lease=self._lease,
+            recorder=self._recorder,
+            scaler=self._scaler,
+            metrics=process.metrics,
+            images=settings.images,
+            version=__version__,
+            resync_seconds=settings.resync_seconds,
+            now=lambda: datetime.now(UTC),
+            random=random,
+        )
+        self._queue = WorkQueue(
+            self._reconcile, workers=settings.workers, on_done=process.metrics.count_pass, random=random
+        )
+        process.metrics.show_queue_depth(lambda: self._queue.depth)
+        process.health.look_at_queue(
+            oldest_key=self._queue.oldest_seconds, longest_pass=self._queue.longest_pass_seconds
+        )
+        self._watcher = Watcher(
+            kube.access,
+            namespaces=self._namespaces,
+            inactivity_seconds=settings.watch_inactivity_seconds,
+            instance=identity,
+            random=random,
+            wake=self._wake_from_thread,
+            listed=self._listed_in_thread,
+            on_call=process.metrics.count_call,
+            health=process.health,
+            wait_for_crd=lambda: wait_for_crd(kube),
+        )
 
+    async def run(self) -> None:
+        """Work until cancelled; then release the Lease."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._lease.run(), name="lease")
+                tasks.create_task(self._queue.run(), name="queue")
+                tasks.create_task(self._recorder.run(), name="recorder")
+                tasks.create_task(self._pod_list.run(), name="pod list")
+                tasks.create_task(self._scaler.run(), name="scaler")
+                tasks.create_task(self._watcher.run(), name="watcher")
+                tasks.create_task(self._process.health.run(), name="health")
+        finally:
+            # cut short, the API server may still do a write: another operator must wait as after a kill
+            if not self._kube.cut_short:
+                with suppress(TimeoutError, KubeError):
+                    async with asyncio.timeout(_RELEASE_SECONDS):
+                        await self._lease.release()
+            await self._process.scraper.close()
+            await self._watcher.ended(_WATCHER_SECONDS)
 
-async def _reconcile(
-    settings: Settings,
-    metrics: Metrics,
-    health: Health,
-    explainer: Explainer,
-    scraper: Scraper,
-    kube: Kube,
-    *,
-    identity: str,
-    lease_namespace: str,
-) -> None:
-    loop = asyncio.get_running_loop()
-    random = SystemRandom()
-
-    async def look_at(key: str) -> Result:
+    async def _reconcile(self, key: str) -> Result:
         if key != _EVERY:
-            return await reconciler.reconcile(key)
-        for found in await reconciler.every_key(settings.watched_namespaces):
-            queue.add(found)
+            return await self._reconciler.reconcile(key)
+        for found in await self._reconciler.every_key(self._namespaces):
+            self._queue.add(found)
         return Result()
 
-    def held_changed(held: bool) -> None:
-        metrics.show_leader(held)
+    def _lease_changed(self, held: bool) -> None:
+        self._process.metrics.show_leader(held)
         if held:
-            queue.add(_EVERY)
+            self._queue.add(_EVERY)
         else:
-            metrics.forget_all()
-            scaler.forget_all()
+            self._process.metrics.forget_all()
+            self._scaler.forget_all()
 
-    def look_at_known() -> None:
-        for key in reconciler.known_keys():
-            queue.add(key)
+    def _is_scaling(self) -> bool:
+        return self._lease.held and self._scaler.active
 
-    def wake(key: str, seconds: float) -> None:
+    def _enqueue(self, key: str) -> None:
+        self._queue.add(key)
+
+    def _enqueue_known(self) -> None:
+        for key in self._reconciler.known_keys():
+            self._queue.add(key)
+
+    def _wake_from_thread(self, key: str, seconds: float) -> None:
         with suppress(RuntimeError):  # the loop is closed: the process ends
-            loop.call_soon_threadsafe(queue.add_after, key, seconds)
-            loop.call_soon_threadsafe(fleet.touch)
+            self._loop.call_soon_threadsafe(self._queue.add_after, key, seconds)
+            self._loop.call_soon_threadsafe(self._pod_list.touch)
 
-    def listed() -> None:
+    def _listed_in_thread(self) -> None:
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(look_at_known)
-
-    lease = Lease(
-        kube,
-        namespace=lease_namespace,
-        name=settings.lease_name,
-        identity=identity,
-        seconds=settings.lease_seconds,
-        on_change=held_changed,
-    )
-    kube.write_seconds = lease.write_seconds
-    recorder = Recorder(kube, instance=identity)
-    fleet = Fleet(
-        kube,
-        namespaces=settings.watched_namespaces,
-        monotonic=time.monotonic,
-        wanted=lambda: lease.held and scaler.active,
-    )
-    scaler = Scaler(
-        fleet, scraper, metrics=metrics, monotonic=time.monotonic, wake=lambda key: queue.add(key)
-    )
-    explainer.follow(scaler, held=lambda: lease.held)
-    reconciler = Reconciler(
-        kube,
-        lease=lease,
-        recorder=recorder,
-        scaler=scaler,
-        metrics=metrics,
-        images=settings.images,
-        version=__version__,
-        resync_seconds=settings.resync_seconds,
-        now=lambda: datetime.now(UTC),
-        random=random,
-    )
-    queue = WorkQueue(look_at, workers=settings.workers, on_done=metrics.count_pass, random=random)
-    metrics.show_queue_depth(lambda: queue.depth)
-    health.look_at_queue(oldest_key=queue.oldest_seconds, longest_pass=queue.longest_pass_seconds)
-    watcher = Watcher(
-        kube.access,
-        namespaces=settings.watched_namespaces,
-        inactivity_seconds=settings.watch_inactivity_seconds,
-        instance=identity,
-        random=random,
-        wake=wake,
-        listed=listed,
-        on_call=metrics.count_call,
-        health=health,
-        wait_for_crd=lambda: wait_for_crd(kube),
-    )
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(lease.run(), name="lease")
-            tasks.create_task(queue.run(), name="queue")
-            tasks.create_task(recorder.run(), name="recorder")
-            tasks.create_task(fleet.run(), name="fleet")
-            tasks.create_task(scaler.run(), name="scaler")
-            tasks.create_task(watcher.run(), name="watcher")
-            tasks.create_task(health.run(), name="health")
-    finally:
-        if not kube.cut_short:  # else the API server may still do it: another must wait as after a kill
-            with suppress(TimeoutError, KubeError):
-                async with asyncio.timeout(_RELEASE_SECONDS):
-                    await lease.release()
-        await scraper.close()
-        await watcher.ended(_WATCHER_SECONDS)
+            self._loop.call_soon_threadsafe(self._enqueue_known)
 
 
 def _catch_signals() -> asyncio.Event:

@@ -26,13 +26,13 @@ _OURS = f"{labels.MANAGED_BY}={labels.MANAGER},{labels.COMPONENT_LABEL}={labels.
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Listing:
     at: float
     pods: dict[str, tuple[Target, ...]]
 
 
-class Fleet:
-    """Keeps the list while `run` runs; `wanted` says whether anybody needs it."""
+class PodList:
+    """Keeps the list while `run` runs; `wanted` says whether it is needed."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Fleet:
         wanted: Callable[[], bool],
     ) -> None:
         self._kube, self._namespaces, self._monotonic, self._wanted = kube, namespaces, monotonic, wanted
-        self._known: _Known | None = None
+        self._listing: _Listing | None = None
         self._touched = asyncio.Event()
         self._failures = 0
 
@@ -54,11 +54,11 @@ class Fleet:
     @property
     def listed(self) -> bool:
         """Whether the list is recent enough to say which pods there are."""
-        return self._known is not None and self._monotonic() - self._known.at <= _BELIEVED_SECONDS
+        return self._listing is not None and self._monotonic() - self._listing.at <= _BELIEVED_SECONDS
 
     def pods_of(self, key: str) -> tuple[Target, ...]:
         """Return the ready pods of `namespace/name`, as listed last."""
-        return () if self._known is None else self._known.pods.get(key, ())
+        return () if self._listing is None else self._listing.pods.get(key, ())
 
     async def run(self) -> None:
         """List for ever: after `touch`, and every five seconds. A task of its own: an API server may hang."""
@@ -84,7 +84,7 @@ class Fleet:
         except KubeError as error:
             return self._put_off(error)
         self._failures = 0
-        self._known = _Known(began, _by_key(found))
+        self._listing = _Listing(began, _by_key(found))
         return max(_LEAST_SECONDS, (self._monotonic() - began) / _LISTING_SHARE)
 
     def _put_off(self, error: KubeError) -> float:

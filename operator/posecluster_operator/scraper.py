@@ -17,6 +17,7 @@ from yarl import URL
 
 from posecluster_operator import __version__
 from posecluster_operator.autoscaler.demand import PodSample
+from posecluster_operator.autoscaler.windows import WINDOWS
 from posecluster_operator.exposition import NAMES, BadMetrics, read_sample
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 # measures it; 0.33-0.47 ms on the two cores of docs/performance.md.
 SCRAPE_SECONDS = 0.0005
 _MOST_OF_A_CORE = 0.25
-_INTERVAL_SECONDS = 1.0
 # So many start together; the next ones after twice their CPU time, so that the Lease and the watches get
 # their turn, and none fails for the wait of its own kind.
 _TOGETHER = 100
@@ -50,9 +50,9 @@ class Target:
     port: int = 9090
 
 
-def interval_seconds(pods: int) -> float:
-    """Return how far apart scrapes of so many pods are: a second, or what keeps them below 25 % of a core."""
-    return max(_INTERVAL_SECONDS, pods * SCRAPE_SECONDS / _MOST_OF_A_CORE)
+def interval_seconds(pods: int, *, least: float = WINDOWS.tick_seconds) -> float:
+    """Return the time between scrapes of so many pods: `least`, or what keeps them below 25 % of a core."""
+    return max(least, pods * SCRAPE_SECONDS / _MOST_OF_A_CORE)
 
 
 class Scraper:

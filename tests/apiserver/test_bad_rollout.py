@@ -90,6 +90,15 @@ def wait_stuck(api: Api, serving: Serving, reason: str) -> Json:
         ) from None
 
 
+def wait_given_up(api: Api, namespace: str) -> None:
+    """Wait until Kubernetes itself has given the rollout up.
+
+    That comes after its cause is reported, when the progress deadline passes, and moves `Reconciling` to
+    `Stalled`. So it is the last status write of a rollout that cannot succeed.
+    """
+    api.wait_condition(namespace, NAME, "Stalled", status="True", seconds=MOST_SECONDS)
+
+
 def set_image(api: Api, namespace: str, image: str) -> None:
     api.patch("poseclusters", namespace, NAME, {"spec": {"image": image}})
 
@@ -161,6 +170,7 @@ def test_a_rollout_that_cannot_succeed_costs_nothing_and_says_why(
     assert [word for word in words if word not in found["message"]] == [], found["message"]
     assert CHILD + "-" not in found["message"], "a pod's random name"
 
+    wait_given_up(api, namespace)
     wait_quiet(operator, proxy)
     said = api.get("poseclusters", namespace, NAME)
     assert flap(api, player, namespace, behaviour) > 0 or behaviour is Behaviour.QUOTA
@@ -207,6 +217,7 @@ def test_admission_that_refuses_the_pods_is_quoted(
         set_image(api, namespace, "example.test/pose:denied")
         found = wait_stuck(api, serving, "FailedCreate")
         assert "image is not on the list of example.test" in found["message"]
+        wait_given_up(api, namespace)
         wait_quiet(operator, proxy)
         assert_quiet(operator, proxy, passes=2)
         heal(api, serving, record_figure, "denied by a policy")

@@ -15,6 +15,7 @@ OBJECTIVE = Objective(latency_seconds=0.25, late_share=0.01, workers=2, queue_le
 POLICY = Policy(objective=OBJECTIVE, min_replicas=1, max_replicas=10)
 NUMBERS = Numbers(
     requests_per_second=31.2,
+    busy_seconds=20.0,
     refused_per_second=2.0,
     service_seconds=0.095,
     utilisation=0.46,

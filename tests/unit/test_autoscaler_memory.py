@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.fleet import OBJECTIVE
+from posecluster_operator.autoscaler import WINDOWS
 from posecluster_operator.autoscaler.demand import Demand, Interval
 from posecluster_operator.autoscaler.memory import (
     ASSUMED_SERVICE_SECONDS,
-    GAP_SECONDS,
     NEED_STEP,
-    RATE_SECONDS,
     Memory,
     Need,
     Tick,
@@ -29,6 +28,8 @@ from posecluster_operator.autoscaler.memory import (
     remember,
     service_seconds,
 )
+
+GAP_SECONDS, RATE_SECONDS = WINDOWS.gap_seconds, WINDOWS.rate_seconds
 
 pytestmark = pytest.mark.unit
 

@@ -8,7 +8,7 @@ import pytest
 from harness.kube_objects import deployment
 from harness.poseclusters import posecluster
 from posecluster_operator.explainer import Explainer
-from posecluster_operator.fleet import Fleet
+from posecluster_operator.fleet import PodList
 from posecluster_operator.metrics import Metrics
 from posecluster_operator.models import PoseCluster
 from posecluster_operator.scaler import Scaler
@@ -38,9 +38,9 @@ def metrics() -> Metrics:
 async def scaler(clock: Callable[[], float], metrics: Metrics) -> Any:
     """A scaler that no tick runs for: it knows what passes told it."""
     nobody: Any = None
-    fleet = Fleet(nobody, namespaces=(), monotonic=clock, wanted=lambda: True)
+    pod_list = PodList(nobody, namespaces=(), monotonic=clock, wanted=lambda: True)
     scraper = Scraper(monotonic=clock)
-    yield Scaler(fleet, scraper, metrics=metrics, monotonic=clock, wake=lambda _key: None)
+    yield Scaler(pod_list, scraper, metrics=metrics, monotonic=clock, wake=lambda _key: None)
     await scraper.close()
 
 

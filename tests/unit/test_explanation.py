@@ -252,7 +252,14 @@ def test_control_a_wrong_look_ahead_is_seen(wrong: tuple[float, int]) -> None:
 def test_a_new_figure_is_noticed() -> None:
     """A figure that is added to Numbers must be looked at here: is it told?"""
     assert set(Numbers.__dataclass_fields__) == {
-        *("requests_per_second", "refused_per_second", "service_seconds", "utilisation", "steady_pods"),
-        *("burst_pods", "highest_pods", "highest_age_seconds", "hold_seconds", "watched_seconds"),
+        *("requests_per_second", "busy_seconds", "refused_per_second", "service_seconds", "utilisation"),
+        *(
+            "steady_pods",
+            "burst_pods",
+            "highest_pods",
+            "highest_age_seconds",
+            "hold_seconds",
+            "watched_seconds",
+        ),
         *("ready", "measured"),
     }

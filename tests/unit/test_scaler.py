@@ -21,7 +21,7 @@ KEY = "default/demo"
 
 
 class World:
-    """Pods that answer with what a rate makes of their counters; it stands for fleet and scraper."""
+    """Pods that answer with what a rate makes of their counters; also the list of pods and the scraper."""
 
     def __init__(self, metrics: Metrics, pods: int = 2, **scaling: Any) -> None:
         self.now, self.rate = 1000.0, 0.0
@@ -69,6 +69,11 @@ class World:
         self.size = sizing.decision.replicas
         self.scaler.ordered(KEY, self.size)
         return sizing
+
+    def lowered_at(self) -> float | None:
+        known = self.scaler.known(KEY)
+        assert known is not None
+        return known.decision.state.memory.lowered_at
 
     async def tick(self, seconds: int = 1, *, passes: bool = True) -> None:
         """Seconds go by; whoever is woken gets its pass."""
@@ -121,12 +126,12 @@ async def test_passes_between_two_ticks_change_nothing(metrics: Metrics) -> None
     world.rate = 0.0
     while world.size == high:
         await world.tick()
-    lowered = world.scaler._entries[KEY].before.lowered_at
+    lowered = world.lowered_at()
     assert lowered is not None, "the step down is remembered"
     for _ in range(5):
         before = world.size
         assert world.look().decision.replicas == before
-    assert world.scaler._entries[KEY].after.lowered_at == lowered
+    assert world.lowered_at() == lowered
 
 
 async def test_while_passes_are_refused_the_key_is_not_woken_every_second(metrics: Metrics) -> None:

@@ -9,8 +9,8 @@ import pytest
 from harness.kube_objects import deployment
 from harness.poseclusters import posecluster
 from harness.scaling import decision, fixed_decision, load
-from posecluster_operator.autoscaler import Decision, Load
-from posecluster_operator.autoscaler.shown import SHOWN_SECONDS, Shown, differs, next_shown
+from posecluster_operator.autoscaler import WINDOWS, Decision, Load
+from posecluster_operator.autoscaler.shown import Shown, differs, next_shown
 from posecluster_operator.failures import Failure
 from posecluster_operator.observed import condition
 from posecluster_operator.reasons import ProgressingReason, ScalingReason
@@ -96,8 +96,8 @@ def test_what_cannot_have_been_seen_does_not_stay(forged: dict[str, str]) -> Non
 def test_a_new_reason_or_load_waits_ten_seconds() -> None:
     shown = first_shown(decision())
     other = decision(3, ScalingReason.HOLDING_AFTER_BURST, requests_per_second=90)
-    assert next_shown(SHOWN_SECONDS - 0.1, other, shown, resized=False) is shown
-    later = next_shown(SHOWN_SECONDS, other, shown, resized=False)
+    assert next_shown(WINDOWS.shown_seconds - 0.1, other, shown, resized=False) is shown
+    later = next_shown(WINDOWS.shown_seconds, other, shown, resized=False)
     assert later is not None
     assert (later.reason, later.load) == (other.reason, other.load)
 
@@ -116,10 +116,10 @@ def test_partial_metrics_is_not_shown_anew_with_each_load() -> None:
     shown = first_shown(decision(blind=partial))
     busier = decision(blind=partial, requests_per_second=90)
     assert next_shown(5.0, busier, shown, resized=False) is shown
-    assert next_shown(SHOWN_SECONDS, busier, shown, resized=False) is not shown
+    assert next_shown(WINDOWS.shown_seconds, busier, shown, resized=False) is not shown
     blind = decision(3, BLIND, blind=BLIND, measured=False)
     assert next_shown(5.0, blind, shown, resized=False) is shown, "one that comes and goes costs no writes"
-    assert next_shown(SHOWN_SECONDS, blind, shown, resized=False) is not shown
+    assert next_shown(WINDOWS.shown_seconds, blind, shown, resized=False) is not shown
 
 
 def test_the_same_again_is_never_shown_again() -> None:

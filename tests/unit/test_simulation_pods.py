@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from posecluster_operator.autoscaler import Routing, Samples
 from posecluster_operator.simulation.arrivals import Arrivals, draw
-from posecluster_operator.simulation.pods import START_JITTER, Fleet, Pod, PodModel
+from posecluster_operator.simulation.pods import START_JITTER, Pod, PodModel, SimulatedPods
 from posecluster_operator.simulation.rivals import Fixed
 from posecluster_operator.simulation.run import Outcome, simulate
 from posecluster_operator.simulation.trace import Counts
@@ -142,39 +142,39 @@ def test_the_size_follows_what_is_ordered_up_and_down() -> None:
 
 
 def test_a_removed_pod_gets_nothing_more_drains_and_finishes_what_it_has() -> None:
-    fleet = Fleet(model(), 2, Random(1))
-    busy, idle = fleet.serving
+    pods = SimulatedPods(model(), 2, Random(1))
+    busy, idle = pods.serving
     for _ in range(3):
         assert busy.offer(0.0, 10.0) is not None
-    fleet.resize(1.0, 1)
-    assert fleet.serving == [busy], "the idlest goes"
+    pods.resize(1.0, 1)
+    assert pods.serving == [busy], "the idlest goes"
     assert idle.ended_at == 16.0, "drained"
-    fleet.resize(2.0, 0)
-    assert fleet.serving == []
+    pods.resize(2.0, 0)
+    assert pods.serving == []
     assert busy.ended_at == 30.0, "after its last answer"
-    assert fleet.pod_seconds(100.0) == 46.0
-    assert fleet.pod_seconds(20.0) == 36.0
+    assert pods.pod_seconds(100.0) == 46.0
+    assert pods.pod_seconds(20.0) == 36.0
 
 
 def test_a_new_pod_is_paid_at_once_and_serves_after_its_start() -> None:
-    fleet = Fleet(model(), 1, Random(1))
-    fleet.resize(10.0, 3)
-    assert (fleet.size, len(fleet.serving)) == (3, 1)
-    assert 10.0 + 4.0 * (1.0 - START_JITTER) <= fleet.next_ready <= 10.0 + 4.0 * (1.0 + START_JITTER)
-    fleet.advance(fleet.next_ready)
-    assert (fleet.size, len(fleet.serving)) == (3, 2)
-    fleet.advance(10.0 + 4.0 * (1.0 + START_JITTER))
-    assert len(fleet.serving) == 3
-    assert fleet.next_ready == math.inf
-    assert fleet.pod_seconds(20.0) == 40.0
+    pods = SimulatedPods(model(), 1, Random(1))
+    pods.resize(10.0, 3)
+    assert (pods.size, len(pods.serving)) == (3, 1)
+    assert 10.0 + 4.0 * (1.0 - START_JITTER) <= pods.next_ready <= 10.0 + 4.0 * (1.0 + START_JITTER)
+    pods.advance(pods.next_ready)
+    assert (pods.size, len(pods.serving)) == (3, 2)
+    pods.advance(10.0 + 4.0 * (1.0 + START_JITTER))
+    assert len(pods.serving) == 3
+    assert pods.next_ready == math.inf
+    assert pods.pod_seconds(20.0) == 40.0
 
 
 def test_pods_that_start_go_first_and_cost_no_drain() -> None:
-    fleet = Fleet(model(), 1, Random(1))
-    fleet.resize(10.0, 3)
-    fleet.resize(11.0, 1)
-    assert (fleet.size, len(fleet.serving)) == (1, 1)
-    assert fleet.pod_seconds(20.0) == 22.0
+    pods = SimulatedPods(model(), 1, Random(1))
+    pods.resize(10.0, 3)
+    pods.resize(11.0, 1)
+    assert (pods.size, len(pods.serving)) == (1, 1)
+    assert pods.pod_seconds(20.0) == 22.0
 
 
 def test_a_request_that_would_wait_beyond_its_deadline_is_refused() -> None:

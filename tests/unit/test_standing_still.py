@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from harness.fleet import POLICY, Fleet, Pods, falls, settled
-from posecluster_operator.autoscaler.demand import STALE_SECONDS, PodSample, measure
+from posecluster_operator.autoscaler import WINDOWS
+from posecluster_operator.autoscaler.demand import PodSample, measure
 from posecluster_operator.reasons import ScalingReason
 
 pytestmark = pytest.mark.unit
@@ -62,7 +63,7 @@ def readable(pods: list[PodSample], now: float) -> int:
 def test_a_pod_stands_still_from_its_last_move_on() -> None:
     counters = {"started": 1.0, "arrivals": 9.0, "completed": 7.0, "busy_seconds": 1.0}
     pods = [PodSample(name="a", at=float(at), queued=1.0, running=1.0, **counters) for at in range(4)]
-    last = STALE_SECONDS
+    last = WINDOWS.stale_seconds
     assert readable(pods, last) == 1
     assert readable(pods, last + 0.5) == 0
     moved = [*pods[:-1], replace(pods[-1], completed=8.0)]

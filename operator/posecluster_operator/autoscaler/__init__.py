@@ -1,11 +1,15 @@
 """How many pods there should be: pure, so that it can be simulated."""
 
+from posecluster_operator.autoscaler.autoscaler import Autoscaler, Scrape
 from posecluster_operator.autoscaler.decision import decide
 from posecluster_operator.autoscaler.demand import PodSample
 from posecluster_operator.autoscaler.target import Objective, Routing
 from posecluster_operator.autoscaler.values import Decision, Load, Numbers, Policy, Samples, State
+from posecluster_operator.autoscaler.windows import WINDOWS, Windows
 
 __all__ = [
+    "WINDOWS",
+    "Autoscaler",
     "Decision",
     "Load",
     "Numbers",
@@ -14,6 +18,8 @@ __all__ = [
     "Policy",
     "Routing",
     "Samples",
+    "Scrape",
     "State",
+    "Windows",
     "decide",
 ]

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from posecluster_operator.autoscaler.memory import BUSY_SECONDS
 from posecluster_operator.autoscaler.values import Numbers, Policy
 from posecluster_operator.builders.labels import INSTANCE, child_name
 from posecluster_operator.models import PAUSED_ANNOTATION
@@ -40,11 +39,6 @@ class Case:
     def wanted(self) -> float | None:
         """Pods wanted at this moment; a fraction."""
         return None if self.numbers is None else max(self.numbers.steady_pods, self.numbers.burst_pods)
-
-
-def watch_seconds(numbers: Numbers) -> float:
-    """Return for how long the load must be known without a gap before a step down."""
-    return max(numbers.hold_seconds, BUSY_SECONDS)
 
 
 def advice(reason: ScalingReason, case: Case) -> Lines:
@@ -89,7 +83,7 @@ def _just_started(case: Case) -> Lines:
             f"Nothing: it lasts until the load was watched for {case.policy.hold_seconds:.0f} s without a gap"
             " (a pod's load is known when it was read twice). The size can rise meanwhile.",
         )
-    hold = watch_seconds(case.numbers)
+    hold = case.numbers.watch_seconds
     left = max(0.0, hold - case.numbers.watched_seconds)
     return (
         f"Nothing: it lasts {left:.0f} s more, until the load was watched for {hold:.0f} s without a gap."

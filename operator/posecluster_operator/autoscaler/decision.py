@@ -11,8 +11,6 @@ from types import MappingProxyType
 
 from posecluster_operator.autoscaler.demand import Demand, measure
 from posecluster_operator.autoscaler.memory import (
-    BUSY_SECONDS,
-    GAP_SECONDS,
     Need,
     arrivals_within,
     highest_need,
@@ -31,7 +29,7 @@ from posecluster_operator.autoscaler.memory import (
     service_seconds,
 )
 from posecluster_operator.autoscaler.target import utilisation_target
-from posecluster_operator.autoscaler.values import Decision, Load, Numbers, Samples, State
+from posecluster_operator.autoscaler.values import Decision, Load, Numbers, Policy, Samples, State
 from posecluster_operator.models import ScalingMode
 from posecluster_operator.reasons import ScalingReason
 
@@ -51,7 +49,7 @@ def decide(now: float, samples: Samples, state: State) -> Decision:
         state = _remember(now, need, state)
     ordered = policy.fixed_replicas if samples.replicas is None else samples.replicas
     size = max(policy.min_replicas, min(policy.max_replicas, ordered))
-    partial = is_partial(now, state.memory, gap_seconds=_gap_seconds(samples))
+    partial = is_partial(now, state.memory, gap_seconds=_gap_seconds(samples, policy))
     theirs = _held(ordered, ScalingReason.REPLICAS_TAKEN_OVER, state) if _is_taken_over(samples) else None
     if need is None:
         return theirs or _bounded(_unmeasured(size, samples, partial, state), size, ordered)
@@ -61,7 +59,7 @@ def decide(now: float, samples: Samples, state: State) -> Decision:
         queued=round(demand.queued),
         running=round(demand.running),
         requests_per_second=round(numbers.requests_per_second),
-        late_permille=late_permille(state.memory.ticks),
+        late_permille=late_permille(state.memory.ticks, seconds=policy.windows.busy_seconds),
         scraped_pods=demand.readable,
     )
     if theirs:
@@ -77,12 +75,12 @@ def _is_taken_over(samples: Samples) -> bool:
 
 def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]:
     """Turn counters into demand, and remember it."""
-    before = state.memory
+    before, policy = state.memory, state.policy
     demand, pods = measure(
         now,
         samples.pods,
         earlier=before.pods,
-        workers=state.policy.objective.workers,
+        workers=policy.objective.workers,
         stale_seconds=samples.stale_seconds,
         looked_before=looked_before(before),
     )
@@ -93,15 +91,16 @@ def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]
         before,
         complete=samples.listed and 0 < samples.ready <= demand.measured + demand.new,
         missing=max(0, samples.ready - demand.measured - demand.new) + unlisted,
-        gap_seconds=_gap_seconds(samples),
+        gap_seconds=_gap_seconds(samples, policy),
+        windows=policy.windows,
     )
     known = {pod.name: pods[pod.name] for pod in samples.pods if pod.name in pods}
     return demand, replace(state, memory=replace(memory, pods=MappingProxyType(known)))
 
 
-def _gap_seconds(samples: Samples) -> float:
-    """Return after how long without data the window starts anew: later when scraping is stretched."""
-    return max(GAP_SECONDS, samples.stale_seconds)
+def _gap_seconds(samples: Samples, policy: Policy) -> float:
+    """Return after how long without data the hold window starts again: later when scraping is stretched."""
+    return max(policy.windows.gap_seconds, samples.stale_seconds)
 
 
 def _bounded(decided: Decision, size: int, ordered: int) -> Decision:
@@ -125,7 +124,7 @@ def _choose(
     holds = {"hold_seconds": policy.hold_seconds, "max_hold_seconds": policy.max_hold_seconds}
     wanted = max(1, math.ceil(need.pods - 1e-9))
     highest = Need(at=now, pods=numbers.highest_pods)
-    window = rate_seconds(policy.hold_seconds)
+    window = rate_seconds(policy.hold_seconds, policy.windows)
     lowest = lowest_size(
         highest, policy.objective, service_seconds=numbers.service_seconds, rate_seconds=window
     )
@@ -133,7 +132,7 @@ def _choose(
         if size == policy.max_replicas:
             return Decision(replicas=size, reason=ScalingReason.AT_MAXIMUM, state=state)
         reason = ScalingReason.BURST if need.burst > need.steady else ScalingReason.DEMAND_ROSE
-        state = replace(state, memory=raised(now, memory, **holds))
+        state = replace(state, memory=raised(now, memory, **holds, windows=policy.windows))
         return Decision(replicas=min(wanted, policy.max_replicas), reason=reason, state=state)
     if lowest >= size:
         reason = _why_unchanged(size, wanted, samples)
@@ -144,7 +143,7 @@ def _choose(
         unready = samples.ready < size
         reason = ScalingReason.WAITING_FOR_PODS if unready else ScalingReason.JUST_STARTED
         return Decision(replicas=size, reason=reason, state=state)
-    if numbers.watched_seconds < max(numbers.hold_seconds, BUSY_SECONDS):
+    if numbers.watched_seconds < numbers.watch_seconds:
         return Decision(replicas=size, reason=ScalingReason.JUST_STARTED, state=state)
     state = replace(state, memory=lowered(now, memory, max_hold_seconds=policy.max_hold_seconds))
     return Decision(replicas=max(lowest, policy.min_replicas), reason=ScalingReason.DEMAND_FELL, state=state)
@@ -181,13 +180,14 @@ def _need(demand: Demand, state: State) -> _Need | None:
     """Return what is wanted now; None: nothing could be measured."""
     if demand.measured == 0:
         return None
-    objective = state.policy.objective
+    policy, objective = state.policy, state.policy.objective
     steady, burst = need_now(
         state.memory.ticks,
         objective,
         service_seconds=service_seconds(state.memory),
         queued=min(demand.queued, float(demand.readable * objective.queue_length)),
-        rate_seconds=rate_seconds(state.policy.hold_seconds),
+        rate_seconds=rate_seconds(policy.hold_seconds, policy.windows),
+        windows=policy.windows,
     )
     return _Need(steady, burst)
 
@@ -203,12 +203,16 @@ def _remember(now: float, need: _Need, state: State) -> State:
 def _numbers(now: float, samples: Samples, demand: Demand, need: _Need, state: State) -> Numbers:
     policy, memory = state.policy, state.memory
     longest = policy.max_hold_seconds
-    hold = hold_now(memory, hold_seconds=policy.hold_seconds, max_hold_seconds=longest)
+    busy = policy.windows.busy_seconds
+    hold = hold_now(
+        memory, hold_seconds=policy.hold_seconds, max_hold_seconds=longest, windows=policy.windows
+    )
     highest = highest_need(memory.needs, now=now, hold_seconds=hold, max_hold_seconds=longest)
-    arrivals, seconds = arrivals_within(memory.ticks, BUSY_SECONDS)
+    arrivals, seconds = arrivals_within(memory.ticks, busy)
     service = service_seconds(memory)
     return Numbers(
         requests_per_second=arrivals / seconds if seconds else 0.0,
+        busy_seconds=busy,
         refused_per_second=demand.refused_per_second,
         service_seconds=service,
         utilisation=utilisation_target(policy.objective, service_seconds=service),

@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from posecluster_operator.autoscaler.windows import WINDOWS
+
 MAX_COUNTER = 2.0**53  # from here on a float no longer counts by ones (IEEE 754)
 MAX_RATE = 100_000.0  # requests a second; far above what one aiohttp process accepts
 LONGEST_REQUEST_SECONDS = 60.0  # a request's time may be counted when it ends; deadlines are shorter
-STALE_SECONDS = 5.0  # five scrapes of one second: a sample or a list of pods older than this is unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class PodSample:
     late: float = 0.0
     moved: float | None = None
 
-    def credible(self, now: float, *, stale_seconds: float = STALE_SECONDS) -> bool:
+    def credible(self, now: float, *, stale_seconds: float = WINDOWS.stale_seconds) -> bool:
         """Say whether each number can be what it claims to be, and is fresh."""
         numbers = (
             self.arrivals,
@@ -109,7 +110,7 @@ def measure(
     *,
     earlier: Mapping[str, PodSample],
     workers: int,
-    stale_seconds: float = STALE_SECONDS,
+    stale_seconds: float = WINDOWS.stale_seconds,
     looked_before: float = -math.inf,
 ) -> tuple[Demand, dict[str, PodSample]]:
     """Return the demand since `earlier`, and the samples to compare the next ones with.

@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from posecluster_operator.autoscaler.advice import NOTHING, Case, advice, watch_seconds
-from posecluster_operator.autoscaler.memory import BUSY_SECONDS, Need, held_seconds, lowest_size, rate_seconds
+from posecluster_operator.autoscaler.advice import NOTHING, Case, advice
+from posecluster_operator.autoscaler.memory import Need, held_seconds, lowest_size, rate_seconds
 from posecluster_operator.autoscaler.values import Decision, Numbers, Policy, Samples
 from posecluster_operator.models import ScalingMode
 from posecluster_operator.reasons import ScalingReason
@@ -122,7 +122,7 @@ def load_rows(decision: Decision, policy: Policy) -> list[Row]:
     source = "assumed until it is measured" if memory.service_seconds is None else "measured"
     service = 1000 * numbers.service_seconds
     asked = [
-        f"{numbers.requests_per_second:.1f} requests/s in the last {BUSY_SECONDS:.0f} s;"
+        f"{numbers.requests_per_second:.1f} requests/s in the last {numbers.busy_seconds:.0f} s;"
         f" {numbers.refused_per_second:.1f}/s refused now; {service:.0f} ms of a worker each ({source})"
     ]
     if load is not None:
@@ -168,10 +168,10 @@ def _held(decision: Decision, numbers: Numbers, policy: Policy) -> Iterator[str]
             f"The hold is {numbers.hold_seconds:.0f} s instead of {policy.hold_seconds:.0f} s:"
             " an earlier step down had to be undone."
         )
-    if numbers.watched_seconds < watch_seconds(numbers):
+    if numbers.watched_seconds < numbers.watch_seconds:
         yield (
             f"The load is known without a gap for {numbers.watched_seconds:.0f} s,"
-            f" of the {watch_seconds(numbers):.0f} s that a step down takes."
+            f" of the {numbers.watch_seconds:.0f} s that a step down takes."
         )
 
 
@@ -230,7 +230,7 @@ def next_step_down(known: Known) -> tuple[float, int] | None:
     memory = decision.state.memory
     if numbers is None or not memory.needs:
         return None
-    hold, window = numbers.hold_seconds, rate_seconds(policy.hold_seconds)
+    hold, window = numbers.hold_seconds, rate_seconds(policy.hold_seconds, policy.windows)
 
     def left(need: Need) -> float:
         held = held_seconds(need, hold_seconds=hold, max_hold_seconds=policy.max_hold_seconds)
@@ -249,7 +249,7 @@ def next_step_down(known: Known) -> tuple[float, int] | None:
         return None
     blocking = [left(need) for need in earlier if enough(need) >= decision.replicas]
     missing = [tick.at + window - known.at for tick in memory.ticks if tick.missing]
-    seconds = max(0.0, watch_seconds(numbers) - numbers.watched_seconds, *blocking, *missing)
+    seconds = max(0.0, numbers.watch_seconds - numbers.watched_seconds, *blocking, *missing)
     rest = [need for need in earlier if left(need) > seconds]
     return seconds, max(map(enough, [*rest, present]))
 
@@ -280,7 +280,7 @@ def sentence(decision: Decision) -> str:
 
 def demand(numbers: Numbers) -> str:
     """Return what is asked for, and how many pods that wants."""
-    rate = f"{numbers.requests_per_second:.1f} requests/s in {BUSY_SECONDS:.0f} s"
+    rate = f"{numbers.requests_per_second:.1f} requests/s in {numbers.busy_seconds:.0f} s"
     refused, service = numbers.refused_per_second, 1000 * numbers.service_seconds
     return (
         f"{rate} ({refused:.1f}/s refused now) of {service:.0f} ms want {numbers.steady_pods:.1f} pods,"

@@ -7,22 +7,17 @@ from types import MappingProxyType
 
 from posecluster_operator.autoscaler.demand import Demand, Interval, PodSample
 from posecluster_operator.autoscaler.target import Objective, pods_for_burst, pods_for_rate
+from posecluster_operator.autoscaler.windows import WINDOWS, Windows
 
-BURST_SECONDS = (1.0, 2.0, 4.0, 8.0)  # windows of the envelope: from one scrape to a pod's start
-RATE_SECONDS = 60.0  # the steady rate, at most: as long as the usual hold, so that little of it is noise
-RISE_SECONDS = (8.0, 20.0)  # a higher rate counts as soon as one of these shows it beyond noise
 RISE_SIGMAS = 3.0  # of Poisson arrivals: one false alarm in 700 windows
-BUSY_SECONDS = 20.0  # what was going on around a burst, and what is shown: several starts of a pod long
 SERVICE_REQUESTS = 200.0  # the mean service time forgets at this pace: its error is below cv / 14
 ASSUMED_SERVICE_SECONDS = 0.05  # a pod of the Full model on one core, until it is measured
 LEAST_REQUESTS = 5.0  # fewer answers say less than the assumption
 QUIET_UTILISATION = 0.25  # pods that the last 20 s kept less busy: the burst came out of quiet (tuned)
 BURST_GROWTH = 3.0  # a burst out of quiet may grow so much beyond those pods (tuned: 2.5 to 3.5 do)
 NEED_STEP = 0.02  # needs are remembered in steps of so much
-LEAST_DOUBLED_SECONDS = 10.0  # a hold of 0 doubles too
 BURST_HOLDS = 5.0  # a burst's need is held so many times as long: 300 s by default, as an HPA's window
 SLACK_SIGMAS = 3.0  # of a rate over 60 s: room that the rest must keep for a pod to be given back
-GAP_SECONDS = 10.0  # without data for longer, the hold window starts anew: what came then isn't known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +70,13 @@ def observe(
     *,
     complete: bool,
     missing: int = 0,
-    gap_seconds: float = GAP_SECONDS,
+    gap_seconds: float = WINDOWS.gap_seconds,
+    windows: Windows = WINDOWS,
 ) -> Memory:
     """Return the memory with this moment's demand in it.
 
-    `complete`: every ready pod could be read. `missing`: so many of them have no rate now.
+    `complete`: every ready pod could be read. `missing`: so many of them have no rate now. `gap_seconds` may
+    be longer than that of the windows, when scraping is stretched.
     """
     partial = is_partial(now, memory, gap_seconds=gap_seconds)
     memory = replace(
@@ -91,7 +88,7 @@ def observe(
         return memory
     last = memory.ticks[-1].at if memory.ticks else None
     blind = last is None or now - last > gap_seconds or now <= last
-    seconds = 1.0 if last is None or blind else now - last
+    seconds = windows.tick_seconds if last is None or blind else now - last
     tick = Tick(
         at=now,
         seconds=seconds,
@@ -99,7 +96,7 @@ def observe(
         late=demand.late_per_second * seconds,
         missing=missing,
     )
-    kept = () if blind else tuple(one for one in memory.ticks if one.at > now - RATE_SECONDS)
+    kept = () if blind else tuple(one for one in memory.ticks if one.at > now - windows.rate_seconds)
     if demand.overdue:
         kept = tuple(_completed(one, demand.overdue) for one in kept)
     service, answers = learn_service(memory, demand)
@@ -130,24 +127,34 @@ def _completed(tick: Tick, overdue: tuple[Interval, ...]) -> Tick:
     )
 
 
-def is_partial(now: float, memory: Memory, *, gap_seconds: float = GAP_SECONDS) -> bool:
+def is_partial(now: float, memory: Memory, *, gap_seconds: float = WINDOWS.gap_seconds) -> bool:
     """Return whether, for longer than a passing fault, not every ready pod could be read."""
     known = memory.begun_at if memory.complete_at is None else memory.complete_at
     return known is None or now - known > gap_seconds
 
 
-def hold_now(memory: Memory, *, hold_seconds: float, max_hold_seconds: float) -> float:
+def hold_now(
+    memory: Memory, *, hold_seconds: float, max_hold_seconds: float, windows: Windows = WINDOWS
+) -> float:
     """Return the hold in force: the policy's, doubled as often as it proved too short."""
     if not memory.doublings:
         return hold_seconds
-    return min(max(hold_seconds, LEAST_DOUBLED_SECONDS) * 2.0**memory.doublings, max_hold_seconds)
+    doubled: float = max(hold_seconds, windows.least_doubled_seconds) * 2.0**memory.doublings
+    return min(doubled, max_hold_seconds)
 
 
-def raised(now: float, memory: Memory, *, hold_seconds: float, max_hold_seconds: float) -> Memory:
+def raised(
+    now: float,
+    memory: Memory,
+    *,
+    hold_seconds: float,
+    max_hold_seconds: float,
+    windows: Windows = WINDOWS,
+) -> Memory:
     """Return the memory after a step up: one that undoes a step down soon after it doubles the hold."""
     if memory.lowered_at is None or now - memory.lowered_at > max_hold_seconds:
         return memory
-    longest = hold_now(memory, hold_seconds=hold_seconds, max_hold_seconds=max_hold_seconds)
+    longest = hold_now(memory, hold_seconds=hold_seconds, max_hold_seconds=max_hold_seconds, windows=windows)
     doublings = memory.doublings + (longest < max_hold_seconds)
     return replace(memory, lowered_at=None, doublings=doublings)
 
@@ -180,9 +187,9 @@ def service_seconds(memory: Memory) -> float:
     return memory.service_seconds
 
 
-def late_permille(ticks: tuple[Tick, ...]) -> int:
-    """Return of a thousand requests of the last 20 s how many were late."""
-    shown = [tick for tick in ticks if tick.at > ticks[-1].at - BUSY_SECONDS]
+def late_permille(ticks: tuple[Tick, ...], *, seconds: float = WINDOWS.busy_seconds) -> int:
+    """Return how many of a thousand requests of the newest ticks of so many seconds were late."""
+    shown = [tick for tick in ticks if tick.at > ticks[-1].at - seconds]
     arrivals = sum(tick.arrivals for tick in shown)
     return min(1000, round(1000 * sum(tick.late for tick in shown) / arrivals)) if arrivals > 0 else 0
 
@@ -203,9 +210,9 @@ def arrivals_within(ticks: tuple[Tick, ...], seconds: float) -> tuple[float, flo
     return arrivals, length
 
 
-def rate_seconds(hold_seconds: float) -> float:
+def rate_seconds(hold_seconds: float, windows: Windows = WINDOWS) -> float:
     """Return over how long the steady rate is taken: the hold, within 20 and 60 s."""
-    return max(BUSY_SECONDS, min(RATE_SECONDS, hold_seconds))
+    return max(windows.busy_seconds, min(windows.rate_seconds, hold_seconds))
 
 
 def need_now(
@@ -214,7 +221,8 @@ def need_now(
     *,
     service_seconds: float,
     queued: float,
-    rate_seconds: float = RATE_SECONDS,
+    rate_seconds: float = WINDOWS.rate_seconds,
+    windows: Windows = WINDOWS,
 ) -> tuple[float, float]:
     """Return the pods that the rate (with what is queued) wants, and those that the bursts want."""
     arrivals, known = arrivals_within(ticks, rate_seconds)
@@ -222,26 +230,26 @@ def need_now(
         return 0.0, 0.0
     # A rate of a few seconds is no steady rate yet; the shorter windows speak for those.
     rate = (arrivals + queued) / max(known, rate_seconds / 2.0)
-    for window in RISE_SECONDS:
+    for window in windows.rise_seconds:
         arrivals, length = arrivals_within(ticks, window)
         sure = arrivals - RISE_SIGMAS * math.sqrt(arrivals)
         rate = max(rate, sure / max(length, window))
     steady = pods_for_rate(rate, objective, service_seconds=service_seconds)
     peak = 0.0
-    for window in BURST_SECONDS:
+    for window in windows.burst_seconds:
         arrivals, length = arrivals_within(ticks, window)
         peak = max(
             peak, pods_for_burst(arrivals, max(length, window), objective, service_seconds=service_seconds)
         )
-    if known < BUSY_SECONDS - 0.01:
+    if known < windows.busy_seconds - 0.01:
         return steady, peak  # what a restarted operator finds is no burst: what came before isn't known
-    arrivals, length = arrivals_within(ticks, BUSY_SECONDS)
+    arrivals, length = arrivals_within(ticks, windows.busy_seconds)
     busy = arrivals / length * service_seconds / objective.workers
     return steady, max(peak, BURST_GROWTH * (peak - busy / QUIET_UTILISATION))
 
 
 def lowest_size(
-    highest: Need, objective: Objective, *, service_seconds: float, rate_seconds: float = RATE_SECONDS
+    highest: Need, objective: Objective, *, service_seconds: float, rate_seconds: float = WINDOWS.rate_seconds
 ) -> int:
     """Return the pods to keep when so many were wanted within the hold: rounded up, with room for noise."""
     requests = objective.workers * rate_seconds / service_seconds  # of one busy pod

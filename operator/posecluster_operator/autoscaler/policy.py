@@ -2,11 +2,12 @@
 
 from posecluster_operator.autoscaler.target import Objective
 from posecluster_operator.autoscaler.values import Policy
+from posecluster_operator.autoscaler.windows import WINDOWS, Windows
 from posecluster_operator.models import PoseCluster
 
 
-def policy_of(cluster: PoseCluster) -> Policy:
-    """Return what the spec says about the size."""
+def policy_of(cluster: PoseCluster, windows: Windows = WINDOWS) -> Policy:
+    """Return what the spec says about the size; the windows are the same for all PoseClusters."""
     spec, scaling = cluster.spec, cluster.spec.scaling
     return Policy(
         mode=scaling.mode,
@@ -21,4 +22,5 @@ def policy_of(cluster: PoseCluster) -> Policy:
         max_replicas=scaling.max_replicas,
         hold_seconds=float(scaling.scale_down.hold_seconds),
         max_hold_seconds=float(scaling.scale_down.max_hold_seconds),
+        windows=windows,
     )

@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from posecluster_operator.autoscaler.values import Decision, Load
 from posecluster_operator.reasons import ScalingReason
 
-SHOWN_SECONDS = 10.0  # `status.load` is written at most this often: every write costs the API server
 _CHANGED_SHARE = 0.2
 
 
@@ -34,7 +33,7 @@ def next_shown(now: float, decision: Decision, before: Shown | None, *, resized:
     )
     if before is None or resized or fresh.active != before.active:
         return fresh
-    if now - before.at < SHOWN_SECONDS:
+    if now - before.at < decision.state.policy.windows.shown_seconds:
         return before
     changed = fresh.reason is not before.reason or differs(fresh.load, before.load)
     return fresh if changed else before

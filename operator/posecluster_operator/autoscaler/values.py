@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from posecluster_operator.autoscaler.demand import STALE_SECONDS, PodSample
+from posecluster_operator.autoscaler.demand import PodSample
 from posecluster_operator.autoscaler.memory import Memory
 from posecluster_operator.autoscaler.target import Objective
+from posecluster_operator.autoscaler.windows import WINDOWS, Windows
 from posecluster_operator.models import ScalingMode
 from posecluster_operator.reasons import ScalingReason
 
@@ -20,6 +21,7 @@ class Policy:
     max_replicas: int
     hold_seconds: float = 60.0
     max_hold_seconds: float = 300.0
+    windows: Windows = WINDOWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Samples:
     pods: tuple[PodSample, ...] = ()
     listed: bool = True
     taken_over: bool = False
-    stale_seconds: float = STALE_SECONDS
+    stale_seconds: float = WINDOWS.stale_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,8 @@ class Load:
 class Numbers:
     """The figures behind a size; pods are fractions, to be rounded up."""
 
-    requests_per_second: float
+    requests_per_second: float  # in the last `busy_seconds`
+    busy_seconds: float
     refused_per_second: float
     service_seconds: float
     utilisation: float  # of the workers, that the objective allows
@@ -74,6 +77,11 @@ class Numbers:
     watched_seconds: float  # for so long the load is known without a gap
     ready: int
     measured: int
+
+    @property
+    def watch_seconds(self) -> float:
+        """For how long the load must be known without a gap before a step down."""
+        return max(self.hold_seconds, self.busy_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

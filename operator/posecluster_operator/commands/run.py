@@ -6,10 +6,14 @@ import logging
 import os
 import signal
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from posecluster_operator import log, settings
 from posecluster_operator.commands import refuse
 from posecluster_operator.errors import OperatorError
+
+if TYPE_CHECKING:
+    from posecluster_operator.autoscaler import Windows
 
 HELP = "keep PoseClusters true (each flag is also a POSECLUSTER_OPERATOR_* variable)"
 
@@ -21,8 +25,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     settings.add_flags(parser)
 
 
-def execute(parsed: argparse.Namespace) -> int:
-    """Run until a signal; raises InvalidSetting. Ends the process itself once it has begun."""
+def execute(parsed: argparse.Namespace, *, windows: "Windows | None" = None) -> int:
+    """Run until a signal; raises InvalidSetting. Ends the process itself once it has begun.
+
+    `windows`: shorter ones for tests, which no flag or variable can set.
+    """
     loaded = settings.load(os.environ, vars(parsed))
     # The first process of a container ignores signals that it does not handle, and the imports take a second.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -33,6 +40,7 @@ def execute(parsed: argparse.Namespace) -> int:
     # with kopf and the client: 60 MiB that `--help` need not load
     from posecluster_common.descriptors import raise_limit
     from posecluster_operator import app
+    from posecluster_operator.autoscaler import WINDOWS
 
     raise_limit()
 
@@ -41,7 +49,7 @@ def execute(parsed: argparse.Namespace) -> int:
     error: OperatorError | OSError | None = None
     code = 0
     try:
-        code = loop.run_until_complete(app.run(loaded))
+        code = loop.run_until_complete(app.run(loaded, windows=windows or WINDOWS))
     except (OperatorError, OSError) as raised:
         error = raised
     lines.stop()  # before the last line, which a pod shows as its container's message

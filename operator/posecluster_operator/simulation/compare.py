@@ -80,8 +80,9 @@ def compare(setting: Setting, arrivals: Arrivals) -> Comparison:
         return simulate(arrivals, setting.pods, sizer, size=size, seed=setting.seed)
 
     first = _first_size(policy, arrivals, setting.service_seconds)
-    sizer = Own(policy)
-    own = tried(sizer, policy.fixed_replicas if policy.mode is ScalingMode.FIXED else first)
+    size = policy.fixed_replicas if policy.mode is ScalingMode.FIXED else first
+    sizer = Own(policy, size=size)
+    own = tried(sizer, size)
     request = _millicores(spec.resources.requests.cpu)
     hpa = None
     if request > 0:

@@ -1,8 +1,8 @@
-"""The operator's own way of sizing: the same `decide`, every second."""
+"""The operator's own way of sizing: the same autoscaler, with a tick every second and a pass for a size."""
 
 from dataclasses import dataclass
 
-from posecluster_operator.autoscaler import Decision, Policy, Samples, State, decide
+from posecluster_operator.autoscaler import Autoscaler, Decision, Policy, Samples, Scrape
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,18 +15,21 @@ class Change:
 
 
 class Own:
-    """Keeps the state from one decision to the next, as the operator does, and the changes for the report."""
+    """Ticks and passes as in the operator, and keeps the changes for the report."""
 
-    period_seconds = 1.0
-
-    def __init__(self, policy: Policy) -> None:
-        self._state = State(policy=policy)
+    def __init__(self, policy: Policy, *, size: int) -> None:
+        self.period_seconds = policy.windows.tick_seconds
+        self._policy = policy
+        self._autoscaler = Autoscaler(0.0, policy, replicas=size, ready=size)
         self.changes: list[Change] = []
 
     def size(self, now: float, samples: Samples) -> int:
-        """Return what `decide` says."""
-        decision = decide(now, samples, self._state)
-        self._state = decision.state
-        if decision.replicas != samples.replicas:
-            self.changes.append(Change(now, samples.replicas or 0, decision))
-        return decision.replicas
+        """Return the size after the tick, and after the pass if there is one."""
+        autoscaler, before = self._autoscaler, samples.replicas or 0
+        pods = {pod.name: pod for pod in samples.pods}
+        if autoscaler.tick(now, Scrape(pods=pods, stale_seconds=samples.stale_seconds)):
+            autoscaler.confirm(now, self._policy, replicas=before, taken_over=False)
+            autoscaler.ordered(autoscaler.decision.replicas)
+        if autoscaler.decision.replicas != before:
+            self.changes.append(Change(now, before, autoscaler.decision))
+        return autoscaler.decision.replicas

@@ -117,7 +117,7 @@ class Pod:
             self.ended_at = max(now + self._model.drain_seconds, *self.free_at)
 
 
-class Fleet:
+class SimulatedPods:
     """All pods. `serving`: ready ones that get requests. The first ones are ready from the beginning."""
 
     def __init__(self, model: PodModel, size: int, random: Random) -> None:
@@ -173,7 +173,7 @@ class Fleet:
 
 
 def offer_all(
-    fleet: Fleet,
+    pods: SimulatedPods,
     routing: Routing,
     requests: "zip[tuple[float, float, float]]",
     latencies: "array[float]",
@@ -182,7 +182,7 @@ def offer_all(
 
     At random: any pod, however busy. Shared: the pod whose worker is free first, as from one queue.
     """
-    serving, refused = fleet.serving, 0
+    serving, refused = pods.serving, 0
     count, random = len(serving), routing is Routing.RANDOM
     if count == 0:
         return sum(1 for _ in requests)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from posecluster_operator.autoscaler import Samples
 from posecluster_operator.simulation.arrivals import Arrivals, stream
-from posecluster_operator.simulation.pods import Fleet, PodModel, offer_all
+from posecluster_operator.simulation.pods import PodModel, SimulatedPods, offer_all
 
 FLIP_SECONDS = 60.0  # a change that is turned round so soon was for nothing
 
@@ -79,13 +79,13 @@ class Outcome:
 
 def simulate(arrivals: Arrivals, model: PodModel, sizer: Sizer, *, size: int, seed: int) -> Outcome:
     """Return what comes of that way of sizing, when `size` pods are ready at the beginning."""
-    fleet = Fleet(model, size, stream(seed, "starts"))
+    pods = SimulatedPods(model, size, stream(seed, "starts"))
     sizes = [(0.0, size)]
     latencies = array("d")
     refused = index = asked = 0
     now, next_ask = 0.0, sizer.period_seconds
     while now < arrivals.seconds:
-        now = min(next_ask, fleet.next_ready, arrivals.seconds)
+        now = min(next_ask, pods.next_ready, arrivals.seconds)
         upto = bisect_left(arrivals.times, now, index)
         requests = zip(
             arrivals.times[index:upto],
@@ -93,13 +93,13 @@ def simulate(arrivals: Arrivals, model: PodModel, sizer: Sizer, *, size: int, se
             arrivals.picks[index:upto],
             strict=True,
         )
-        refused += offer_all(fleet, model.routing, requests, latencies)
+        refused += offer_all(pods, model.routing, requests, latencies)
         index = upto
-        fleet.advance(now)
+        pods.advance(now)
         if now == next_ask and now < arrivals.seconds:
-            wanted = sizer.size(now, fleet.samples(now))
-            if wanted != fleet.size:
-                fleet.resize(now, wanted)
+            wanted = sizer.size(now, pods.samples(now))
+            if wanted != pods.size:
+                pods.resize(now, wanted)
                 sizes.append((now, wanted))
             asked += 1
             next_ask = (asked + 1) * sizer.period_seconds
@@ -108,6 +108,6 @@ def simulate(arrivals: Arrivals, model: PodModel, sizer: Sizer, *, size: int, se
         refused=refused,
         latency_seconds=model.latency_seconds,
         latencies=latencies,
-        pod_seconds=fleet.pod_seconds(arrivals.seconds),
+        pod_seconds=pods.pod_seconds(arrivals.seconds),
         sizes=tuple(sizes),
     )
