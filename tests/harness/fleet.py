@@ -11,16 +11,16 @@ from itertools import pairwise
 
 from posecluster_operator.autoscaler import (
     Decision,
-    Objective,
     PodSample,
     Policy,
     Samples,
+    ServiceLevel,
     State,
     decide,
 )
 
 SERVICE_SECONDS = 0.033
-OBJECTIVE = Objective(latency_seconds=0.25, late_share=0.01, workers=1, queue_length=8)
+OBJECTIVE = ServiceLevel(latency_seconds=0.25, late_share=0.01, workers=1, queue_length=8)
 POLICY = Policy(objective=OBJECTIVE, min_replicas=1, max_replicas=60)
 
 Decide = Callable[[float, Samples, State], Decision]
@@ -41,7 +41,7 @@ class Pod:
     late: float = 0.0  # beside those refused; a test may set it
     backlog: float = 0.0
 
-    def serve(self, arrivals: float, objective: Objective, service_seconds: float) -> None:
+    def serve(self, arrivals: float, objective: ServiceLevel, service_seconds: float) -> None:
         """Let a second pass."""
         self.arrivals += arrivals
         able = objective.workers / service_seconds

@@ -4,14 +4,14 @@ from posecluster_operator.autoscaler import (
     Decision,
     Load,
     Numbers,
-    Objective,
     PodSample,
     Policy,
+    ServiceLevel,
     State,
 )
 from posecluster_operator.reasons import ScalingReason
 
-OBJECTIVE = Objective(latency_seconds=0.25, late_share=0.01, workers=2, queue_length=16)
+OBJECTIVE = ServiceLevel(latency_seconds=0.25, late_share=0.01, workers=2, queue_length=16)
 POLICY = Policy(objective=OBJECTIVE, min_replicas=1, max_replicas=10)
 NUMBERS = Numbers(
     requests_per_second=31.2,

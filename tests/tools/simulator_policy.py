@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "operator"))
 
 from posecluster_operator.autoscaler import (
     Decision,
-    Objective,
     PodSample,
     Policy,
     Routing,
     Samples,
+    ServiceLevel,
     State,
     decide,
 )
@@ -44,7 +44,7 @@ class PoseClusterPolicy:
         max_hold_seconds: Number = 300,
         routing: str | None = None,
     ) -> None:
-        objective = Objective(
+        objective = ServiceLevel(
             latency_seconds=float(latency_ms) / 1000,
             late_share=float(late_permille) / 1000,
             workers=cfg.workers,

@@ -75,7 +75,7 @@ class World:
 
 
 def lowered_at(world: World) -> float | None:
-    return world.autoscaler.decision.state.memory.lowered_at
+    return world.autoscaler.decision.state.history.lowered_at
 
 
 def test_a_tick_orders_nothing_until_a_pass_confirms_it() -> None:

@@ -13,7 +13,7 @@ from posecluster_operator.autoscaler.demand import Demand, Interval
 from posecluster_operator.autoscaler.memory import (
     ASSUMED_SERVICE_SECONDS,
     NEED_STEP,
-    Memory,
+    History,
     Need,
     Tick,
     arrivals_within,
@@ -52,11 +52,11 @@ def demand(rate: float = 0.0, *, service: float = 0.03, measured: int = 1, **fie
     return Demand(**(values | fields))  # type: ignore[arg-type]
 
 
-def watched(seconds: int, rate: float, memory: Memory | None = None, *, now: float = 0.0) -> Memory:
-    memory = memory or Memory()
+def watched(seconds: int, rate: float, history: History | None = None, *, now: float = 0.0) -> History:
+    history = history or History()
     for second in range(seconds):
-        memory = observe(now + second, demand(rate), memory, complete=True)
-    return memory
+        history = observe(now + second, demand(rate), history, complete=True)
+    return history
 
 
 # ---- ticks
@@ -71,9 +71,9 @@ def test_arrivals_of_the_last_seconds_are_the_newest_ticks() -> None:
 
 
 def test_no_more_ticks_are_kept_than_the_rate_wants() -> None:
-    memory = watched(500, 10.0)
-    assert len(memory.ticks) <= RATE_SECONDS + 1
-    assert arrivals_within(memory.ticks, RATE_SECONDS) == (10.0 * RATE_SECONDS, RATE_SECONDS)
+    history = watched(500, 10.0)
+    assert len(history.ticks) <= RATE_SECONDS + 1
+    assert arrivals_within(history.ticks, RATE_SECONDS) == (10.0 * RATE_SECONDS, RATE_SECONDS)
 
 
 @given(st.integers(2, 9), st.floats(0, 50), st.floats(0, 50))
@@ -96,19 +96,19 @@ def test_what_a_pod_was_asked_for_while_it_was_silent_is_made_good(
 
 
 def test_a_gap_forgets_the_ticks_and_starts_the_window_anew() -> None:
-    memory = watched(60, 10.0)
-    short = observe(59.0 + GAP_SECONDS, demand(10.0), memory, complete=True)
-    long = observe(60.0 + GAP_SECONDS, demand(10.0), memory, complete=True)
+    history = watched(60, 10.0)
+    short = observe(59.0 + GAP_SECONDS, demand(10.0), history, complete=True)
+    long = observe(60.0 + GAP_SECONDS, demand(10.0), history, complete=True)
     assert (len(short.ticks) > 1, short.watched_since) == (True, 0.0)
     assert (len(long.ticks), long.watched_since) == (1, 60.0 + GAP_SECONDS)
 
 
 def test_a_partial_view_that_lasts_is_a_gap_too() -> None:
-    memory = watched(60, 10.0)
+    history = watched(60, 10.0)
     for second in range(60, 75):
-        assert is_partial(float(second), memory) == (second > 59 + GAP_SECONDS)
-        memory = observe(float(second), demand(5.0), memory, complete=False, missing=1)
-    again = observe(75.0, demand(10.0), memory, complete=True)
+        assert is_partial(float(second), history) == (second > 59 + GAP_SECONDS)
+        history = observe(float(second), demand(5.0), history, complete=False, missing=1)
+    again = observe(75.0, demand(10.0), history, complete=True)
     assert again.watched_since == 75.0
     assert not is_partial(75.0, again)
 
@@ -126,26 +126,26 @@ def test_late_requests_are_a_share_of_the_arrivals() -> None:
 @pytest.mark.parametrize("rate", [0.5, 1.0, 4.0, 300.0])
 @pytest.mark.parametrize("service", [0.005, 0.05, 2.0])
 def test_the_service_time_is_learnt_at_any_rate(rate: float, service: float) -> None:
-    memory = Memory()
-    assert service_seconds(memory) == ASSUMED_SERVICE_SECONDS
+    history = History()
+    assert service_seconds(history) == ASSUMED_SERVICE_SECONDS
     for second in range(60):
-        memory = observe(float(second), demand(rate, service=service), memory, complete=True)
-    assert service_seconds(memory) == pytest.approx(service)
+        history = observe(float(second), demand(rate, service=service), history, complete=True)
+    assert service_seconds(history) == pytest.approx(service)
 
 
 def test_one_answer_does_not_overthrow_what_is_assumed_or_known() -> None:
     odd = demand(1.0, service=5.0)
-    assert service_seconds(observe(0.0, odd, Memory(), complete=True)) == ASSUMED_SERVICE_SECONDS
+    assert service_seconds(observe(0.0, odd, History(), complete=True)) == ASSUMED_SERVICE_SECONDS
     known = watched(60, 50.0)
     after = service_seconds(observe(60.0, odd, known, complete=True))
     assert service_seconds(known) < after < 3 * service_seconds(known)
 
 
 def test_a_service_time_that_changes_is_followed() -> None:
-    memory = watched(60, 50.0)
+    history = watched(60, 50.0)
     for second in range(60, 120):
-        memory = observe(float(second), demand(50.0, service=0.3), memory, complete=True)
-    assert service_seconds(memory) == pytest.approx(0.3, rel=0.05)
+        history = observe(float(second), demand(50.0, service=0.3), history, complete=True)
+    assert service_seconds(history) == pytest.approx(0.3, rel=0.05)
 
 
 # ---- needs
@@ -215,30 +215,30 @@ def test_what_a_restarted_operator_finds_is_no_burst() -> None:
 
 
 def test_a_step_up_soon_after_one_down_doubles_the_hold_and_a_late_one_does_not() -> None:
-    down = lowered(1000.0, Memory(), max_hold_seconds=300.0)
+    down = lowered(1000.0, History(), max_hold_seconds=300.0)
     assert hold_now(raised(1000.0 + 299.0, down, **HOLDS), **HOLDS) == 120.0
     assert hold_now(raised(1000.0 + 301.0, down, **HOLDS), **HOLDS) == hold_now(down, **HOLDS) == 60.0
-    assert raised(1000.0, Memory(), **HOLDS) == Memory()
+    assert raised(1000.0, History(), **HOLDS) == History()
 
 
 def test_the_hold_stays_between_its_bounds_and_shrinks_when_a_step_down_stands() -> None:
-    memory = Memory()
+    history = History()
     for step in range(6):
-        down = lowered(100.0 * step, memory, max_hold_seconds=300.0)
-        memory = raised(100.0 * step + 50, down, **HOLDS)
-    assert hold_now(memory, **HOLDS) == 300.0
+        down = lowered(100.0 * step, history, max_hold_seconds=300.0)
+        history = raised(100.0 * step + 50, down, **HOLDS)
+    assert hold_now(history, **HOLDS) == 300.0
     seconds = []
     for step in range(1, 6):
-        before = replace(memory, lowered_at=memory.lowered_at or 0.0)
-        memory = lowered(10_000.0 * step, before, max_hold_seconds=300.0)
-        seconds.append(hold_now(memory, **HOLDS))
+        before = replace(history, lowered_at=history.lowered_at or 0.0)
+        history = lowered(10_000.0 * step, before, max_hold_seconds=300.0)
+        seconds.append(hold_now(history, **HOLDS))
     assert seconds == [240.0, 120.0, 60.0, 60.0, 60.0]
 
 
 def test_a_hold_that_the_user_changes_counts_at_once() -> None:
-    doubled = Memory(doublings=1)
+    doubled = History(doublings=1)
     assert hold_now(doubled, hold_seconds=30.0, max_hold_seconds=300.0) == 60.0
-    assert hold_now(Memory(), hold_seconds=30.0, max_hold_seconds=300.0) == 30.0
+    assert hold_now(History(), hold_seconds=30.0, max_hold_seconds=300.0) == 30.0
     assert hold_now(doubled, hold_seconds=0.0, max_hold_seconds=300.0) == 20.0
 
 

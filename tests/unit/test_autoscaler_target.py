@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.fleet import OBJECTIVE
-from posecluster_operator.autoscaler import Objective, Routing
+from posecluster_operator.autoscaler import Routing, ServiceLevel
 from posecluster_operator.autoscaler.target import pods_for_burst, pods_for_rate, utilisation_target
 
 pytestmark = pytest.mark.unit
@@ -101,7 +101,7 @@ def test_the_exact_tail_is_exact() -> None:
 # ---- monotone
 
 objectives = st.builds(
-    Objective,
+    ServiceLevel,
     latency_seconds=st.floats(0.05, 5.0),
     late_share=st.floats(0.001, 0.2),
     workers=st.integers(1, 16),
@@ -114,7 +114,7 @@ rates = st.floats(0.0, 3000.0)
 
 @given(objectives, services, rates, rates)
 def test_a_higher_rate_never_wants_fewer_pods(
-    objective: Objective, service: float, one: float, other: float
+    objective: ServiceLevel, service: float, one: float, other: float
 ) -> None:
     low, high = (
         math.ceil(pods_for_rate(rate, objective, service_seconds=service) - 1e-9)
@@ -125,7 +125,7 @@ def test_a_higher_rate_never_wants_fewer_pods(
 
 @given(objectives, services, rates, rates)
 def test_a_larger_burst_never_wants_fewer_pods(
-    objective: Objective, service: float, one: float, other: float
+    objective: ServiceLevel, service: float, one: float, other: float
 ) -> None:
     low, high = (
         pods_for_burst(arrivals, 1.0, objective, service_seconds=service) for arrivals in sorted((one, other))
@@ -135,7 +135,7 @@ def test_a_larger_burst_never_wants_fewer_pods(
 
 @given(objectives, services, rates)
 def test_pods_are_enough_to_do_the_work_and_not_endless(
-    objective: Objective, service: float, rate: float
+    objective: ServiceLevel, service: float, rate: float
 ) -> None:
     work = rate * service / objective.workers
     pods = pods_for_rate(rate, objective, service_seconds=service)
@@ -145,7 +145,7 @@ def test_pods_are_enough_to_do_the_work_and_not_endless(
 
 @given(objectives, services, rates)
 def test_one_shared_queue_never_wants_more_pods_than_separate_ones(
-    objective: Objective, service: float, rate: float
+    objective: ServiceLevel, service: float, rate: float
 ) -> None:
     shared, apart = (
         pods_for_rate(rate, replace(objective, routing=routing), service_seconds=service)
@@ -156,7 +156,7 @@ def test_one_shared_queue_never_wants_more_pods_than_separate_ones(
 
 @given(objectives, services, st.floats(1.0, 10.0))
 def test_a_milder_objective_never_lowers_the_utilisation(
-    objective: Objective, service: float, times: float
+    objective: ServiceLevel, service: float, times: float
 ) -> None:
     assume(objective.late_share * times <= 0.2)
     milder = replace(
@@ -185,6 +185,6 @@ def test_the_longer_a_burst_lasts_the_fewer_pods_the_same_requests_want() -> Non
 
 
 @given(objectives, services)
-def test_nothing_to_do_wants_nothing(objective: Objective, service: float) -> None:
+def test_nothing_to_do_wants_nothing(objective: ServiceLevel, service: float) -> None:
     assert pods_for_rate(0.0, objective, service_seconds=service) == 0.0
     assert pods_for_burst(0.0, 1.0, objective, service_seconds=service) == 0.0

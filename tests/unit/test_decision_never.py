@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.fleet import FAULTS, POLICY, Decide, Fleet, Pods, falls, settled
 from posecluster_operator.autoscaler import Decision, PodSample, Samples, State, decide
-from posecluster_operator.autoscaler.memory import Memory
+from posecluster_operator.autoscaler.memory import History
 
 pytestmark = pytest.mark.unit
 
@@ -81,7 +81,7 @@ def test_pods_that_answer_only_now_and_then_do_not_lower_the_size() -> None:
 def missing_is_zero(now: float, samples: Samples, state: State) -> Decision:
     """Wrong: a pod that was not read is idle."""
     known = {pod.name: pod for pod in samples.pods if pod.credible(now) and pod.at == now}
-    idle = [replace(pod, at=now) for name, pod in state.memory.pods.items() if name not in known]
+    idle = [replace(pod, at=now) for name, pod in state.history.pods.items() if name not in known]
     return decide(now, replace(samples, pods=(*known.values(), *idle)), state)
 
 
@@ -123,8 +123,8 @@ def test_after_a_gap_a_whole_window_is_watched_first(gap: int, listed: bool) -> 
 
 def forgetful(now: float, samples: Samples, state: State) -> Decision:
     """Wrong: a gap counts as watched."""
-    watched = replace(state.memory, watched_since=0.0, complete_at=now)
-    return decide(now, samples, replace(state, memory=watched))
+    watched = replace(state.history, watched_since=0.0, complete_at=now)
+    return decide(now, samples, replace(state, history=watched))
 
 
 @control
@@ -190,10 +190,10 @@ def test_a_restarted_operator_keeps_the_size_for_a_whole_window(past: float, rat
 
 def counters_are_load(now: float, samples: Samples, state: State) -> Decision:
     """Wrong: what a pod has counted before is of the last second."""
-    if not state.memory.pods:
+    if not state.history.pods:
         nothing = dict.fromkeys(("arrivals", "completed", "busy_seconds", "refused", "late"), 0.0)
         pods = {pod.name: replace(pod, at=now - 1.0, **nothing) for pod in samples.pods}
-        state = replace(state, memory=Memory(pods=pods))
+        state = replace(state, history=History(pods=pods))
     return decide(now, samples, state)
 
 

@@ -12,7 +12,7 @@ from harness.golden import Golden
 from harness.scaling import POLICY, decision, fixed_decision
 from posecluster_operator.autoscaler import Decision, Numbers, Policy, Samples, State
 from posecluster_operator.autoscaler.explanation import Known, explain, next_step_down
-from posecluster_operator.autoscaler.memory import Memory, Need
+from posecluster_operator.autoscaler.memory import History, Need
 from posecluster_operator.models import ScalingMode
 from posecluster_operator.reasons import ScalingReason
 
@@ -40,8 +40,8 @@ def known(
     usual: dict[str, Any] = {"ready": ready, "measured": ready}
     load = None if made.load is None else replace(made.load, scraped_pods=ready if read is None else read)
     numbers = None if made.numbers is None else replace(made.numbers, **usual | figures)
-    memory = Memory(needs=needs, service_seconds=service)
-    made = replace(made, numbers=numbers, load=load, state=State(policy=policy, memory=memory))
+    history = History(needs=needs, service_seconds=service)
+    made = replace(made, numbers=numbers, load=load, state=State(policy=policy, history=history))
     samples = Samples(replicas=made.replicas if ordered is None else ordered, ready=ready, listed=listed)
     return Known(policy=policy, samples=samples, decision=made, failures=failures or {}, at=AT, now=AT + 0.3)
 

@@ -73,7 +73,7 @@ class World:
     def lowered_at(self) -> float | None:
         known = self.scaler.known(KEY)
         assert known is not None
-        return known.decision.state.memory.lowered_at
+        return known.decision.state.history.lowered_at
 
     async def tick(self, seconds: int = 1, *, passes: bool = True) -> None:
         """Seconds go by; whoever is woken gets its pass."""

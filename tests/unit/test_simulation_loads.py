@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_operator.autoscaler import Objective, Policy, Routing
+from posecluster_operator.autoscaler import Policy, Routing, ServiceLevel
 from posecluster_operator.autoscaler.target import pods_for_rate
 from posecluster_operator.errors import InvalidInput
 from posecluster_operator.models import ScalingMode
@@ -131,7 +131,7 @@ def test_scaling_keeps_the_mean_of_small_counts() -> None:
 
 
 def policy(least: int, most: int, *, latency: float = 0.25, mode: ScalingMode = ScalingMode.AUTO) -> Policy:
-    objective = Objective(latency_seconds=latency, late_share=0.01, workers=2, queue_length=16)
+    objective = ServiceLevel(latency_seconds=latency, late_share=0.01, workers=2, queue_length=16)
     return Policy(objective=objective, mode=mode, fixed_replicas=3, min_replicas=least, max_replicas=most)
 
 
@@ -144,7 +144,7 @@ def test_a_pattern_goes_from_a_third_of_a_pod_to_five_pods_worth() -> None:
 @pytest.mark.parametrize("latency", [0.08, 0.25, 2.0])
 @pytest.mark.parametrize(("least", "most"), [(1, 1), (1, 3), (1, 10), (5, 5), (2, 40), (20, 30), (500, 500)])
 def test_a_pattern_is_within_the_specs_reach(least: int, most: int, latency: float, routing: Routing) -> None:
-    objective = Objective(
+    objective = ServiceLevel(
         latency_seconds=latency, late_share=0.01, workers=2, queue_length=16, routing=routing
     )
     wanted = Policy(objective=objective, min_replicas=least, max_replicas=most)

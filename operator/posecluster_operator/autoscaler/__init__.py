@@ -3,7 +3,7 @@
 from posecluster_operator.autoscaler.autoscaler import Autoscaler, Scrape
 from posecluster_operator.autoscaler.decision import decide
 from posecluster_operator.autoscaler.demand import PodSample
-from posecluster_operator.autoscaler.target import Objective, Routing
+from posecluster_operator.autoscaler.target import Routing, ServiceLevel
 from posecluster_operator.autoscaler.values import Decision, Load, Numbers, Policy, Samples, State
 from posecluster_operator.autoscaler.windows import WINDOWS, Windows
 
@@ -13,12 +13,12 @@ __all__ = [
     "Decision",
     "Load",
     "Numbers",
-    "Objective",
     "PodSample",
     "Policy",
     "Routing",
     "Samples",
     "Scrape",
+    "ServiceLevel",
     "State",
     "Windows",
     "decide",

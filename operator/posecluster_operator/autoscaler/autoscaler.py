@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from posecluster_operator.autoscaler.decision import decide
 from posecluster_operator.autoscaler.demand import PodSample
-from posecluster_operator.autoscaler.memory import Memory
+from posecluster_operator.autoscaler.memory import History
 from posecluster_operator.autoscaler.shown import Shown, next_shown
 from posecluster_operator.autoscaler.values import Decision, Policy, Samples, State
 
@@ -45,14 +45,14 @@ class Autoscaler:
         self.shown: Shown | None = None
         self.samples = Samples(replicas=replicas, ready=ready)
         self._newest: Mapping[str, PodSample] = {}
-        self._before = Memory()  # as of the tick before; `decision` holds the memory after the last tick
+        self._before = History()  # as of the tick before; `decision` holds the history after the last tick
         self._woken: tuple[int, float] | None = None  # for which size, and when
         self.confirm(now, policy, replicas=replicas, taken_over=taken_over)
 
     def confirm(self, now: float, policy: Policy, *, replicas: int | None, taken_over: bool) -> Decision:
         """Decide again for a pass, which has just read these; see `Samples` for their meaning."""
         if self.samples.taken_over and not taken_over:
-            self._before = Memory()  # handed back: a whole window is watched before the size may fall
+            self._before = History()  # handed back: a whole window is watched before the size may fall
         self.policy = policy
         self.samples = replace(self.samples, replicas=replicas, taken_over=taken_over)
         self._decide()
@@ -63,7 +63,7 @@ class Autoscaler:
         """Take note that the Deployment has this size now."""
         self.samples = replace(self.samples, replicas=replicas)
         self._woken = None
-        self._before = _with_steps_of(self.decision.state.memory, self._before)
+        self._before = _with_steps_of(self.decision.state.history, self._before)
 
     def tick(self, now: float, scrape: Scrape) -> bool:
         """Decide from a scrape; return whether a pass has something to do: a new size, or news to show."""
@@ -72,7 +72,7 @@ class Autoscaler:
         newest = {uid: sample or self._newest.get(uid) for uid, sample in scrape.pods.items()}
         self._newest = {uid: sample for uid, sample in newest.items() if sample is not None}
         # what a step does to the hold counts when the step was made: see `ordered`
-        self._before = _with_steps_of(self._before, self.decision.state.memory)
+        self._before = _with_steps_of(self._before, self.decision.state.history)
         self.at = now
         ready = len(scrape.pods)
         self.samples = replace(
@@ -98,7 +98,7 @@ class Autoscaler:
         }
 
     def _decide(self) -> None:
-        self.decision = decide(self.at, self.samples, State(policy=self.policy, memory=self._before))
+        self.decision = decide(self.at, self.samples, State(policy=self.policy, history=self._before))
 
     @property
     def _is_resized(self) -> bool:
@@ -117,6 +117,6 @@ class Autoscaler:
         return self.shown is not before
 
 
-def _with_steps_of(steps: Memory, memory: Memory) -> Memory:
-    """Return `memory` with what the steps up and down in `steps` have done to the hold."""
-    return replace(memory, lowered_at=steps.lowered_at, doublings=steps.doublings)
+def _with_steps_of(steps: History, history: History) -> History:
+    """Return `history` with what the steps up and down in `steps` have done to the hold."""
+    return replace(history, lowered_at=steps.lowered_at, doublings=steps.doublings)

@@ -34,6 +34,18 @@ from posecluster_operator.models import ScalingMode
 from posecluster_operator.reasons import ScalingReason
 
 
+@dataclass(frozen=True, slots=True)
+class _PodsWanted:
+    """Pods wanted at present, fractions: by the rate, and by the bursts of the last seconds."""
+
+    steady: float
+    burst: float
+
+    @property
+    def pods(self) -> float:
+        return max(self.steady, self.burst)
+
+
 def decide(now: float, samples: Samples, state: State) -> Decision:
     """Return the size for this moment. `now` is in seconds of a monotonic clock.
 
@@ -44,27 +56,27 @@ def decide(now: float, samples: Samples, state: State) -> Decision:
     if policy.mode is ScalingMode.FIXED:
         return _held(policy.fixed_replicas, ScalingReason.FIXED_SIZE, state)
     demand, state = _watched(now, samples, state)
-    need = _need(demand, state)
-    if need is not None:
-        state = _remember(now, need, state)
+    present = _pods_wanted(demand, state)
+    if present is not None:
+        state = _remember(now, present, state)
     ordered = policy.fixed_replicas if samples.replicas is None else samples.replicas
     size = max(policy.min_replicas, min(policy.max_replicas, ordered))
-    partial = is_partial(now, state.memory, gap_seconds=_gap_seconds(samples, policy))
+    partial = is_partial(now, state.history, gap_seconds=_gap_seconds(samples, policy))
     theirs = _held(ordered, ScalingReason.REPLICAS_TAKEN_OVER, state) if _is_taken_over(samples) else None
-    if need is None:
+    if present is None:
         return theirs or _bounded(_unmeasured(size, samples, partial, state), size, ordered)
 
-    numbers = _numbers(now, samples, demand, need, state)
+    numbers = _numbers(now, samples, demand, present, state)
     load = Load(
         queued=round(demand.queued),
         running=round(demand.running),
         requests_per_second=round(numbers.requests_per_second),
-        late_permille=late_permille(state.memory.ticks, seconds=policy.windows.busy_seconds),
+        late_permille=late_permille(state.history.ticks, seconds=policy.windows.busy_seconds),
         scraped_pods=demand.readable,
     )
     if theirs:
         return replace(theirs, load=load, numbers=numbers)
-    decided = _bounded(_choose(now, size, samples, need, numbers, state), size, ordered)
+    decided = _bounded(_choose(now, size, samples, present, numbers, state), size, ordered)
     blind = ScalingReason.PARTIAL_METRICS if partial else None
     return replace(decided, blind=blind, load=load, numbers=numbers)
 
@@ -75,7 +87,7 @@ def _is_taken_over(samples: Samples) -> bool:
 
 def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]:
     """Turn counters into demand, and remember it."""
-    before, policy = state.memory, state.policy
+    before, policy = state.history, state.policy
     demand, pods = measure(
         now,
         samples.pods,
@@ -85,7 +97,7 @@ def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]
         looked_before=looked_before(before),
     )
     unlisted = 0 if samples.listed else 1  # there may be a pod that we don't know of
-    memory = observe(
+    history = observe(
         now,
         demand,
         before,
@@ -95,7 +107,7 @@ def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]
         windows=policy.windows,
     )
     known = {pod.name: pods[pod.name] for pod in samples.pods if pod.name in pods}
-    return demand, replace(state, memory=replace(memory, pods=MappingProxyType(known)))
+    return demand, replace(state, history=replace(history, pods=MappingProxyType(known)))
 
 
 def _gap_seconds(samples: Samples, policy: Policy) -> float:
@@ -115,14 +127,14 @@ def _choose(
     now: float,
     size: int,
     samples: Samples,
-    need: "_Need",
+    present: _PodsWanted,
     numbers: Numbers,
     state: State,
 ) -> Decision:
     """Up, down, or neither."""
-    policy, memory = state.policy, state.memory
+    policy, history = state.policy, state.history
     holds = {"hold_seconds": policy.hold_seconds, "max_hold_seconds": policy.max_hold_seconds}
-    wanted = max(1, math.ceil(need.pods - 1e-9))
+    wanted = max(1, math.ceil(present.pods - 1e-9))
     highest = Need(at=now, pods=numbers.highest_pods)
     window = rate_seconds(policy.hold_seconds, policy.windows)
     lowest = lowest_size(
@@ -131,21 +143,21 @@ def _choose(
     if wanted > size:
         if size == policy.max_replicas:
             return Decision(replicas=size, reason=ScalingReason.AT_MAXIMUM, state=state)
-        reason = ScalingReason.BURST if need.burst > need.steady else ScalingReason.DEMAND_ROSE
-        state = replace(state, memory=raised(now, memory, **holds, windows=policy.windows))
+        reason = ScalingReason.BURST if present.burst > present.steady else ScalingReason.DEMAND_ROSE
+        state = replace(state, history=raised(now, history, **holds, windows=policy.windows))
         return Decision(replicas=min(wanted, policy.max_replicas), reason=reason, state=state)
     if lowest >= size:
         reason = _why_unchanged(size, wanted, samples)
         return Decision(replicas=size, reason=reason, state=state)
     if size == policy.min_replicas:
         return Decision(replicas=size, reason=ScalingReason.AT_MINIMUM, state=state)
-    if samples.ready == 0 or is_missing(memory.ticks, window):
+    if samples.ready == 0 or is_missing(history.ticks, window):
         unready = samples.ready < size
         reason = ScalingReason.WAITING_FOR_PODS if unready else ScalingReason.JUST_STARTED
         return Decision(replicas=size, reason=reason, state=state)
     if numbers.watched_seconds < numbers.watch_seconds:
         return Decision(replicas=size, reason=ScalingReason.JUST_STARTED, state=state)
-    state = replace(state, memory=lowered(now, memory, max_hold_seconds=policy.max_hold_seconds))
+    state = replace(state, history=lowered(now, history, max_hold_seconds=policy.max_hold_seconds))
     return Decision(replicas=max(lowest, policy.min_replicas), reason=ScalingReason.DEMAND_FELL, state=state)
 
 
@@ -166,62 +178,52 @@ def _held(replicas: int, reason: ScalingReason, state: State) -> Decision:
     return Decision(replicas=replicas, reason=reason, blind=reason, state=state)
 
 
-@dataclass(frozen=True, slots=True)
-class _Need:
-    steady: float
-    burst: float
-
-    @property
-    def pods(self) -> float:
-        return max(self.steady, self.burst)
-
-
-def _need(demand: Demand, state: State) -> _Need | None:
+def _pods_wanted(demand: Demand, state: State) -> _PodsWanted | None:
     """Return what is wanted now; None: nothing could be measured."""
     if demand.measured == 0:
         return None
     policy, objective = state.policy, state.policy.objective
     steady, burst = need_now(
-        state.memory.ticks,
+        state.history.ticks,
         objective,
-        service_seconds=service_seconds(state.memory),
+        service_seconds=service_seconds(state.history),
         queued=min(demand.queued, float(demand.readable * objective.queue_length)),
         rate_seconds=rate_seconds(policy.hold_seconds, policy.windows),
         windows=policy.windows,
     )
-    return _Need(steady, burst)
+    return _PodsWanted(steady, burst)
 
 
-def _remember(now: float, need: _Need, state: State) -> State:
-    policy, memory = state.policy, state.memory
-    needs = memory.needs
-    for entry in (Need(at=now, pods=need.steady), Need(at=now, pods=need.burst, burst=True)):
+def _remember(now: float, present: _PodsWanted, state: State) -> State:
+    policy, history = state.policy, state.history
+    needs = history.needs
+    for entry in (Need(at=now, pods=present.steady), Need(at=now, pods=present.burst, burst=True)):
         needs = remember(needs, entry, oldest=now - policy.max_hold_seconds)
-    return replace(state, memory=replace(memory, needs=needs))
+    return replace(state, history=replace(history, needs=needs))
 
 
-def _numbers(now: float, samples: Samples, demand: Demand, need: _Need, state: State) -> Numbers:
-    policy, memory = state.policy, state.memory
+def _numbers(now: float, samples: Samples, demand: Demand, present: _PodsWanted, state: State) -> Numbers:
+    policy, history = state.policy, state.history
     longest = policy.max_hold_seconds
     busy = policy.windows.busy_seconds
     hold = hold_now(
-        memory, hold_seconds=policy.hold_seconds, max_hold_seconds=longest, windows=policy.windows
+        history, hold_seconds=policy.hold_seconds, max_hold_seconds=longest, windows=policy.windows
     )
-    highest = highest_need(memory.needs, now=now, hold_seconds=hold, max_hold_seconds=longest)
-    arrivals, seconds = arrivals_within(memory.ticks, busy)
-    service = service_seconds(memory)
+    highest = highest_need(history.needs, now=now, hold_seconds=hold, max_hold_seconds=longest)
+    arrivals, seconds = arrivals_within(history.ticks, busy)
+    service = service_seconds(history)
     return Numbers(
         requests_per_second=arrivals / seconds if seconds else 0.0,
         busy_seconds=busy,
         refused_per_second=demand.refused_per_second,
         service_seconds=service,
         utilisation=utilisation_target(policy.objective, service_seconds=service),
-        steady_pods=need.steady,
-        burst_pods=need.burst,
+        steady_pods=present.steady,
+        burst_pods=present.burst,
         highest_pods=highest.pods,
         highest_age_seconds=now - highest.at,
         hold_seconds=hold,
-        watched_seconds=0.0 if memory.watched_since is None else now - memory.watched_since,
+        watched_seconds=0.0 if history.watched_since is None else now - history.watched_since,
         ready=samples.ready,
         measured=demand.measured,
     )

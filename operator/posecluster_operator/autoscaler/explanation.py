@@ -118,8 +118,8 @@ def load_rows(decision: Decision, policy: Policy) -> list[Row]:
     numbers, load = decision.numbers, decision.load
     if numbers is None:
         return [("Objective", [objective_line(policy)])]
-    memory, objective = decision.state.memory, policy.objective
-    source = "assumed until it is measured" if memory.service_seconds is None else "measured"
+    history, objective = decision.state.history, policy.objective
+    source = "assumed until it is measured" if history.service_seconds is None else "measured"
     service = 1000 * numbers.service_seconds
     asked = [
         f"{numbers.requests_per_second:.1f} requests/s in the last {numbers.busy_seconds:.0f} s;"
@@ -151,7 +151,7 @@ def _workers(number: int) -> str:
 
 def _held(decision: Decision, numbers: Numbers, policy: Policy) -> Iterator[str]:
     if numbers.highest_pods > max(numbers.steady_pods, numbers.burst_pods):
-        needs = [need for need in decision.state.memory.needs if need.pods == numbers.highest_pods]
+        needs = [need for need in decision.state.history.needs if need.pods == numbers.highest_pods]
         burst = any(need.burst for need in needs)
         need = Need(at=0.0, pods=numbers.highest_pods, burst=burst)
         seconds = held_seconds(
@@ -227,8 +227,8 @@ def next_step_down(known: Known) -> tuple[float, int] | None:
     the load was watched for a whole hold, and every ready pod is in the rate.
     """
     decision, policy, numbers = known.decision, known.policy, known.decision.numbers
-    memory = decision.state.memory
-    if numbers is None or not memory.needs:
+    history = decision.state.history
+    if numbers is None or not history.needs:
         return None
     hold, window = numbers.hold_seconds, rate_seconds(policy.hold_seconds, policy.windows)
 
@@ -242,13 +242,13 @@ def next_step_down(known: Known) -> tuple[float, int] | None:
         )
         return max(policy.min_replicas, size)
 
-    newest = memory.needs[-1].at
-    present = max((need for need in memory.needs if need.at == newest), key=lambda need: need.pods)
-    earlier = [need for need in memory.needs if need.at != newest]
+    newest = history.needs[-1].at
+    present = max((need for need in history.needs if need.at == newest), key=lambda need: need.pods)
+    earlier = [need for need in history.needs if need.at != newest]
     if enough(present) >= decision.replicas:
         return None
     blocking = [left(need) for need in earlier if enough(need) >= decision.replicas]
-    missing = [tick.at + window - known.at for tick in memory.ticks if tick.missing]
+    missing = [tick.at + window - known.at for tick in history.ticks if tick.missing]
     seconds = max(0.0, numbers.watch_seconds - numbers.watched_seconds, *blocking, *missing)
     rest = [need for need in earlier if left(need) > seconds]
     return seconds, max(map(enough, [*rest, present]))

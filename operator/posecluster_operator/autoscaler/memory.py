@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from posecluster_operator.autoscaler.demand import Demand, Interval, PodSample
-from posecluster_operator.autoscaler.target import Objective, pods_for_burst, pods_for_rate
+from posecluster_operator.autoscaler.target import ServiceLevel, pods_for_burst, pods_for_rate
 from posecluster_operator.autoscaler.windows import WINDOWS, Windows
 
 RISE_SIGMAS = 3.0  # of Poisson arrivals: one false alarm in 700 windows
@@ -48,7 +48,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class History:
     """Everything known from before. A new one is an operator that has just started."""
 
     pods: Mapping[str, PodSample] = field(default_factory=lambda: MappingProxyType({}))
@@ -66,27 +66,27 @@ class Memory:
 def observe(
     now: float,
     demand: Demand,
-    memory: Memory,
+    history: History,
     *,
     complete: bool,
     missing: int = 0,
     gap_seconds: float = WINDOWS.gap_seconds,
     windows: Windows = WINDOWS,
-) -> Memory:
-    """Return the memory with this moment's demand in it.
+) -> History:
+    """Return the history with this moment's demand in it.
 
     `complete`: every ready pod could be read. `missing`: so many of them have no rate now. `gap_seconds` may
     be longer than that of the windows, when scraping is stretched.
     """
-    partial = is_partial(now, memory, gap_seconds=gap_seconds)
-    memory = replace(
-        memory,
-        begun_at=now if memory.begun_at is None else memory.begun_at,
-        complete_at=now if complete else memory.complete_at,
+    partial = is_partial(now, history, gap_seconds=gap_seconds)
+    history = replace(
+        history,
+        begun_at=now if history.begun_at is None else history.begun_at,
+        complete_at=now if complete else history.complete_at,
     )
     if demand.measured == 0:
-        return memory
-    last = memory.ticks[-1].at if memory.ticks else None
+        return history
+    last = history.ticks[-1].at if history.ticks else None
     blind = last is None or now - last > gap_seconds or now <= last
     seconds = windows.tick_seconds if last is None or blind else now - last
     tick = Tick(
@@ -96,22 +96,22 @@ def observe(
         late=demand.late_per_second * seconds,
         missing=missing,
     )
-    kept = () if blind else tuple(one for one in memory.ticks if one.at > now - windows.rate_seconds)
+    kept = () if blind else tuple(one for one in history.ticks if one.at > now - windows.rate_seconds)
     if demand.overdue:
         kept = tuple(_completed(one, demand.overdue) for one in kept)
-    service, answers = learn_service(memory, demand)
+    service, answers = learn_service(history, demand)
     return replace(
-        memory,
+        history,
         ticks=(*kept, tick),
         service_seconds=service,
         service_requests=answers,
-        watched_since=now if blind or partial or memory.watched_since is None else memory.watched_since,
+        watched_since=now if blind or partial or history.watched_since is None else history.watched_since,
     )
 
 
-def looked_before(memory: Memory) -> float:
+def looked_before(history: History) -> float:
     """Return when the last tick began: a pod that was not read since then is not in that tick."""
-    return memory.ticks[-1].begun if memory.ticks else -math.inf
+    return history.ticks[-1].begun if history.ticks else -math.inf
 
 
 def _completed(tick: Tick, overdue: tuple[Interval, ...]) -> Tick:
@@ -127,50 +127,50 @@ def _completed(tick: Tick, overdue: tuple[Interval, ...]) -> Tick:
     )
 
 
-def is_partial(now: float, memory: Memory, *, gap_seconds: float = WINDOWS.gap_seconds) -> bool:
+def is_partial(now: float, history: History, *, gap_seconds: float = WINDOWS.gap_seconds) -> bool:
     """Return whether, for longer than a passing fault, not every ready pod could be read."""
-    known = memory.begun_at if memory.complete_at is None else memory.complete_at
+    known = history.begun_at if history.complete_at is None else history.complete_at
     return known is None or now - known > gap_seconds
 
 
 def hold_now(
-    memory: Memory, *, hold_seconds: float, max_hold_seconds: float, windows: Windows = WINDOWS
+    history: History, *, hold_seconds: float, max_hold_seconds: float, windows: Windows = WINDOWS
 ) -> float:
     """Return the hold in force: the policy's, doubled as often as it proved too short."""
-    if not memory.doublings:
+    if not history.doublings:
         return hold_seconds
-    doubled: float = max(hold_seconds, windows.least_doubled_seconds) * 2.0**memory.doublings
+    doubled: float = max(hold_seconds, windows.least_doubled_seconds) * 2.0**history.doublings
     return min(doubled, max_hold_seconds)
 
 
 def raised(
     now: float,
-    memory: Memory,
+    history: History,
     *,
     hold_seconds: float,
     max_hold_seconds: float,
     windows: Windows = WINDOWS,
-) -> Memory:
-    """Return the memory after a step up: one that undoes a step down soon after it doubles the hold."""
-    if memory.lowered_at is None or now - memory.lowered_at > max_hold_seconds:
-        return memory
-    longest = hold_now(memory, hold_seconds=hold_seconds, max_hold_seconds=max_hold_seconds, windows=windows)
-    doublings = memory.doublings + (longest < max_hold_seconds)
-    return replace(memory, lowered_at=None, doublings=doublings)
+) -> History:
+    """Return the history after a step up: one that undoes a step down soon after it doubles the hold."""
+    if history.lowered_at is None or now - history.lowered_at > max_hold_seconds:
+        return history
+    longest = hold_now(history, hold_seconds=hold_seconds, max_hold_seconds=max_hold_seconds, windows=windows)
+    doublings = history.doublings + (longest < max_hold_seconds)
+    return replace(history, lowered_at=None, doublings=doublings)
 
 
-def lowered(now: float, memory: Memory, *, max_hold_seconds: float) -> Memory:
-    """Return the memory after a step down: an earlier one that stood halves the hold."""
-    stood = memory.lowered_at is not None and now - memory.lowered_at > max_hold_seconds
-    return replace(memory, lowered_at=now, doublings=max(0, memory.doublings - stood))
+def lowered(now: float, history: History, *, max_hold_seconds: float) -> History:
+    """Return the history after a step down: an earlier one that stood halves the hold."""
+    stood = history.lowered_at is not None and now - history.lowered_at > max_hold_seconds
+    return replace(history, lowered_at=now, doublings=max(0, history.doublings - stood))
 
 
-def learn_service(memory: Memory, demand: Demand) -> tuple[float | None, float]:
+def learn_service(history: History, demand: Demand) -> tuple[float | None, float]:
     """Return the mean service time in seconds, and of how many answers: it moves by their number.
 
     At first it is the plain mean, so that a slow model that answers one request a second is known soon.
     """
-    known, requests = memory.service_seconds, memory.service_requests
+    known, requests = history.service_seconds, history.service_requests
     if demand.completed <= 0.0 or demand.busy_seconds <= 0.0:
         return known, requests
     seen = min(60.0, max(0.0005, demand.busy_seconds / demand.completed))
@@ -180,11 +180,11 @@ def learn_service(memory: Memory, demand: Demand) -> tuple[float | None, float]:
     return known + demand.completed / requests * (seen - known), min(requests, SERVICE_REQUESTS)
 
 
-def service_seconds(memory: Memory) -> float:
+def service_seconds(history: History) -> float:
     """Return the mean service time; until there are a few answers, what is assumed."""
-    if memory.service_seconds is None or memory.service_requests < LEAST_REQUESTS:
+    if history.service_seconds is None or history.service_requests < LEAST_REQUESTS:
         return ASSUMED_SERVICE_SECONDS
-    return memory.service_seconds
+    return history.service_seconds
 
 
 def late_permille(ticks: tuple[Tick, ...], *, seconds: float = WINDOWS.busy_seconds) -> int:
@@ -217,7 +217,7 @@ def rate_seconds(hold_seconds: float, windows: Windows = WINDOWS) -> float:
 
 def need_now(
     ticks: tuple[Tick, ...],
-    objective: Objective,
+    objective: ServiceLevel,
     *,
     service_seconds: float,
     queued: float,
@@ -249,7 +249,11 @@ def need_now(
 
 
 def lowest_size(
-    highest: Need, objective: Objective, *, service_seconds: float, rate_seconds: float = WINDOWS.rate_seconds
+    highest: Need,
+    objective: ServiceLevel,
+    *,
+    service_seconds: float,
+    rate_seconds: float = WINDOWS.rate_seconds,
 ) -> int:
     """Return the pods to keep when so many were wanted within the hold: rounded up, with room for noise."""
     requests = objective.workers * rate_seconds / service_seconds  # of one busy pod

@@ -1,6 +1,6 @@
 """A PoseCluster's spec as the autoscaler wants it: one reading for the operator and the simulation."""
 
-from posecluster_operator.autoscaler.target import Objective
+from posecluster_operator.autoscaler.target import ServiceLevel
 from posecluster_operator.autoscaler.values import Policy
 from posecluster_operator.autoscaler.windows import WINDOWS, Windows
 from posecluster_operator.models import PoseCluster
@@ -11,7 +11,7 @@ def policy_of(cluster: PoseCluster, windows: Windows = WINDOWS) -> Policy:
     spec, scaling = cluster.spec, cluster.spec.scaling
     return Policy(
         mode=scaling.mode,
-        objective=Objective(
+        objective=ServiceLevel(
             latency_seconds=scaling.objective.latency_milliseconds / 1000,
             late_share=scaling.objective.late_permille / 1000,
             workers=spec.workers,

@@ -40,8 +40,8 @@ class Routing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
-    """What users are promised, and the pods that must keep it."""
+class ServiceLevel:
+    """The objective of answers (seconds, and the share that may be late), and the pods that must meet it."""
 
     latency_seconds: float
     late_share: float
@@ -55,7 +55,7 @@ class Objective:
         return NormalDist().inv_cdf(1.0 - self.late_share)
 
 
-def wait_allowed(objective: Objective, *, service_seconds: float, service_cv: float = ASSUMED_CV) -> float:
+def wait_allowed(objective: ServiceLevel, *, service_seconds: float, service_cv: float = ASSUMED_CV) -> float:
     """Return the seconds a request may wait: the objective less a long service, or what the queue holds.
 
     Below one service time there is no sense in it: such an objective can't be kept by adding pods.
@@ -81,7 +81,7 @@ def late_share(
     utilisation: float,
     *,
     servers: int,
-    objective: Objective,
+    objective: ServiceLevel,
     services: Iterable[tuple[float, float]],
     service_seconds: float,
     service_cv: float,
@@ -104,7 +104,7 @@ def late_share(
 
 @lru_cache(maxsize=1024)
 def _utilisation_target(
-    objective: Objective, servers: int, service_seconds: float, service_cv: float
+    objective: ServiceLevel, servers: int, service_seconds: float, service_cv: float
 ) -> float:
     services = service_times(service_seconds, service_cv)
     low, high = 0.0, 1.0
@@ -123,7 +123,7 @@ def _utilisation_target(
 
 
 def utilisation_target(
-    objective: Objective, *, service_seconds: float, pods: int = 1, service_cv: float = ASSUMED_CV
+    objective: ServiceLevel, *, service_seconds: float, pods: int = 1, service_cv: float = ASSUMED_CV
 ) -> float:
     """Return the highest utilisation of the workers at which a steady rate keeps its part of the late share.
 
@@ -135,7 +135,7 @@ def utilisation_target(
 
 def pods_for_rate(
     arrivals_per_second: float,
-    objective: Objective,
+    objective: ServiceLevel,
     *,
     service_seconds: float,
     service_cv: float = ASSUMED_CV,
@@ -162,7 +162,7 @@ def pods_for_rate(
 def pods_for_burst(
     arrivals: float,
     seconds: float,
-    objective: Objective,
+    objective: ServiceLevel,
     *,
     service_seconds: float,
     service_cv: float = ASSUMED_CV,

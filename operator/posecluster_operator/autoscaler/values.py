@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from posecluster_operator.autoscaler.demand import PodSample
-from posecluster_operator.autoscaler.memory import Memory
-from posecluster_operator.autoscaler.target import Objective
+from posecluster_operator.autoscaler.memory import History
+from posecluster_operator.autoscaler.target import ServiceLevel
 from posecluster_operator.autoscaler.windows import WINDOWS, Windows
 from posecluster_operator.models import ScalingMode
 from posecluster_operator.reasons import ScalingReason
@@ -14,7 +14,7 @@ from posecluster_operator.reasons import ScalingReason
 class Policy:
     """What the user asked for. `fixed_replicas`: the size in `Fixed`, the first one in `Auto`."""
 
-    objective: Objective
+    objective: ServiceLevel
     mode: ScalingMode = ScalingMode.AUTO
     fixed_replicas: int = 1
     min_replicas: int
@@ -46,7 +46,7 @@ class State:
     """The user's policy and what is remembered: a value, handed back with each Decision."""
 
     policy: Policy
-    memory: Memory = field(default_factory=Memory)
+    history: History = field(default_factory=History)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
