@@ -14,6 +14,7 @@ from posecluster_inference import codec, engines
 from posecluster_inference.intake import inspect
 from posecluster_inference.models import store
 from posecluster_inference.models.catalogue import CATALOGUE
+from posecluster_inference.tasks import CATALOGUE as TASKS
 
 _NOSE = (0.437, 0.251)  # of the astronaut, full model
 _NEAR = 0.02  # lite, the least exact, is 0.012 off
@@ -26,7 +27,7 @@ def main() -> int:
     found = []
     for model in CATALOGUE:
         file = store.verified(os.environ["POSECLUSTER_MODEL_DIR"], model.task, model.variant)
-        engine = engines.create("mediapipe")
+        engine = engines.create("mediapipe", TASKS[model.task].ENGINES)
         engine.load(engines.EngineConfig(model.task, model.variant, file.path, max_people=1))
         people = engine.detect(picture)
         engine.close()

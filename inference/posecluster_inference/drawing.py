@@ -1,4 +1,4 @@
-"""How large a drawn picture is: the worker draws it in this size and the server states it.
+"""What a drawn picture shows, and how large it is: the worker draws it in this size and the server states it.
 
 Drawing and encoding cost time and memory for each pixel, and WebP at full size can take longer than
 the hang limit. Landmarks are always found in the whole picture; only what is drawn is smaller.
@@ -6,9 +6,19 @@ the hang limit. Landmarks are always found in the whole picture; only what is dr
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_DRAWN_PIXELS = 1920 * 1080
 MAX_DRAWN_SIDE = 8_192  # WebP cannot hold more than 16,383
+
+Pixel = tuple[int, int]  # column and row
+
+
+class Drawing(NamedTuple):
+    """What is drawn over a picture: lines first, then dots. Pixels may lie outside the picture."""
+
+    lines: list[tuple[Pixel, Pixel]]
+    dots: list[Pixel]
 
 
 @dataclass(frozen=True, slots=True)

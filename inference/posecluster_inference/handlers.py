@@ -12,7 +12,6 @@ from posecluster_inference.drawing import MAX_DRAWN_PIXELS, MAX_DRAWN_SIDE
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
 from posecluster_inference.jobs import JSON_ANSWER, Answer, AnswerForm, Job
-from posecluster_inference.keypoints import COCO_KEYPOINTS
 from posecluster_inference.middleware import FACTS
 from posecluster_inference.negotiation import (
     CONTENT_TYPES,
@@ -25,6 +24,7 @@ from posecluster_inference.pages import PLAYGROUND, REFERENCE
 from posecluster_inference.problems import problem
 from posecluster_inference.quota import Allowance
 from posecluster_inference.service import SERVICE, Service
+from posecluster_inference.tasks.pose import COCO_KEYPOINTS
 
 _ACCEPT_CHARACTERS = 1_024  # more is not read: each form of it is kept parsed
 _CACHE_NAME = "posecluster"  # in Cache-Status, RFC 9211

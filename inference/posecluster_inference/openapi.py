@@ -1,7 +1,7 @@
 """What a client may send and what it may get back, as an OpenAPI 3.1 document.
 
-Schemas, headers and examples are data/openapi_components.json. Operations are put together here,
-because their limits, statuses, reasons and titles have to follow the code.
+Schemas, headers and examples are data/openapi_components.json and those of the task. Operations are put
+together here, because their limits, statuses, reasons and titles have to follow the code.
 """
 
 import json
@@ -20,6 +20,7 @@ from posecluster_inference.pace import Pace
 from posecluster_inference.problems import problem
 from posecluster_inference.process import State
 from posecluster_inference.settings import Settings
+from posecluster_inference.tasks import CATALOGUE
 
 _Object = dict[str, Any]
 
@@ -123,13 +124,21 @@ def encoded(settings: Settings) -> bytes:
 def _components(settings: Settings) -> _Object:
     path = resources.files("posecluster_inference").joinpath("data/openapi_components.json")
     parts: _Object = json.loads(path.read_bytes())
+    task = CATALOGUE[settings.model_task]
+    parts["schemas"] |= task.SCHEMAS
     schemas = parts["schemas"]
     schemas["Problem"]["properties"]["reason"]["enum"] = list(Reason)
     schemas["Health"]["properties"]["status"]["enum"] = list(Status)
     worker = schemas["Health"]["properties"]["workers"]["items"]
     worker["properties"]["state"]["enum"] = list(State)
     schemas["Detection"]["properties"]["people"]["maxItems"] = settings.max_people
-    parts["examples"]["Model"]["value"]["limits"] = {
+    parts["examples"]["Detection"]["value"]["people"] = [task.example()]
+    model = parts["examples"]["Model"]["value"]
+    model["landmarks"], model["bones"] = list(task.NAMES), [list(bone) for bone in task.BONES]
+    for name in ("Detection", "Nobody"):
+        parts["examples"][name]["value"]["model"]["task"] = settings.model_task
+    model["task"] = settings.model_task
+    model["limits"] = {
         "max_people": settings.max_people,
         "max_body_bytes": settings.max_body_bytes,
         "max_pixels": settings.max_pixels,

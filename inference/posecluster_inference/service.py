@@ -15,7 +15,6 @@ from posecluster_inference.cache import AnswerCache, Flights
 from posecluster_inference.cgroup import Cgroup
 from posecluster_inference.connection import ConnectionLimits
 from posecluster_inference.cors import CrossOrigin
-from posecluster_inference.engines import BUILT_IN
 from posecluster_inference.errors import Reason
 from posecluster_inference.health import Health
 from posecluster_inference.jobs import JobQueue
@@ -29,6 +28,7 @@ from posecluster_inference.pool import Pool
 from posecluster_inference.quota import Quota
 from posecluster_inference.settings import IPNetwork, Settings
 from posecluster_inference.supervisor import SupervisorConfig
+from posecluster_inference.tasks import CATALOGUE
 from posecluster_inference.tracing import span_exporter
 
 _QUEUE_PLACES_PER_WORKER = 8
@@ -140,7 +140,7 @@ def build(settings: Settings) -> Service:
 
 def _model(settings: Settings) -> dict[str, Any]:
     """Find and verify the model file; an engine of the user's own looks after its own files."""
-    if settings.engine not in BUILT_IN:
+    if settings.engine not in CATALOGUE[settings.model_task].ENGINES:
         return {"path": settings.model_dir, "sha256": None, "origin": None}
     verified = store.verified(Path(settings.model_dir), settings.model_task, settings.model_variant)
     return {"path": str(verified.path), "sha256": verified.sha256, "origin": verified.origin}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from posecluster_inference.errors import InvalidSetting
+from posecluster_inference.tasks import CATALOGUE
 
 PREFIX = "POSECLUSTER_"
 _OF_OTHER_COMMANDS = {PREFIX + "MODEL_SOURCE"}
@@ -52,7 +53,7 @@ class Settings:
     admin_port: int = _number(9090, 0, 65535, "port for probes and metrics; 0 takes a free one")
     workers: int = _number(0, 0, 64, "worker processes; 0: from the CPU quota, else the allowed CPUs")
     queue_length: int = _number(0, 0, 100_000, "waiting places; 0: 8 per worker")
-    model_task: str = _choice("pose", ["pose"], "what is detected")
+    model_task: str = _choice("pose", list(CATALOGUE), "what is detected")
     model_variant: str = _choice("full", ["lite", "full", "heavy"], "size of the model")
     model_dir: str = _text("models", "folder with the model files")
     engine: str = _text("mediapipe", "mediapipe, or package.module:Class")

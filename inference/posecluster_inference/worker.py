@@ -23,7 +23,8 @@ from typing import Any
 from posecluster_inference import codec, colour, engines, render, wire
 from posecluster_inference.errors import PoseClusterError, Reason, Refusal, TooLarge, Undecodable
 from posecluster_inference.intake import Header, PictureFormat, decoded, inspect, sniff
-from posecluster_inference.keypoints import COCO_KEYPOINTS
+from posecluster_inference.tasks import CATALOGUE
+from posecluster_inference.tasks.pose import COCO_KEYPOINTS
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _MIB = 1 << 20
@@ -114,7 +115,8 @@ class Worker:
         self._limits = {"max_pixels": config["max_pixels"], "max_side": config["max_side_pixels"]}
         codec.configure(**self._limits)
         self._model = {key: config[key] for key in ("task", "variant")}
-        self._engine = engines.create(config["engine"])
+        self._task = CATALOGUE[config["task"]]
+        self._engine = engines.create(config["engine"], self._task.ENGINES)
         self._info = self._engine.load(
             engines.EngineConfig(
                 task=config["task"],
@@ -124,12 +126,16 @@ class Worker:
             )
         )
         self._model["engine"] = self._info.engine
+        self._names, self._bones = self._info.landmark_names, self._info.bones
+        if not self._names:
+            self._names, self._bones = self._task.NAMES, self._task.BONES
         self._picture_bytes = 0  # of the last picture, of which MediaPipe keeps a copy until the next one
         self._warm_up()
         _limit_memory(config["memory_share_bytes"])
 
     def _warm_up(self) -> None:
-        data = resources.files("posecluster_inference").joinpath("data/astronaut.jpg").read_bytes()
+        pictures = resources.files("posecluster_inference").joinpath("data")
+        data = pictures.joinpath(self._task.WARM_UP_PICTURE).read_bytes()
         header = inspect(data, max_pixels=_MIB, max_side=1024)
         self._engine.warm_up(codec.decode(data, header))
 
@@ -137,8 +143,8 @@ class Worker:
         """Return what `/v1/model` says of the engine."""
         return {
             **self._model,
-            "landmarks": list(self._info.landmark_names),
-            "bones": [list(bone) for bone in self._info.bones],
+            "landmarks": list(self._names),
+            "bones": [list(bone) for bone in self._bones],
         }
 
     def answer(self, head: wire.Head, data: bytes) -> tuple[wire.Head, bytes]:
@@ -170,19 +176,20 @@ class Worker:
         form = head["answer"]
         if form["kind"] == "json":
             with _timed(stages, "encode"):
-                names = self._info.landmark_names
                 return render.answer_json(
+                    self._task,
                     people,
-                    names,
+                    self._names,
                     self._model,
                     width=width,
                     height=height,
-                    chosen=COCO_KEYPOINTS if form["is_coco"] else names,
+                    chosen=COCO_KEYPOINTS if form["is_coco"] else (),
                     in_pixels=form["in_pixels"],
                 )
         with _timed(stages, "draw"):
             drawn = codec.shrunk(picture)
-            render.draw(drawn, people, self._info.bones)
+            high, wide = drawn.shape[:2]
+            render.draw(drawn, self._task.drawing(people, self._bones, width=wide, height=high))
         report["drawn"] = [drawn.shape[1], drawn.shape[0], width, height]
         with _timed(stages, "encode"):
             profile = colour.profile_of(data, header.format)

@@ -17,9 +17,12 @@ import pytest
 from harness import gallery, pictures
 from harness.alone import alone as mediapipe_alone
 from posecluster_inference import codec, engines, intake, render
-from posecluster_inference.engines import EngineConfig, EngineInfo, Person
+from posecluster_inference.engines import EngineConfig, EngineInfo
+from posecluster_inference.engines.mediapipe_import import modules
 from posecluster_inference.engines.mediapipe_pose import MediaPipePose
 from posecluster_inference.errors import InvalidSetting, ModelError
+from posecluster_inference.tasks import pose
+from posecluster_inference.tasks.pose import Person
 
 pytestmark = pytest.mark.component
 MAX_PIXELS, MAX_SIDE = 25_000_000, 16_384
@@ -112,9 +115,9 @@ def test_goldens_hold(engine: MediaPipePose, file: str) -> None:
 
 
 def test_answers_survive_json_to_float32(loaded: tuple[MediaPipePose, EngineInfo]) -> None:
-    engine, info = loaded
+    engine, _info = loaded
     people = engine.detect(decode(pictures.built_in()))
-    body = render.answer_json(people, info.landmark_names, {"task": "pose"}, width=512, height=512)
+    body = render.answer_json(pose, people, pose.NAMES, {"task": "pose"}, width=512, height=512)
     answer = json.loads(b"{" + body + b"}")["people"][0]
     for key, points in (("landmarks", people[0].landmarks), ("world_landmarks", people[0].world_landmarks)):
         keys = ("x", "y", "z", "visibility", "presence")
@@ -125,13 +128,17 @@ def test_answers_survive_json_to_float32(loaded: tuple[MediaPipePose, EngineInfo
 
 def test_names_and_bones(loaded: tuple[MediaPipePose, EngineInfo]) -> None:
     _engine, info = loaded
-    assert info.engine == "mediapipe"
-    assert len(info.landmark_names) == len(set(info.landmark_names)) == 33
-    assert info.landmark_names[:3] == ("nose", "left_eye_inner", "left_eye")
-    assert info.landmark_names[32] == "right_foot_index"
-    assert len(info.bones) == len(set(info.bones)) == 35
-    assert {(11, 12), (23, 24), (15, 21)} < set(info.bones)
-    assert all(0 <= index < 33 for bone in info.bones for index in bone)
+    assert info == EngineInfo("mediapipe"), "the landmarks are those of the task"
+    mediapipe = modules().pose_landmarker
+    assert tuple(mark.name.lower() for mark in mediapipe.PoseLandmark) == pose.NAMES
+    lines = mediapipe.PoseLandmarksConnections.POSE_LANDMARKS
+    assert tuple((line.start, line.end) for line in lines) == pose.BONES
+    assert len(pose.NAMES) == len(set(pose.NAMES)) == 33
+    assert pose.NAMES[:3] == ("nose", "left_eye_inner", "left_eye")
+    assert pose.NAMES[32] == "right_foot_index"
+    assert len(pose.BONES) == len(set(pose.BONES)) == 35
+    assert {(11, 12), (23, 24), (15, 21)} < set(pose.BONES)
+    assert all(0 <= index < 33 for bone in pose.BONES for index in bone)
 
 
 @pytest.mark.hostile("I-17")
@@ -145,7 +152,7 @@ def test_odd_pictures_raise_nothing(engine: MediaPipePose, shape: tuple[int, int
         rng.integers(0, 256, (*shape, 3), np.uint8),
     ):
         people = engine.detect(picture)
-        assert render.answer_json(people, [""] * 33, {}, width=1, height=1)  # finite
+        assert render.answer_json(pose, people, [""] * 33, {}, width=1, height=1)  # finite
 
 
 @pytest.mark.parametrize(
@@ -225,4 +232,4 @@ def test_a_worker_imports_only_what_pose_needs_and_prints_nothing(model: Path) -
 def test_an_unknown_engine_is_explained() -> None:
     for name in ("nothing", "no.such:Engine", "json:Engine", "json"):
         with pytest.raises(InvalidSetting, match="POSECLUSTER_ENGINE"):
-            engines.create(name)
+            engines.create(name, pose.ENGINES)

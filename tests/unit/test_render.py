@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from posecluster_inference import render
-from posecluster_inference.engines import Person, Point
-from posecluster_inference.keypoints import COCO_KEYPOINTS
+from posecluster_inference.tasks import pose as pose_task
+from posecluster_inference.tasks.pose import COCO_KEYPOINTS, Person, Point
 
 pytestmark = pytest.mark.unit
 
@@ -42,7 +42,7 @@ def person(seed: int = 1) -> Person:
 
 
 def answer(*people: Person, names: tuple[str, ...] = NAMES) -> dict[str, object]:
-    body = render.answer_json(people, names, MODEL, width=810, height=1080)
+    body = render.answer_json(pose_task, people, names, MODEL, width=810, height=1080)
     parsed: dict[str, object] = json.loads(b'{"id":"1",' + body + b',"cached":false}')
     return parsed
 
@@ -80,7 +80,7 @@ def pose(**moved: tuple[float, float]) -> Person:
 
 def shown(person: Person, *, chosen: tuple[str, ...] = (), in_pixels: bool = False) -> dict[str, Any]:
     body = render.answer_json(
-        [person], LANDMARKS, MODEL, width=800, height=600, chosen=chosen, in_pixels=in_pixels
+        pose_task, [person], LANDMARKS, MODEL, width=800, height=600, chosen=chosen, in_pixels=in_pixels
     )
     (found,) = json.loads(b"{" + body + b"}")["people"]
     return dict(found)
@@ -142,7 +142,9 @@ def test_float32_comes_back_exactly() -> None:
     values = [single(value) for value in extremes] + [value for value in patterns if math.isfinite(value)]
     for start in range(0, len(values) - 5, 5):
         point: Point = tuple(values[start : start + 5])  # type: ignore[assignment]
-        body = render.answer_json([Person((point,), (point,))], ("nose",), MODEL, width=1, height=1)
+        body = render.answer_json(
+            pose_task, [Person((point,), (point,))], ("nose",), MODEL, width=1, height=1
+        )
         found = json.loads(b"{" + body + b"}")["people"][0]["landmarks"][0]
         assert [single(found[key]) for key in ("x", "y", "z", "visibility", "presence")] == list(point)
 
@@ -150,7 +152,9 @@ def test_float32_comes_back_exactly() -> None:
 def test_names_are_escaped() -> None:
     names = ('50 %s "left"', "ü\n")
     point: Point = (0.0, 0.0, 0.0, 1.0, 1.0)
-    body = render.answer_json([Person((point,) * 2, (point,) * 2)], names, MODEL, width=1, height=1)
+    body = render.answer_json(
+        pose_task, [Person((point,) * 2, (point,) * 2)], names, MODEL, width=1, height=1
+    )
     found = json.loads(b"{" + body + b"}")["people"][0]["landmarks"]
     assert [landmark["name"] for landmark in found] == list(names)
 
@@ -162,7 +166,7 @@ def test_no_number_that_json_lacks(bad: float, world: bool) -> None:
     fine, broken = ((0.0,) * 5,) * 33, ((0.0,) * 5,) * 32 + ((0.0, bad, 0.0, 0.0, 0.0),)
     people = [Person(fine, broken) if world else Person(broken, fine)]  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="finite"):
-        render.answer_json(people, NAMES, MODEL, width=1, height=1)
+        render.answer_json(pose_task, people, NAMES, MODEL, width=1, height=1)
 
 
 def test_a_person_costs_less_than_json_dumps() -> None:
@@ -178,7 +182,7 @@ def test_a_person_costs_less_than_json_dumps() -> None:
             times.append(time.perf_counter() - started)
         return min(times)
 
-    ours = fastest(render.answer_json, people, NAMES, MODEL, width=1, height=1)
+    ours = fastest(render.answer_json, pose_task, people, NAMES, MODEL, width=1, height=1)
     assert ours < 0.8 * fastest(json.dumps, whole)
 
 
@@ -188,7 +192,9 @@ def joint(x: float, y: float, visibility: float = 1.0, presence: float = 1.0) ->
 
 def drawn(*points: Point, width: int = 200, height: int = 100) -> NDArray[np.uint8]:
     picture = np.full((height, width, 3), GREY, np.uint8)
-    result = render.draw(picture, [Person(points, points)], [b for b in BONES if max(b) < len(points)])
+    bones = [bone for bone in BONES if max(bone) < len(points)]
+    drawing = pose_task.drawing([Person(points, points)], bones, width=width, height=height)
+    result = render.draw(picture, drawing)
     assert result is picture
     return result
 
@@ -250,4 +256,4 @@ def test_tiny_pictures(width: int, height: int) -> None:
 
 def test_nobody_changes_nothing() -> None:
     picture = np.full((10, 10, 3), GREY, np.uint8)
-    assert (render.draw(picture, [], BONES) == GREY).all()
+    assert (render.draw(picture, pose_task.drawing([], BONES, width=10, height=10)) == GREY).all()

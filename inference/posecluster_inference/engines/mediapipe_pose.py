@@ -3,7 +3,7 @@
 Threads: its kernels (TensorFlow Lite with XNNPACK) run in one thread on Linux, whatever the machine
 has. The graph's own threads, six to eight, follow the node's processors in /sys and neither the
 affinity nor the CPU quota, but they only hand a picture on: CPU time equalled wall time within 1 %
-with 2 processors and with 16 shown to it. So any `EngineConfig.threads` holds as it is.
+with 2 processors and with 16 shown to it.
 """
 
 from contextlib import suppress
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from posecluster_inference import native_log
-from posecluster_inference.engines import EngineConfig, EngineInfo, Person, Point
+from posecluster_inference.engines import EngineConfig, EngineInfo
 from posecluster_inference.engines.mediapipe_import import MediaPipeModules, modules
 from posecluster_inference.errors import ModelError
 from posecluster_inference.machine import ALLOW_PROCESSES, NO_THREAD
+from posecluster_inference.tasks.pose import Person, Point
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,11 +52,7 @@ class MediaPipePose:
                 self._landmarker = pose.PoseLandmarker.create_from_options(options)
         except _MEDIAPIPE_ERRORS as error:
             raise ModelError(_advice(error, config)) from error
-        return EngineInfo(
-            engine="mediapipe",
-            landmark_names=tuple(mark.name.lower() for mark in pose.PoseLandmark),
-            bones=tuple((bone.start, bone.end) for bone in pose.PoseLandmarksConnections.POSE_LANDMARKS),
-        )
+        return EngineInfo("mediapipe")
 
     def warm_up(self, picture: "NDArray[np.uint8]") -> None:
         """Run the first inference, which also builds the kernels; raises ModelError if nobody is found."""
