@@ -19,7 +19,7 @@ help: ## list the commands
 
 .PHONY: run
 run: set-up ## set up what is needed and serve on http://127.0.0.1:8080
-	@$(BIN)/posecluster-inference models fetch --variant $(VARIANT)
+	@$(BIN)/python -m scripts.models --variant $(VARIANT)
 	@POSECLUSTER_HOST="$${POSECLUSTER_HOST-127.0.0.1,::1}" exec $(BIN)/posecluster-inference serve
 
 .PHONY: run-operator
@@ -106,10 +106,8 @@ bench-scaling: set-up-dev ## simulate the autoscaler beside others on recorded t
 	@$(BIN)/python -m bench.scaling $(if $(SIMULATOR),--simulator $(SIMULATOR)) $(if $(TRACES),--traces $(TRACES))
 
 .PHONY: models
-models: set-up ## fetch and verify the model files: lite, full, heavy
-	@failed=0; for variant in full lite heavy; do \
-	  $(BIN)/posecluster-inference models fetch --variant $$variant || failed=1; \
-	done; exit $$failed
+models: set-up ## fetch and verify the model files: lite, full, heavy (docs/models.md)
+	@$(BIN)/python -m scripts.models --variant all
 
 .PHONY: test-models
 test-models: set-up-dev

@@ -34,7 +34,7 @@ GOLDEN_TOLERANCE = 0.03  # of x and y, as fractions: tests/golden/mediapipe.json
 def model() -> Path:
     path = Path(os.environ.get("POSECLUSTER_MODEL_DIR") or pictures.ROOT / "models") / MODEL_FILE
     if not path.is_file():
-        pytest.skip(f"no model: {path} is missing (posecluster-inference models fetch)")
+        pytest.skip(f"no model: {path} is missing (make models)")
     return path
 
 

@@ -1,4 +1,4 @@
-"""The wheel holds the packages and their data, and nothing of the tests and their pictures."""
+"""The wheel holds the packages and their data, and nothing of the tests, their pictures or the scripts."""
 
 import shutil
 import subprocess
@@ -8,13 +8,14 @@ from zipfile import ZipFile
 
 from harness.server import ROOT
 
-NOT_COPIED = (".*", "build", "dist", "models", "*.egg-info", "__pycache__")
+NOT_COPIED = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "*.task")
 MOST_BYTES = 1_500_000
 
 
 def test_the_wheel_holds_only_the_packages(tmp_path: Path) -> None:
-    source = shutil.copytree(ROOT, tmp_path / "source", ignore=shutil.ignore_patterns(*NOT_COPIED))
+    source = shutil.copytree(ROOT, tmp_path / "source", ignore=NOT_COPIED)
     assert (source / "tests" / "data" / "pictures").is_dir()
+    assert (source / "scripts" / "models" / "repack.py").is_file()
     command = [
         sys.executable,
         "-m",
@@ -33,4 +34,9 @@ def test_the_wheel_holds_only_the_packages(tmp_path: Path) -> None:
     assert tops <= packages | {"posecluster_common"}
     assert packages <= tops
     assert "posecluster_inference/data/astronaut.jpg" in names
+    assert "posecluster_inference/models/store.py" in names
+    modules = {name.rpartition("/")[2] for name in names}
+    assert modules & {"packages.py", "repack.py", "package_sources.py"} == set(), (
+        "they belong to scripts/models"
+    )
     assert wheel.stat().st_size < MOST_BYTES

@@ -1,4 +1,4 @@
-"""The model commands work with the part of the package that the build of the image copies for them."""
+"""The image's build fetches the model files with only those parts of the checkout that it copies for that."""
 
 import re
 import shutil
@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from harness.dockerfile import parse
 from harness.server import ROOT
+from posecluster_inference.models.catalogue import CATALOGUE
 
 
-def test_the_build_copies_all_that_the_model_commands_need(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", [model.variant for model in CATALOGUE])
+def test_the_build_copies_all_that_fetching_needs(tmp_path: Path, variant: str) -> None:
     text = (ROOT / "inference" / "Dockerfile").read_text(encoding="utf-8")
     copied = re.findall(r"^COPY (.+) /fetch/(\S+)$", text, flags=re.MULTILINE)
     assert copied
@@ -20,24 +25,51 @@ def test_the_build_copies_all_that_the_model_commands_need(tmp_path: Path) -> No
             else:
                 (tmp_path / target).mkdir(exist_ok=True)
                 shutil.copy(source, tmp_path / target)
-    for command, code in (("list", 0), ("verify", 1)):
-        done = subprocess.run(
-            # -S: not the packages of this environment, in which ours is whole
-            [
-                sys.executable,
-                "-S",
-                "-m",
-                "posecluster_inference.models",
-                command,
-                "--dir",
-                str(tmp_path / "none"),
-            ],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            encoding="utf-8",
-            timeout=30,
-        )
-        assert done.returncode == code, done.stderr
-        assert ("pose_landmarker_heavy.task" in done.stdout) == (command == "list")
-        assert ("has no model files" in done.stderr) == (command == "verify")
+    given = tmp_path / "given"
+    given.write_bytes(b"not a model")
+    done = subprocess.run(
+        # -S: not the packages of this environment, in which ours is whole
+        [
+            sys.executable,
+            "-S",
+            "-m",
+            "scripts.models",
+            "--variant",
+            variant,
+            "--from",
+            given,
+            "--dir",
+            "none",
+        ],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert f"pose_landmarker_{variant}.task from {given} is the wrong file" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("image", ["inference", "operator"])
+def test_only_a_stage_for_building_gets_the_scripts(image: str) -> None:
+    """The scripts are copied to one stage, and only the model files are taken from that stage."""
+    instructions = parse((ROOT / image / "Dockerfile").read_text(encoding="utf-8"))
+    stages: dict[str, list[str]] = {}
+    name = ""
+    for one in instructions:
+        if one.name == "FROM":
+            name = one.text.partition(" AS ")[2]
+            stages[name] = [one.text]
+        elif name or one.name != "ARG":
+            stages[name].append(one.text)
+    with_scripts = {stage for stage, texts in stages.items() if any("scripts" in text for text in texts)}
+    assert with_scripts == ({"models"} if image == "inference" else set())
+    taken = [
+        text
+        for texts in stages.values()
+        for text in texts
+        if "--from=models" in text or text.startswith("models AS")
+    ]
+    assert taken == (["--from=models /models /models"] if image == "inference" else [])

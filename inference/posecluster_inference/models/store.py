@@ -1,4 +1,4 @@
-"""The folder with the model files: nothing gets in, and nothing is used, but what the catalogue pins."""
+"""The folder with the model files: only files that the catalogue pins get in or are used."""
 
 import hashlib
 import os
@@ -9,8 +9,7 @@ from pathlib import Path
 
 from posecluster_inference.errors import ModelError
 from posecluster_inference.models.catalogue import CATALOGUE, Model, Origin, Pinned
-from posecluster_inference.models.packages import Unavailable
-from posecluster_inference.models.sources import Source
+from posecluster_inference.models.sources import Source, Unavailable
 
 
 class WrongContent(ModelError):
@@ -19,7 +18,7 @@ class WrongContent(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class VerifiedModel:
-    """A model file whose content was just found to be a pinned one."""
+    """A model file whose content was checked just now."""
 
     path: Path
     sha256: str
@@ -53,22 +52,14 @@ def verified(
     return VerifiedModel(path, pinned.sha256, pinned.origin)
 
 
-def verify(path: Path, *, catalogue: Iterable[Model] = CATALOGUE) -> str:
-    """Return the sha256 of the model file at `path`; raises ModelError if it is not what its name says."""
-    for model in catalogue:
-        if model.file_name == path.name:
-            return _check_file(path, model).sha256
-    raise ModelError(f"{path}: no model file has this name")
-
-
 def fetch(
     model: Model, model_dir: Path, sources: Sequence[Source], report: Callable[[str], None]
 ) -> VerifiedModel:
-    """Bring the file into `model_dir` from the first source that has it; a right file is left as it is.
+    """Fetch the file into `model_dir` from the first source that has it; a file that is right already stays.
 
-    A file appears complete and checked or not at all. Raises ModelError if every source fails (the
-    message gives each one's reason), if a chosen source has a wrong file, or if the folder cannot be
-    written. `report` gets a line for each source that was passed over.
+    A file appears complete and checked or not at all. Raises Unavailable if every source fails (the
+    message gives each reason), ModelError if a chosen source has a wrong file or the folder cannot be
+    written. `report` gets a line for each source that failed.
     """
     path = model_dir / model.file_name
     try:
@@ -103,13 +94,13 @@ def _first_right(
             reason = f"{source.name}: {error}"
         report(f"{model.file_name}: {reason}")
         reasons.append(reason)
-    raise ModelError(f"{model.file_name} cannot be had: {'; '.join(reasons) or 'no source was given'}")
+    raise Unavailable(f"{model.file_name} is not available: {'; '.join(reasons) or 'no source was given'}")
 
 
 def _check_file(path: Path, model: Model) -> Pinned:
-    if not path.is_file():
-        raise ModelError(f"{path} is missing")
     try:
+        if not path.is_file():
+            raise ModelError(f"{path} is missing")
         with path.open("rb") as file:
             content = file.read(model.largest + 1)
     except OSError as error:
@@ -129,7 +120,7 @@ def _check(name: str, content: bytes, model: Model) -> Pinned:
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Write beside the target and rename, so that a reader or a crash never meets half a file."""
+    """Write beside the target and rename: neither a reader nor a crash leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     temporary = Path(name)

