@@ -5,13 +5,16 @@ import asyncio
 import logging
 import os
 
+from posecluster_common import log
 from posecluster_common.descriptors import raise_limit
-from posecluster_inference import __version__, floors, log, machine, settings
+from posecluster_inference import __version__, floors, machine, settings
 from posecluster_inference.errors import PoseClusterError
 from posecluster_inference.models import cli as models_cli
 from posecluster_inference.server import serve
 
 logger = logging.getLogger(__name__)
+
+_LONGEST_VALUE = 128  # of a field in a log line: values come from clients
 
 
 def run(arguments: list[str] | None) -> int:
@@ -37,7 +40,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     machine.check_processor()
     loaded = settings.load(os.environ, vars(parsed))
     try:
-        lines = log.configure(loaded.log_format)
+        lines = log.configure(loaded.log_format, longest_value=_LONGEST_VALUE, stop_seconds=1.0)
         try:
             for name in settings.unknown_variables(os.environ):
                 logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})

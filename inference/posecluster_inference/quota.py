@@ -1,8 +1,9 @@
 """A caller's quota: a token bucket each, in a bounded table."""
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from math import ceil
+
+from posecluster_common.token_buckets import TokenBuckets
 
 _CALLERS = 10_000
 
@@ -19,15 +20,15 @@ class Allowance:
 
 @dataclass(slots=True)
 class Quota:
-    """`per_minute` requests on average, `burst` at once; 0 a minute is off.
-
-    Callers beyond the table's size push out those that asked least recently, whose buckets are
-    the likeliest to be full, which is what a new entry starts with.
-    """
+    """`per_minute` requests on average, `burst` at once; 0 a minute is off."""
 
     per_minute: int
     burst: int
-    _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
+    _buckets: TokenBuckets = field(init=False)
+
+    def __post_init__(self) -> None:
+        rate = self.per_minute / 60
+        self._buckets = TokenBuckets(burst=self.burst, per_second=rate, most_keys=_CALLERS)
 
     @property
     def policy(self) -> str:
@@ -36,15 +37,8 @@ class Quota:
 
     def take(self, caller: str, now: float) -> Allowance:
         """Use one request of `caller`'s; `now` in seconds on any steady clock."""
-        rate = self.per_minute / 60
-        tokens, updated = self._buckets.pop(caller, (float(self.burst), now))
-        tokens = min(self.burst, tokens + (now - updated) * rate)
-        allowed = tokens >= 1
-        if allowed:
-            tokens -= 1
-        self._buckets[caller] = (tokens, now)
-        if len(self._buckets) > _CALLERS:
-            self._buckets.popitem(last=False)
+        allowed, tokens = self._buckets.spend(caller, now)
+        rate = self._buckets.per_second
         return Allowance(
             allowed=allowed,
             remaining=int(tokens),

@@ -4,41 +4,20 @@ Each field of `Settings` is read from the environment as `POSECLUSTER_<FIELD>` a
 command line as `--<field>`; the command line wins. The figures are those of docs/operations.md.
 """
 
-import argparse
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from posecluster_common import origins
+from posecluster_common.settings import Table, choice, items, number, text
 from posecluster_inference.errors import InvalidSetting
 from posecluster_inference.tasks import CATALOGUE
 
 PREFIX = "POSECLUSTER_"
-_OF_OTHER_COMMANDS = {PREFIX + "MODEL_SOURCE"}
-_ORIGIN = re.compile(
-    r"[*]|[a-z][-a-z0-9+.]*://([a-z0-9]([-_a-z0-9.]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
-)
-_DEFAULT_PORT = re.compile(r"http:.*:80$|https:.*:443$")
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-
-
-def _number(default: int, low: int, high: int, meaning: str) -> Any:
-    return field(default=default, metadata={"low": low, "high": high, "help": meaning})
-
-
-def _choice(default: str, allowed: Sequence[str], meaning: str) -> Any:
-    return field(default=default, metadata={"allowed": tuple(allowed), "help": meaning})
-
-
-def _text(default: str, meaning: str) -> Any:
-    return field(default=default, metadata={"help": meaning})
-
-
 _MILLISECONDS_A_DAY = 86_400_000
-_LONGEST_NUMBER = 20
 # so that a body, or a drawn picture as PNG (3 bytes a pixel), fits a frame on a worker's pipe
 _LARGEST_BODY_BYTES = 128 << 20
 _LARGEST_PICTURE = 80_000_000
@@ -48,74 +27,66 @@ _LARGEST_PICTURE = 80_000_000
 class Settings:
     """The server's settings, checked. Made by `load`; `_MS` is milliseconds, 0 often means computed."""
 
-    host: str = _text("", "comma list of addresses to listen on; empty: all, of every family")
-    port: int = _number(8080, 0, 65535, "port for clients; 0 takes a free one")
-    admin_port: int = _number(9090, 0, 65535, "port for probes and metrics; 0 takes a free one")
-    workers: int = _number(0, 0, 64, "worker processes; 0: from the CPU quota, else the allowed CPUs")
-    queue_length: int = _number(0, 0, 100_000, "waiting places; 0: 8 per worker")
-    model_task: str = _choice("pose", list(CATALOGUE), "what is detected")
-    model_variant: str = _choice("full", ["lite", "full", "heavy"], "size of the model")
-    model_dir: str = _text("models", "folder with the model files")
-    engine: str = _text("mediapipe", "mediapipe, or package.module:Class")
-    max_people: int = _number(1, 1, 10, "people found in a picture")
-    max_body_bytes: int = _number(10_485_760, 1_024, _LARGEST_BODY_BYTES, "largest request body")
-    max_pixels: int = _number(25_000_000, 1, _LARGEST_PICTURE, "largest declared width x height")
-    max_side_pixels: int = _number(16_384, 1, 1 << 20, "largest declared side")
-    deadline_ms: int = _number(10_000, 1, _MILLISECONDS_A_DAY, "answer or 504, from the last body byte")
-    hang_limit_ms: int = _number(
-        5_000, 1, _MILLISECONDS_A_DAY, "one request in one worker; then it is killed"
-    )
-    latency_objective_ms: int = _number(250, 1, _MILLISECONDS_A_DAY, "slower answers count as late")
-    drain_delay_ms: int = _number(15_000, 0, _MILLISECONDS_A_DAY, "go on accepting after SIGTERM")
-    rate_limit_per_minute: int = _number(
-        0, 0, 1_000_000, "detections a caller may ask for a minute; 0 is off"
-    )
-    rate_limit_burst: int = _number(10, 1, 1_000_000, "of these, how many at once")
-    trusted_proxies: str = _text("", "comma list of networks whose X-Forwarded-For is believed")
-    allowed_origins: str = _text(
+    host: str = text("", "comma list of addresses to listen on; empty: all, of every family")
+    port: int = number(8080, 0, 65535, "port for clients; 0 takes a free one")
+    admin_port: int = number(9090, 0, 65535, "port for probes and metrics; 0 takes a free one")
+    workers: int = number(0, 0, 64, "worker processes; 0: from the CPU quota, else the allowed CPUs")
+    queue_length: int = number(0, 0, 100_000, "waiting places; 0: 8 per worker")
+    model_task: str = choice("pose", list(CATALOGUE), "what is detected")
+    model_variant: str = choice("full", ["lite", "full", "heavy"], "size of the model")
+    model_dir: str = text("models", "folder with the model files")
+    engine: str = text("mediapipe", "mediapipe, or package.module:Class")
+    max_people: int = number(1, 1, 10, "people found in a picture")
+    max_body_bytes: int = number(10_485_760, 1_024, _LARGEST_BODY_BYTES, "largest request body")
+    max_pixels: int = number(25_000_000, 1, _LARGEST_PICTURE, "largest declared width x height")
+    max_side_pixels: int = number(16_384, 1, 1 << 20, "largest declared side")
+    deadline_ms: int = number(10_000, 1, _MILLISECONDS_A_DAY, "answer or 504, from the last body byte")
+    hang_limit_ms: int = number(5_000, 1, _MILLISECONDS_A_DAY, "one request in one worker; then it is killed")
+    latency_objective_ms: int = number(250, 1, _MILLISECONDS_A_DAY, "slower answers count as late")
+    drain_delay_ms: int = number(15_000, 0, _MILLISECONDS_A_DAY, "go on accepting after SIGTERM")
+    rate_limit_per_minute: int = number(0, 0, 1_000_000, "detections a caller may ask for a minute; 0 is off")
+    rate_limit_burst: int = number(10, 1, 1_000_000, "of these, how many at once")
+    trusted_proxies: str = text("", "comma list of networks whose X-Forwarded-For is believed")
+    allowed_origins: str = text(
         "", "comma list of origins whose pages may call the API (CORS), or * for every origin; empty: none"
     )
-    cache_entries: int = _number(1_024, 0, 1_000_000, "answers kept, by content hash; 0 is off")
-    recycle_requests: int = _number(
+    cache_entries: int = number(1_024, 0, 1_000_000, "answers kept, by content hash; 0 is off")
+    recycle_requests: int = number(
         5_000, 0, 1_000_000_000, "requests after which a worker is renewed, +-10 %; 0 is off"
     )
-    recycle_growth_percent: int = _number(
+    recycle_growth_percent: int = number(
         150, 0, 10_000, "renew a worker whose memory passes this share of its size after warm-up; 0 is off"
     )
-    worker_memory_bytes: int = _number(
+    worker_memory_bytes: int = number(
         0, 0, 1 << 44, "memory a worker may add after warm-up; 0: from the memory limit, else 2 GiB"
     )
-    max_connections: int = _number(
+    max_connections: int = number(
         512, 1, 1_000_000, "client connections; lowered, with a warning, to fit the limit on open files"
     )
-    header_timeout_ms: int = _number(5_000, 1, _MILLISECONDS_A_DAY, "whole request head")
-    body_timeout_ms: int = _number(60_000, 1, _MILLISECONDS_A_DAY, "whole request body, at any rate")
-    body_bytes_per_second: int = _number(
+    header_timeout_ms: int = number(5_000, 1, _MILLISECONDS_A_DAY, "whole request head")
+    body_timeout_ms: int = number(60_000, 1, _MILLISECONDS_A_DAY, "whole request body, at any rate")
+    body_bytes_per_second: int = number(
         50_000, 0, 1 << 30, "slowest rate of a request body after its first 10 s; 0 is off"
     )
-    idle_timeout_ms: int = _number(75_000, 1, _MILLISECONDS_A_DAY, "kept connection without a request")
-    write_timeout_ms: int = _number(10_000, 1, _MILLISECONDS_A_DAY, "answer that the client does not read")
-    connection_age_ms: int = _number(
+    idle_timeout_ms: int = number(75_000, 1, _MILLISECONDS_A_DAY, "kept connection without a request")
+    write_timeout_ms: int = number(10_000, 1, _MILLISECONDS_A_DAY, "answer that the client does not read")
+    connection_age_ms: int = number(
         300_000, 0, _MILLISECONDS_A_DAY, "close a connection at its first answer after this, +-20 %; 0 is off"
     )
-    auth_tokens_dir: str = _text("", "folder of files, each a bearer token; empty: no tokens asked for")
-    cgroup_root: str = _text("/sys/fs/cgroup", "where the CPU quota and the memory limit are read (v1 or v2)")
-    log_format: str = _choice("text", ["text", "json"], "form of the log lines")
-    request_log: str = _choice("none", ["none", "sampled", "all"], "which answered requests are logged")
+    auth_tokens_dir: str = text("", "folder of files, each a bearer token; empty: no tokens asked for")
+    cgroup_root: str = text("/sys/fs/cgroup", "where the CPU quota and the memory limit are read (v1 or v2)")
+    log_format: str = choice("text", ["text", "json"], "form of the log lines")
+    request_log: str = choice("none", ["none", "sampled", "all"], "which answered requests are logged")
 
     @property
     def proxy_networks(self) -> tuple[IPNetwork, ...]:
         """`trusted_proxies` parsed."""
-        return tuple(_unmapped(ipaddress.ip_network(name)) for name in _listed(self.trusted_proxies))
+        return tuple(_unmapped(ipaddress.ip_network(name)) for name in items(self.trusted_proxies))
 
     @property
     def origins(self) -> tuple[str, ...]:
         """`allowed_origins` parsed: each as a browser sends it in `Origin`, or only `*`."""
-        return _listed(self.allowed_origins)
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+        return items(self.allowed_origins)
 
 
 def _unmapped(network: IPNetwork) -> IPNetwork:
@@ -126,56 +97,10 @@ def _unmapped(network: IPNetwork) -> IPNetwork:
     return ipaddress.IPv4Network((address, network.prefixlen - _IPV4_MAPPED.prefixlen))
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting; an absent flag leaves the environment's value."""
-    for item in fields(Settings):
-        parser.add_argument(
-            "--" + item.name.replace("_", "-"),
-            metavar="N" if item.type is int else "TEXT",
-            # argparse formats its help texts with %
-            help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"),
-        )
-
-
-def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
-    """Read and check all settings; raises InvalidSetting with one line that names the wrong one."""
-    values: dict[str, Any] = {}
-    for item in fields(Settings):
-        variable = PREFIX + item.name.upper()
-        text = flags.get(item.name)
-        if text is None:
-            text = environment.get(variable)
-        if text is not None:
-            values[item.name] = _parse(variable, text.strip(), item.type is int, item.metadata)
-    settings = Settings(**values)
-    _check_together(settings)
-    return settings
-
-
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return the POSECLUSTER_ variables that no setting has: a slip of the pen, or another program's."""
-    known = {PREFIX + item.name.upper() for item in fields(Settings)} | _OF_OTHER_COMMANDS
-    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
-
-
-def _parse(variable: str, text: str, is_number: bool, rules: Mapping[str, Any]) -> int | str:
-    if is_number:
-        low, high = rules["low"], rules["high"]
-        if not (
-            text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER and low <= int(text) <= high
-        ):
-            raise InvalidSetting(f"{variable}={text[:80]!r}: must be a whole number from {low} to {high}")
-        return int(text)
-    allowed = rules.get("allowed")
-    if allowed and text not in allowed:
-        raise InvalidSetting(f"{variable}={text[:80]!r}: must be one of {', '.join(allowed)}")
-    return text
-
-
 def _check_origins(settings: Settings) -> None:
     """A wrong origin would match no browser's `Origin` header, and so never have an effect."""
     for origin in settings.origins:
-        if not _ORIGIN.fullmatch(origin) or _DEFAULT_PORT.match(origin):
+        if not re.fullmatch(origins.PATTERN, origin) or origins.has_default_port(origin):
             raise InvalidSetting(
                 f"{PREFIX}ALLOWED_ORIGINS: {origin[:80]!r} is not an origin as browsers send it: give * or "
                 "scheme://host[:port], such as https://app.example.com, in lower case, without a path and "
@@ -192,7 +117,7 @@ def _check_origins(settings: Settings) -> None:
         )
 
 
-def _check_together(settings: Settings) -> None:
+def _check(settings: Settings) -> None:
     try:
         _ = settings.proxy_networks
     except ValueError as error:
@@ -207,3 +132,13 @@ def _check_together(settings: Settings) -> None:
             f"{PREFIX}RECYCLE_GROWTH_PERCENT={settings.recycle_growth_percent}: must be 0 or more than 100, "
             "or every worker would be renewed all the time"
         )
+
+
+_TABLE = Table(
+    cls=Settings,
+    prefix=PREFIX,
+    error=InvalidSetting,
+    check=_check,
+    others={"MODEL_SOURCE"},  # of `posecluster-inference models`
+)
+add_flags, load, unknown_variables = _TABLE.add_flags, _TABLE.load, _TABLE.unknown_variables

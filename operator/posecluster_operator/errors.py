@@ -44,6 +44,8 @@ class NotLeader(OperatorError):
 class KubeError(OperatorError):
     """The API server's answer; `what` is verb and object, `message` its own words."""
 
+    retry_after_seconds = 0.0  # how long the API server asked us to wait
+
     def __init__(self, what: str, message: str, *, status: int = 0) -> None:
         super().__init__(f"{what}: {message}" if message else what)
         self.what, self.message, self.status = what, message, status
@@ -70,7 +72,7 @@ class NamespaceTerminating(Rejected):
 
 
 class Retryable(KubeError):
-    """Nothing is wrong with the request; `retry_after_seconds` is what the server asked for, or 0."""
+    """Nothing is wrong with the request: the same one may succeed later."""
 
     def __init__(self, what: str, message: str, *, status: int = 0, retry_after_seconds: float = 0.0) -> None:
         super().__init__(what, message, status=status)

@@ -18,9 +18,6 @@ LABEL_PATTERN = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 IMAGE_PATTERN = "^[A-Za-z0-9][-A-Za-z0-9._:/@]*$"
 QUANTITY_PATTERN = "^[0-9]+([.][0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
 CIDR_PATTERN = "^[0-9A-Fa-f:.]+/[0-9]{1,3}$"
-ORIGIN_PATTERN = (
-    r"^([*]|[a-z][-a-z0-9+.]*://([a-z0-9]([-_a-z0-9.]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)$"
-)
 ANY_TEXT = "(?s:.*)"
 LONGEST_NAME, LONGEST_KEY, LONGEST_LABEL, LONGEST_QUANTITY = 253, 317, 63, 20
 LONGEST_CIDR, LONGEST_ORIGIN = 43, 255

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from posecluster_operator.back_off import back_off_seconds
 from posecluster_operator.builders import labels
 from posecluster_operator.builders.environment import ADMIN_PORT
-from posecluster_operator.errors import KubeError, Retryable
+from posecluster_operator.errors import KubeError
 from posecluster_operator.fields import Json
 from posecluster_operator.kube import PODS, Kube
 from posecluster_operator.observed import child, condition, text
@@ -88,12 +89,11 @@ class PodList:
         return max(_LEAST_SECONDS, (self._monotonic() - began) / _LISTING_SHARE)
 
     def _put_off(self, error: KubeError) -> float:
-        seconds: float = min(
-            _FIRST_BACK_OFF_SECONDS * 2 ** min(self._failures, 10), _LONGEST_BACK_OFF_SECONDS
-        )
         self._failures += 1
-        if isinstance(error, Retryable):
-            seconds = max(seconds, error.retry_after_seconds)
+        seconds = back_off_seconds(
+            self._failures, first=_FIRST_BACK_OFF_SECONDS, longest=_LONGEST_BACK_OFF_SECONDS
+        )
+        seconds = max(seconds, error.retry_after_seconds)
         self.touch()
         fields = {"error": error, "seconds": round(seconds, 1)}
         logger.warning("Pods could not be listed", extra={"fields": fields})

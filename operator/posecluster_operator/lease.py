@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from posecluster_operator.errors import Conflict, KubeError, NotFound, NotLeader, Retryable
+from posecluster_operator.errors import Conflict, KubeError, NotFound, NotLeader
 from posecluster_operator.kube import LEASES, Kube
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,7 @@ class Lease:
                     await self._turn()
             except KubeError as error:
                 self._note_trouble(error)
-                if isinstance(error, Retryable):
-                    wait = max(wait, error.retry_after_seconds)
+                wait = max(wait, error.retry_after_seconds)
             else:
                 self._note_trouble(None)
             self._tell()

@@ -11,6 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from posecluster_common import origins
 from posecluster_operator.fields import (
     ANY_TEXT,
     IMAGE_PATTERN,
@@ -22,7 +23,6 @@ from posecluster_operator.fields import (
     LONGEST_ORIGIN,
     LONGEST_QUANTITY,
     NAME_PATTERN,
-    ORIGIN_PATTERN,
     QUANTITY_PATTERN,
     Json,
     mapping,
@@ -219,7 +219,7 @@ class Spec:
     workers_per_pod: int | None = number(None, 1, 64)
     queue_length: int | None = number(None, 1, 100_000)
     limits: Limits = field(default_factory=Limits)
-    allowed_origins: tuple[str, ...] = texts(64, LONGEST_ORIGIN, ORIGIN_PATTERN)
+    allowed_origins: tuple[str, ...] = texts(64, LONGEST_ORIGIN, origins.PATTERN)
     log_format: LogFormat = LogFormat.TEXT
     request_log: RequestLog = RequestLog.NONE
     advanced: Advanced = field(default_factory=Advanced)

@@ -2,11 +2,13 @@
 
 import asyncio
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from posecluster_operator.back_off import back_off_seconds
 from posecluster_operator.errors import KubeError, NotFound, NotPermitted, Retryable
 from posecluster_operator.fields import Json
 from posecluster_operator.kube import ACCESS_REVIEWS, POSECLUSTERS, Kube
@@ -38,8 +40,8 @@ async def check_permissions(
         for verb in rule.verbs
     ]
     allowed: dict[_Right, bool] = {}
-    wait, said = _FIRST_WAIT_SECONDS, False
-    while True:
+    said = False
+    for failures in itertools.count(1):
         open_rights = [right for right in rights if right not in allowed]
         error = await _ask(kube, open_rights, allowed, lease_name=lease_name)
         if error is None:
@@ -51,8 +53,7 @@ async def check_permissions(
         if not said:
             logger.warning("Rights cannot be checked, waiting", extra={"fields": {"error": str(error)}})
             said = True
-        await asyncio.sleep(max(wait, _retry_after(error)))
-        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        await asyncio.sleep(_wait_seconds(failures, error.retry_after_seconds))
     missing = [right for right in rights if not allowed[right]]
     if missing:
         raise NotPermitted(
@@ -62,8 +63,8 @@ async def check_permissions(
 
 async def wait_for_crd(kube: Kube) -> None:
     """Return once the API server serves PoseClusters; says once that it waits."""
-    wait, said = _FIRST_WAIT_SECONDS, ""
-    while True:
+    said = ""
+    for failures in itertools.count(1):
         try:
             if POSECLUSTERS.plural in await kube.plurals(POSECLUSTERS.api_version):
                 break
@@ -71,12 +72,12 @@ async def wait_for_crd(kube: Kube) -> None:
         except NotFound:
             say, pause = "Waiting for the CRD", 0.0
         except KubeError as error:
-            say, pause = "Waiting for the API server to be asked for the CRD", _retry_after(error)
+            say = "Waiting for the API server to be asked for the CRD"
+            pause = error.retry_after_seconds
         if say != said:
             logger.warning(say, extra={"fields": {"kind": POSECLUSTERS.full_name}})
             said = say
-        await asyncio.sleep(max(wait, pause))
-        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        await asyncio.sleep(_wait_seconds(failures, pause))
     if said:
         logger.info("The CRD is there", extra={"fields": {"kind": POSECLUSTERS.full_name}})
 
@@ -153,6 +154,6 @@ async def _ask(
     return next((error for error in errors if error is not None), None)
 
 
-def _retry_after(error: KubeError) -> float:
-    asked = error.retry_after_seconds if isinstance(error, Retryable) else 0.0
-    return min(asked, _LONGEST_RETRY_AFTER_SECONDS)
+def _wait_seconds(failures: int, asked: float) -> float:
+    seconds = back_off_seconds(failures, first=_FIRST_WAIT_SECONDS, longest=_LONGEST_WAIT_SECONDS)
+    return max(seconds, min(asked, _LONGEST_RETRY_AFTER_SECONDS))

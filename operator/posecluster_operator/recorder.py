@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from posecluster_common.token_buckets import TokenBuckets
 from posecluster_operator.errors import (
     Conflict,
     KubeError,
@@ -55,12 +56,6 @@ class _Series:
     behind: bool = False
 
 
-@dataclass(slots=True)
-class _Budget:
-    tokens: float
-    since: float
-
-
 class Recorder:
     """Writes Events in the background; `instance` names this process in them."""
 
@@ -68,7 +63,7 @@ class Recorder:
         self._kube, self._instance, self._clock = kube, instance[:_LONGEST_INSTANCE], clock
         self._waiting: deque[tuple[PoseCluster, Notice, str]] = deque(maxlen=_MOST_WAITING)
         self._series: OrderedDict[_Key, _Series] = OrderedDict()
-        self._budgets: OrderedDict[str, _Budget] = OrderedDict()
+        self._budgets = TokenBuckets(burst=_BURST, per_second=1 / _SECONDS_A_TOKEN, most_keys=_MOST_BUDGETS)
         self._wake = asyncio.Event()
         self._failing = False
 
@@ -100,7 +95,7 @@ class Recorder:
             series.count, series.last, series.last_time, series.behind = series.count + 1, now, when, True
             self._series.move_to_end(key)
             return
-        if not self._spend(cluster.uid):
+        if not self._may_write(cluster.uid):
             return
         name = f"{cluster.name[:_LONGEST_STEM]}.{uuid.uuid4().hex[:16]}"
         body = _event(cluster, notice, name=name, when=when, instance=self._instance)
@@ -117,7 +112,7 @@ class Recorder:
         for key, series in list(self._series.items()):
             if series.behind and now - series.written >= _SERIES_SECONDS:
                 series.written, series.behind = now, False
-                if self._spend(series.uid):
+                if self._may_write(series.uid):
                     patch = {"series": {"count": series.count, "lastObservedTime": series.last_time}}
                     await self._try(self._patching(series, patch))
             elif not series.behind and now - series.last >= _SILENCE_SECONDS:
@@ -130,19 +125,10 @@ class Recorder:
         due = [series.written + _SERIES_SECONDS for series in self._series.values() if series.behind]
         return max(0.0, min(due) - self._clock()) if due else None
 
-    def _spend(self, uid: str) -> bool:
-        """Take a token of this object's budget; False if there is none left."""
-        now = self._clock()
-        budget = self._budgets.setdefault(uid, _Budget(_BURST, now))
-        budget.tokens = min(_BURST, budget.tokens + (now - budget.since) / _SECONDS_A_TOKEN)
-        budget.since = now
-        self._budgets.move_to_end(uid)
-        if len(self._budgets) > _MOST_BUDGETS:
-            self._budgets.popitem(last=False)
-        if budget.tokens < 1:
-            return False
-        budget.tokens -= 1
-        return True
+    def _may_write(self, uid: str) -> bool:
+        """Spend one of this object's Events; return False if there is none left."""
+        has_one, _left = self._budgets.spend(uid, self._clock())
+        return has_one
 
     async def _try(self, write: Callable[[], Any]) -> bool:
         """Write, a second time if the API server may have been away; False if it was not done."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from posecluster_common.origins import has_default_port
 from posecluster_operator.fields import KEY_PATTERN, LONGEST_KEY
 from posecluster_operator.models import GROUP, PoseCluster, Service, ServiceType, Spec, is_reserved
 from posecluster_operator.placement import (
@@ -21,7 +22,6 @@ from posecluster_operator.quantity import parse_quantity
 
 # pods are named NAME-pose-<10>-<5>, with everything before the last 5 cut to 58 characters
 LONGEST_CLUSTER_NAME = 40
-_DEFAULT_PORT = re.compile("http:.*:80|https:.*:443")
 CLUSTER_NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 
@@ -133,7 +133,7 @@ RULES: Mapping[type, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
         (
             "allowedOrigins must not name a scheme's default port, which browsers leave out of the "
             "Origin header: remove :80 or :443",
-            lambda one: not any(map(_DEFAULT_PORT.fullmatch, one.allowed_origins)),
+            lambda one: not any(map(has_default_port, one.allowed_origins)),
         ),
     ),
     Service: (

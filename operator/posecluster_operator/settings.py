@@ -4,13 +4,11 @@ Each field of `Settings` is read from the environment as `POSECLUSTER_OPERATOR_<
 command line of `posecluster-operator run` as `--<field>`; the command line wins.
 """
 
-import argparse
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from posecluster_common.settings import Table, choice, items, number, text
 from posecluster_operator.errors import InvalidSetting
 from posecluster_operator.fields import IMAGE_PATTERN, KEY_PATTERN, LONGEST_KEY, NAME_PATTERN
 from posecluster_operator.models import PodDefaults, PullPolicy, is_reserved
@@ -19,91 +17,76 @@ PREFIX = "POSECLUSTER_OPERATOR_"
 _NAMESPACE_PATTERN = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _LONGEST_NAME = 253
 _LONGEST_IMAGE = 512
-_LONGEST_NUMBER = 20
 _HIGHEST_ID = (1 << 31) - 1  # the API server accepts no larger user or group id
 _SECONDS_A_DAY = 86_400
-
-
-def _number(default: int, low: int, high: int, meaning: str) -> Any:
-    return field(default=default, metadata={"low": low, "high": high, "help": meaning})
-
-
-def _optional_number(low: int, high: int, meaning: str) -> Any:
-    return field(default=None, metadata={"low": low, "high": high, "help": meaning})
-
-
-def _choice(default: str, allowed: Sequence[str], meaning: str) -> Any:
-    return field(default=default, metadata={"allowed": tuple(allowed), "help": meaning})
-
-
-def _text(default: str, meaning: str) -> Any:
-    return field(default=default, metadata={"help": meaning})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The operator's settings, checked. Made by `load`."""
 
-    host: str = _text("", "comma list of addresses to listen on; empty: all, of every family")
-    port: int = _number(9091, 0, 65_535, "port for /metrics, /livez and /readyz; 0 takes a free one")
-    namespaces: str = _text("", "comma list of the namespaces to watch; empty: all")
-    inference_image: str = _text("", "image of pods whose spec names none")
-    inference_image_pull_policy: str = _choice(
+    host: str = text("", "comma list of addresses to listen on; empty: all, of every family")
+    port: int = number(9091, 0, 65_535, "port for /metrics, /livez and /readyz; 0 takes a free one")
+    namespaces: str = text("", "comma list of the namespaces to watch; empty: all")
+    inference_image: str = text("", "image of pods whose spec names none")
+    inference_image_pull_policy: str = choice(
         "", ["", *PullPolicy], "pull policy of pods whose spec names none; empty: the cluster's"
     )
-    inference_image_pull_secrets: str = _text(
+    inference_image_pull_secrets: str = text(
         "", "comma list of pull Secrets' names, for pods whose spec names none"
     )
-    inference_run_as_user: int | None = _optional_number(
+    inference_run_as_user: int | None = number(
+        None,
         1,
         _HIGHEST_ID,
         "runAsUser of inference pods; empty: the image's user, or one that the cluster assigns",
     )
-    inference_run_as_group: int | None = _optional_number(
+    inference_run_as_group: int | None = number(
+        None,
         0,
         _HIGHEST_ID,
         "runAsGroup of inference pods; empty: the image's group, or one that the cluster assigns",
     )
-    inference_fs_group: int | None = _optional_number(
-        0, _HIGHEST_ID, "fsGroup of inference pods; empty: none, or one that the cluster assigns"
+    inference_fs_group: int | None = number(
+        None, 0, _HIGHEST_ID, "fsGroup of inference pods; empty: none, or one that the cluster assigns"
     )
-    inference_otlp_endpoint: str = _text(
+    inference_otlp_endpoint: str = text(
         "", "address of an OpenTelemetry collector (OTLP over HTTP) for the spans of all pods; empty: none"
     )
-    allowed_pod_labels: str = _text(
+    allowed_pod_labels: str = text(
         "", "comma list of keys that podLabels may have; example.com/* is a whole prefix; empty: none"
     )
-    allowed_pod_annotations: str = _text(
+    allowed_pod_annotations: str = text(
         "", "comma list of keys that podAnnotations may have; example.com/* is a whole prefix; empty: none"
     )
-    lease_namespace: str = _text("", "namespace of the Lease; empty: the pod's own, else default")
-    lease_name: str = _text(
+    lease_namespace: str = text("", "namespace of the Lease; empty: the pod's own, else default")
+    lease_name: str = text(
         "posecluster-operator", "name of the Lease; operators that watch the same must share it"
     )
-    lease_seconds: int = _number(
+    lease_seconds: int = number(
         15, 3, 3_600, "a Lease that is not renewed for so long is taken over; renewed at 2/15 of it"
     )
-    identity: str = _text("", "this process's name in the Lease; empty: POD_ID, else made up")
-    workers: int = _number(16, 1, 256, "PoseClusters looked at at once")
-    resync_seconds: int = _number(
+    identity: str = text("", "this process's name in the Lease; empty: POD_ID, else made up")
+    workers: int = number(16, 1, 256, "PoseClusters looked at at once")
+    resync_seconds: int = number(
         90,
         1,
         _SECONDS_A_DAY,
         "each PoseCluster is looked at so often, +-10 %; beyond 100 of them every 0.9 s times their number",
     )
-    request_timeout_seconds: int = _number(10, 1, 300, "one call to the API server")
-    watch_inactivity_seconds: int = _number(
+    request_timeout_seconds: int = number(10, 1, 300, "one call to the API server")
+    watch_inactivity_seconds: int = number(
         70, 1, 3_600, "a watch that is silent for so long is opened anew; bookmarks come every 60 s"
     )
-    stall_seconds: int = _number(
+    stall_seconds: int = number(
         150, 2, 7_200, "/livez fails when a watch brings nothing, though opened anew, for so long"
     )
-    log_format: str = _choice("text", ["text", "json"], "form of the log lines")
+    log_format: str = choice("text", ["text", "json"], "form of the log lines")
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:
         """`namespaces` parsed, each once; empty: all."""
-        return _names(self.namespaces)
+        return items(self.namespaces)
 
     @property
     def images(self) -> PodDefaults:
@@ -117,74 +100,18 @@ class Settings:
         return PodDefaults(
             image=self.inference_image or None,
             pull_policy=PullPolicy(policy) if policy else None,
-            pull_secrets=_names(self.inference_image_pull_secrets),
+            pull_secrets=items(self.inference_image_pull_secrets),
             otlp_endpoint=self.inference_otlp_endpoint or None,
-            allowed_labels=_names(self.allowed_pod_labels),
-            allowed_annotations=_names(self.allowed_pod_annotations),
+            allowed_labels=items(self.allowed_pod_labels),
+            allowed_annotations=items(self.allowed_pod_annotations),
             ids={name: number for name, number in ids.items() if number is not None},
         )
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting; an absent flag leaves the environment's value."""
-    for item in fields(Settings):
-        parser.add_argument(
-            "--" + item.name.replace("_", "-"),
-            metavar="N" if "low" in item.metadata else "TEXT",
-            # argparse formats its help texts with %
-            help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"),
-        )
-
-
-def load(environment: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
-    """Read and check all settings; raises InvalidSetting with one line that names the wrong one."""
-    values: dict[str, Any] = {}
-    for item in fields(Settings):
-        variable = PREFIX + item.name.upper()
-        text = flags.get(item.name)
-        if text is None:
-            text = environment.get(variable)
-        if text is None or (item.default is None and not text.strip()):
-            continue
-        values[item.name] = _parse(variable, text.strip(), item.metadata)
-    settings = Settings(**values)
-    _check_names(settings)
-    _check_keys(settings)
-    _check_endpoint(settings.inference_otlp_endpoint)
-    _check_together(settings)
-    return settings
-
-
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return the variables with our prefix that no setting has: a slip of the pen, most likely."""
-    known = {PREFIX + item.name.upper() for item in fields(Settings)}
-    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
-
-
-def _parse(variable: str, text: str, rules: Mapping[str, Any]) -> int | str:
-    if "low" in rules:
-        low, high = rules["low"], rules["high"]
-        if not (
-            text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER and low <= int(text) <= high
-        ):
-            raise InvalidSetting(f"{variable}={text[:80]!r}: must be a whole number from {low} to {high}")
-        return int(text)
-    allowed = rules.get("allowed")
-    if allowed and text not in allowed:
-        raise InvalidSetting(
-            f"{variable}={text[:80]!r}: must be one of {', '.join(word or 'empty' for word in allowed)}"
-        )
-    return text
 
 
 def _check_names(settings: Settings) -> None:
     for variable, names, pattern, longest in (
         ("NAMESPACES", settings.watched_namespaces, _NAMESPACE_PATTERN, _LONGEST_NAME),
-        ("LEASE_NAMESPACE", _names(settings.lease_namespace), _NAMESPACE_PATTERN, _LONGEST_NAME),
+        ("LEASE_NAMESPACE", items(settings.lease_namespace), _NAMESPACE_PATTERN, _LONGEST_NAME),
         ("LEASE_NAME", (settings.lease_name,), NAME_PATTERN, _LONGEST_NAME),
         ("INFERENCE_IMAGE", (settings.inference_image or "x",), IMAGE_PATTERN, _LONGEST_IMAGE),
         ("INFERENCE_IMAGE_PULL_SECRETS", settings.images.pull_secrets, NAME_PATTERN, _LONGEST_NAME),
@@ -211,7 +138,8 @@ def _check_keys(settings: Settings) -> None:
                 )
 
 
-def _check_endpoint(address: str) -> None:
+def _check_endpoint(settings: Settings) -> None:
+    address = settings.inference_otlp_endpoint
     try:
         parts = urlsplit(address)
         is_right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -233,3 +161,14 @@ def _check_together(settings: Settings) -> None:
             f"{PREFIX}WATCH_INACTIVITY_SECONDS={settings.watch_inactivity_seconds}, or a silent watch "
             "would end the process before it is opened anew"
         )
+
+
+def _check(settings: Settings) -> None:
+    _check_names(settings)
+    _check_keys(settings)
+    _check_endpoint(settings)
+    _check_together(settings)
+
+
+_TABLE = Table(cls=Settings, prefix=PREFIX, error=InvalidSetting, check=_check)
+add_flags, load, unknown_variables = _TABLE.add_flags, _TABLE.load, _TABLE.unknown_variables

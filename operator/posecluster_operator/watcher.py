@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import kopf
 
+from posecluster_operator.back_off import back_off_seconds
 from posecluster_operator.handlers import SELECTOR, WATCHED, make_registry
 from posecluster_operator.health import Health, Watch
 from posecluster_operator.kube import POSECLUSTERS, Access
@@ -54,8 +55,10 @@ class BackOffs:
         self._random = random
 
     def __iter__(self) -> Iterator[float]:
-        for failures in itertools.count():
-            seconds = min(_LONGEST_BACK_OFF_SECONDS, _FIRST_BACK_OFF_SECONDS * 2 ** min(failures, 10))
+        for failures in itertools.count(1):
+            seconds = back_off_seconds(
+                failures, first=_FIRST_BACK_OFF_SECONDS, longest=_LONGEST_BACK_OFF_SECONDS
+            )
             yield seconds * self._random.uniform(0.75, 1.0)
 
 

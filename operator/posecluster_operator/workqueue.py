@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 
+from posecluster_operator.back_off import back_off_seconds
 from posecluster_operator.errors import (
     Conflict,
     NamespaceTerminating,
@@ -158,7 +159,7 @@ class WorkQueue:
             return
         away = isinstance(error, Retryable)
         longest = _LONGEST_AWAY_SECONDS if away else _LONGEST_BACK_OFF_SECONDS
-        seconds = min(_FIRST_BACK_OFF_SECONDS * 2 ** min(failures - 1, 10), longest)
+        seconds = back_off_seconds(failures, first=_FIRST_BACK_OFF_SECONDS, longest=longest)
         if isinstance(error, Retryable):
             seconds = max(seconds, error.retry_after_seconds)
         seconds *= 1 + self._random.uniform(0, _JITTER)

@@ -1,6 +1,7 @@
 """One record is one line that nobody can forge, and a stuck reader of the log stops nobody."""
 
 import fcntl
+import functools
 import json
 import logging
 import os
@@ -16,10 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_inference import log
-from posecluster_inference.log import JsonFormatter, LogWriter, TextFormatter, configure
+from posecluster_common import log
+from posecluster_common.log import LogWriter
 
 WAITING = 10_000
+STOP_SECONDS = 1.0
+TextFormatter = functools.partial(log.TextFormatter, longest_value=128)
+JsonFormatter = functools.partial(log.JsonFormatter, longest_value=128)
+
+
+def configure(form: str, *, stop_seconds: float = STOP_SECONDS) -> LogWriter:
+    return log.configure(form, longest_value=128, stop_seconds=stop_seconds)
 
 
 def _record(message: str = "Refused", **values: Any) -> logging.LogRecord:
@@ -146,10 +154,9 @@ def test_a_text_that_is_no_unicode_is_written_all_the_same(capfd: pytest.Capture
 
 @pytest.fixture
 def stuck_reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A pipe in place of stderr; gives the end that nobody reads. A second of patience is shortened."""
+    """A pipe in place of stderr; gives the end that nobody reads."""
     read_end, write_end = os.pipe()
     monkeypatch.setattr(log, "_STDERR", write_end)
-    monkeypatch.setattr(log, "_STOP_SECONDS", 0.05)
     yield read_end
     os.close(read_end)
     os.close(write_end)
@@ -171,7 +178,7 @@ def _read_lines(descriptor: int, writer: LogWriter) -> list[bytes]:
 
 @pytest.mark.usefixtures("_own_root_logger")
 def test_a_stuck_reader_stops_nobody_and_fills_no_memory(stuck_reader: int) -> None:
-    writer = configure("text")
+    writer = configure("text", stop_seconds=0.05)
     most_in_a_pipe = fcntl.fcntl(stuck_reader, fcntl.F_GETPIPE_SZ) // len(
         "2026-11-22T20:23:08.463Z INFO Refused\n"
     )
@@ -189,8 +196,8 @@ def test_a_stuck_reader_stops_nobody_and_fills_no_memory(stuck_reader: int) -> N
 
 def test_a_process_ends_although_nobody_reads_its_log() -> None:
     script = (
-        "import logging; from posecluster_inference import log\n"
-        "writer = log.configure('text')\n"
+        "import logging; from posecluster_common import log\n"
+        "writer = log.configure('text', longest_value=128, stop_seconds=1.0)\n"
         "for _ in range(20_000): logging.info('Refused')\n"
         "writer.stop()\n"
     )

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posecluster_common.log import LONGEST_LINE_BYTES, JsonFormatter, LogWriter, TextFormatter
 from posecluster_operator import log
-from posecluster_operator.log import LONGEST_LINE_BYTES, Calm, JsonFormatter, TextFormatter
+from posecluster_operator.log import Calm
 
 pytestmark = pytest.mark.unit
+
+TEXT, JSON = TextFormatter(longest_value=512), JsonFormatter(longest_value=512)
 
 
 def record(
@@ -41,12 +44,12 @@ def _own_loggers() -> Iterator[None]:
 
 
 def test_a_text_line_has_time_level_message_and_fields() -> None:
-    line = TextFormatter().format(record(key="a b", kind="Service", seconds=0.5))
+    line = TEXT.format(record(key="a b", kind="Service", seconds=0.5))
     assert line == '2023-11-14T22:13:20.250Z ERROR Applied key="a b" kind=Service seconds=0.5'
 
 
 def test_a_json_line_keeps_numbers_as_numbers() -> None:
-    assert json.loads(JsonFormatter().format(record(key="a/b", seconds=0.5))) == {
+    assert json.loads(JSON.format(record(key="a/b", seconds=0.5))) == {
         "time": "2023-11-14T22:13:20.250Z",
         "level": "ERROR",
         "message": "Applied",
@@ -63,25 +66,25 @@ def test_a_json_line_keeps_numbers_as_numbers() -> None:
 def test_no_line_is_longer_than_4_kib(message: str, values: dict[str, str], traceback: str | None) -> None:
     made = record(message, **values)
     made.exc_text = traceback
-    line = JsonFormatter().format(made)
+    line = JSON.format(made)
     assert len(line.encode()) < LONGEST_LINE_BYTES
     assert line.isprintable()
     assert json.loads(line)["level"] == "ERROR"
-    for line in TextFormatter().format(made).split("\n"):
+    for line in TEXT.format(made).split("\n"):
         assert len(line.encode()) < LONGEST_LINE_BYTES
         assert line.isprintable()
 
 
 def test_many_fields_do_not_make_a_line_too_long() -> None:
     made = record("Applied", **{f"key{number}": "\u202e" * 100 for number in range(100)})
-    line = JsonFormatter().format(made)
+    line = JSON.format(made)
     assert len(line) < LONGEST_LINE_BYTES
     assert json.loads(line)["message"] == "Applied"
 
 
 @given(values=st.dictionaries(st.sampled_from("abc"), st.text(max_size=300), max_size=3))
 def test_no_value_can_forge_a_line_or_a_field(values: dict[str, str]) -> None:
-    line = TextFormatter().format(record(**values))
+    line = TEXT.format(record(**values))
     unquoted = re.sub(r'"(?:[^"\\]|\\.)*"', "", line)
     assert line.isprintable()
     assert unquoted.count("=") == len(values)
@@ -90,7 +93,7 @@ def test_no_value_can_forge_a_line_or_a_field(values: dict[str, str]) -> None:
 def test_a_traceback_is_indented_so_that_no_line_of_it_looks_like_a_record() -> None:
     made = record()
     made.exc_text = "ValueError: one\n2026-01-01T00:00:00.000Z INFO Forged"
-    assert TextFormatter().format(made).splitlines()[1:] == [
+    assert TEXT.format(made).splitlines()[1:] == [
         "  ValueError: one",
         "  2026-01-01T00:00:00.000Z INFO Forged",
     ]
@@ -177,5 +180,5 @@ def test_a_traceback_is_written_once(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_a_line_that_cannot_be_formatted_does_not_end_the_writer() -> None:
     broken = logging.LogRecord("x", logging.INFO, __file__, 1, "%d", ("no number",), None)
-    assert b"cannot be formatted" in log.LogWriter(TextFormatter())._line(broken)
-    assert io.BytesIO(log.LogWriter(JsonFormatter())._line(broken)).readline().endswith(b"\n")
+    assert b"cannot be formatted" in LogWriter(TEXT, stop_seconds=0.2)._line(broken)
+    assert io.BytesIO(LogWriter(JSON, stop_seconds=0.2)._line(broken)).readline().endswith(b"\n")
