@@ -9,6 +9,7 @@ PoseClusterError
 """
 
 from enum import StrEnum
+from typing import Self
 
 
 class PoseClusterError(Exception):
@@ -28,47 +29,39 @@ class Undecodable(PoseClusterError):
 
 
 class Reason(StrEnum):
-    """The closed list of reasons in a refusal; clients may match on them."""
+    """The closed list of reasons in a refusal, one row each; clients may match on them.
 
-    QUEUE_FULL = "queue_full"
-    DRAINING = "draining"
-    STARTING = "starting"
-    MEMORY = "memory"
-    DEADLINE = "deadline"
-    QUOTA = "quota"
-    BODY_TOO_LARGE = "body_too_large"
-    PICTURE_TOO_LARGE = "picture_too_large"
-    UNSUPPORTED_FORMAT = "unsupported_format"
-    UNSUPPORTED_ENCODING = "unsupported_encoding"
-    UNDECODABLE = "undecodable"
-    MALFORMED = "malformed"
-    UNAUTHORIZED = "unauthorized"
-    WORKER_CRASHED = "worker_crashed"
-    WORKER_HUNG = "worker_hung"
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
+    A row is the reason, its usual status, the problem's title (RFC 9457), which never varies, and other
+    statuses that the reason may have.
+    """
 
+    status: int
+    problem_title: str
+    other_statuses: tuple[int, ...]
 
-# reason -> (usual status, RFC 9457 title); titles never vary, details do
-_PROBLEMS: dict[Reason, tuple[int, str]] = {
-    Reason.QUEUE_FULL: (503, "No capacity: the queue is full"),
-    Reason.DRAINING: (503, "This server is shutting down"),
-    Reason.STARTING: (503, "No worker is ready yet"),
-    Reason.MEMORY: (503, "No capacity: memory is short"),
-    Reason.DEADLINE: (504, "The deadline passed"),
-    Reason.QUOTA: (429, "Your quota is used up"),
-    Reason.BODY_TOO_LARGE: (413, "The request body is too large"),
-    Reason.PICTURE_TOO_LARGE: (413, "The picture has too many pixels"),
-    Reason.UNSUPPORTED_FORMAT: (415, "Not a JPEG, PNG or WebP picture"),
-    Reason.UNSUPPORTED_ENCODING: (415, "Encoded request bodies are not accepted"),
-    Reason.UNDECODABLE: (422, "The picture cannot be decoded"),
-    Reason.MALFORMED: (400, "The request is malformed"),
-    Reason.UNAUTHORIZED: (401, "A valid bearer token is needed"),
-    Reason.WORKER_CRASHED: (503, "The worker crashed on this request"),
-    Reason.WORKER_HUNG: (504, "The worker hung on this request"),
-    Reason.NOT_FOUND: (404, "No such resource"),
-    Reason.METHOD_NOT_ALLOWED: (405, "The method is not allowed here"),
-}
+    def __new__(cls, value: str, status: int = 0, title: str = "", *other_statuses: int) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.status, member.problem_title, member.other_statuses = status, title, other_statuses
+        return member
+
+    MALFORMED = "malformed", 400, "The request is malformed", 431  # 431: the head is too long
+    UNAUTHORIZED = "unauthorized", 401, "A valid bearer token is needed"
+    NOT_FOUND = "not_found", 404, "No such resource"
+    METHOD_NOT_ALLOWED = "method_not_allowed", 405, "The method is not allowed here"
+    BODY_TOO_LARGE = "body_too_large", 413, "The request body is too large"
+    PICTURE_TOO_LARGE = "picture_too_large", 413, "The picture has too many pixels"
+    UNSUPPORTED_FORMAT = "unsupported_format", 415, "Not a JPEG, PNG or WebP picture"
+    UNSUPPORTED_ENCODING = "unsupported_encoding", 415, "Encoded request bodies are not accepted"
+    UNDECODABLE = "undecodable", 422, "The picture cannot be decoded"
+    QUOTA = "quota", 429, "Your quota is used up"
+    QUEUE_FULL = "queue_full", 503, "No capacity: the queue is full"
+    DRAINING = "draining", 503, "This server is shutting down"
+    STARTING = "starting", 503, "No worker is ready yet"
+    MEMORY = "memory", 503, "No capacity: memory is short"
+    WORKER_CRASHED = "worker_crashed", 503, "The worker crashed on this request"
+    WORKER_HUNG = "worker_hung", 504, "The worker hung on this request"
+    DEADLINE = "deadline", 504, "The deadline passed", 408  # 408: the body arrived too slowly
 
 
 class TooLarge(Undecodable):
@@ -78,7 +71,7 @@ class TooLarge(Undecodable):
 class Refusal(PoseClusterError):
     """A request that gets a problem instead of an answer.
 
-    `status` is the reason's usual one unless given (408 for a slow body, 431 for a long head).
+    `status` is the reason's usual one unless given, which is then one of its `other_statuses`.
     `retry_after_seconds`, whole and >= 1, is set where waiting helps (503 and 429).
     """
 
@@ -93,8 +86,8 @@ class Refusal(PoseClusterError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
-        self.status = status or _PROBLEMS[reason][0]
-        self.title = _PROBLEMS[reason][1]
+        self.status = status or reason.status
+        self.title = reason.problem_title
         self.retry_after_seconds = retry_after_seconds
         self.headers: dict[str, str] = {}
 

@@ -8,7 +8,6 @@ from aiohttp import hdrs, web
 
 from posecluster_inference import intake, openapi
 from posecluster_inference.callers import caller_of
-from posecluster_inference.drawing import MAX_DRAWN_PIXELS, MAX_DRAWN_SIDE
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
 from posecluster_inference.jobs import JSON_ANSWER, Answer, AnswerForm, Job
@@ -176,19 +175,7 @@ async def model(request: web.Request) -> web.StreamResponse:
             "No worker has loaded the model yet.",
             retry_after_seconds=service.admission.retry_after(1),
         )
-    settings = service.settings
-    limits = {
-        "max_people": settings.max_people,
-        "max_body_bytes": settings.max_body_bytes,
-        "max_pixels": settings.max_pixels,
-        "max_side_pixels": settings.max_side_pixels,
-        "max_drawn_pixels": MAX_DRAWN_PIXELS,
-        "max_drawn_side_pixels": MAX_DRAWN_SIDE,
-        "deadline_ms": settings.deadline_ms,
-        "requests_per_minute": settings.rate_limit_per_minute,
-        "burst": settings.rate_limit_burst,
-        "queue_length": service.pool.queue.limit,
-    }
+    limits = openapi.limits(service.settings, queue_length=service.pool.queue.limit)
     return web.json_response({**service.pool.supervisor.model, **service.model, "limits": limits})
 
 

@@ -6,19 +6,22 @@ from aiohttp import web
 
 from posecluster_inference.errors import Refusal
 
-_TYPE_PREFIX = "urn:posecluster:problem:"
 _CONTENT_TYPE = "application/problem+json"
 
 
-def _body(refusal: Refusal) -> bytes:
-    members = {
-        "type": _TYPE_PREFIX + refusal.reason,
+def members(refusal: Refusal) -> dict[str, str | int]:
+    """Return the members of the problem's JSON object."""
+    return {
+        "type": f"urn:posecluster:problem:{refusal.reason}",
         "title": refusal.title,
         "status": refusal.status,
         "detail": refusal.detail,
         "reason": refusal.reason,
     }
-    return json.dumps(members).encode()
+
+
+def _body(refusal: Refusal) -> bytes:
+    return json.dumps(members(refusal)).encode()
 
 
 def _headers(refusal: Refusal) -> dict[str, str]:

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,9 +14,12 @@ import pytest
 import schemathesis
 
 import posecluster_inference
-from posecluster_inference import app
+from posecluster_inference import app, pages
 from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.health import Status
+from posecluster_inference.negotiation import CONTENT_TYPES, PARAMETERS
 from posecluster_inference.openapi import document, encoded
+from posecluster_inference.process import State
 from posecluster_inference.service import Service
 from posecluster_inference.settings import Settings
 
@@ -60,16 +64,16 @@ def described_reasons(described: dict[str, Any]) -> set[tuple[int, str]]:
     return {(int(status), body["reason"]) for responses in shown for status, body in problems(responses)}
 
 
+def source() -> Iterator[ast.AST]:
+    """Every node of the package's modules, except those of the table and of the document."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.name not in ("errors.py", "openapi.py"):
+            yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
 def reasons_in_source() -> set[tuple[int, str]]:
     """Status and reason of each refusal that the package makes, found in the calls that make them."""
-    found = set()
-    for path in PACKAGE.rglob("*.py"):
-        if path.name in ("errors.py", "openapi.py"):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                found |= set(_reasons_of(node))
-    return found
+    return {found for node in source() if isinstance(node, ast.Call) for found in _reasons_of(node)}
 
 
 def _reasons_of(call: ast.Call) -> Iterator[tuple[int, str]]:
@@ -84,6 +88,27 @@ def _reasons_of(call: ast.Call) -> Iterator[tuple[int, str]]:
         if isinstance(argument, ast.Attribute) and ast.unparse(argument.value) == "Reason":
             reason = Reason[argument.attr]
             yield from ((status, reason) for status in constants or [Refusal(reason, "").status])
+
+
+@cache
+def sentences_in_source() -> tuple[re.Pattern[str], ...]:
+    """The texts of the package; what an f-string fills in may be anything."""
+    texts = {
+        node.value for node in source() if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    patterns = [re.escape(text) for text in texts]
+    for node in source():
+        if isinstance(node, ast.JoinedStr):
+            parts = [
+                re.escape(part.value) if isinstance(part, ast.Constant) else ".+" for part in node.values
+            ]
+            if sum(len(part) for part in parts if part != ".+") >= 5:
+                patterns.append("".join(parts))
+    return tuple(map(re.compile, patterns))
+
+
+def is_said(detail: str) -> bool:
+    return any(pattern.fullmatch(detail) for pattern in sentences_in_source())
 
 
 def test_it_is_valid_openapi(described: dict[str, Any]) -> None:
@@ -127,8 +152,26 @@ def test_every_route_is_described_and_no_other(described: dict[str, Any]) -> Non
 
 def test_every_reason_is_described_with_each_of_its_statuses(described: dict[str, Any]) -> None:
     assert described_reasons(described) == reasons_in_source()
+    table = {(status, reason) for reason in Reason for status in (reason.status, *reason.other_statuses)}
+    assert described_reasons(described) == table
     assert {reason for _status, reason in described_reasons(described)} == set(Reason)
     assert set(described["components"]["schemas"]["Problem"]["properties"]["reason"]["enum"]) == set(Reason)
+
+
+def test_each_example_of_a_refusal_is_what_the_code_says(described: dict[str, Any]) -> None:
+    details = {
+        body["detail"]
+        for _path, _method, operation in operations(described)
+        for _status, body in problems(operation["responses"])
+    }
+    assert len(details) >= 20
+    assert {detail for detail in details if not is_said(detail)} == set()
+
+
+@pytest.mark.control
+@pytest.mark.parametrize("detail", ["All connections are busy.", "The WebP is cut off: send it again"])
+def test_control_an_example_that_the_code_does_not_say_is_seen(detail: str) -> None:
+    assert not is_said(detail)
 
 
 @pytest.mark.control
@@ -143,6 +186,37 @@ def test_waiting_is_told_where_it_helps(described: dict[str, Any]) -> None:
         for status, response in operation["responses"].items():
             assert ("Retry-After" in response["headers"]) == (status in ("429", "503")), (path, status)
             assert "X-Request-Id" in response["headers"]
+
+
+def test_closed_lists_are_those_of_the_code(described: dict[str, Any]) -> None:
+    components, paths = described["components"], described["paths"]
+    health = components["schemas"]["Health"]["properties"]
+    assert health["status"]["enum"] == list(Status)
+    assert health["workers"]["items"]["properties"]["state"]["enum"] == list(State)
+    parameters = {name: components["parameters"][name]["schema"]["enum"] for name in PARAMETERS}
+    assert parameters == {name: list(values) for name, values in PARAMETERS.items()}
+    detect, asset = paths["/v1/detect"]["post"], paths["/assets/{name}"]["get"]
+    assert set(detect["responses"]["200"]["content"]) == set(CONTENT_TYPES.values())
+    assert ", ".join(CONTENT_TYPES[kind] for kind in PARAMETERS["draw"]) in detect["description"]
+    of_assets = {kind for suffix, kind in pages.CONTENT_TYPES.items() if suffix != ".html"}
+    assert set(asset["responses"]["200"]["content"]) == of_assets
+    names = next(one for one in asset["parameters"] if one.get("name") == "name")["schema"]["enum"]
+    assert names == pages.asset_names()
+
+
+def test_everything_is_filled_in(described: dict[str, Any]) -> None:
+    text = json.dumps(described)
+    assert "${" not in text
+    assert "x-refusals" not in text
+    groups = json.loads((PACKAGE / "data/openapi.json").read_text(encoding="utf-8"))["x-refusals"]
+    shown = {
+        body["detail"]
+        for _path, _method, one in operations(described)
+        for _status, body in problems(one["responses"])
+    }
+    assert groups.keys()
+    for name, refusals in groups.items():
+        assert name == "unknown path" or set(refusals.values()) <= shown, name
 
 
 LIMITS = [

@@ -3,6 +3,8 @@
 import http.client
 import io
 import json
+import re
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -107,3 +109,10 @@ def test_a_raw_problem_is_whole_and_ends_its_connection() -> None:
     assert int(response.headers["Content-Length"]) == len(body)
     assert response.headers["Connection"] == "close"
     assert head.startswith(b"HTTP/1.1 503 ")
+
+
+def test_reasons_that_the_page_names_exist() -> None:
+    script = (files("posecluster_inference") / "page/assets/main.js").read_text(encoding="utf-8")
+    found = re.search(r"COPY_HELPS = new Set\((\[.+?\])\)", script)
+    assert found
+    assert set(json.loads(found[1])) <= set(Reason)
