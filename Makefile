@@ -30,6 +30,12 @@ run-operator: set-up ## run the operator here, against the cluster that KUBECONF
 test: set-up-dev test-models scanners ## run every test that this machine can, and name those that were skipped
 	@$(BIN)/python scripts/tiers.py $(TIERS)
 
+.PHONY: check
+check: set-up-dev test-models ## for every commit: lint, the unit tests, and a few tests of each tier that this machine has
+	@$(MAKE) lint
+	@$(BIN)/python scripts/tiers.py unit
+	@$(BIN)/python scripts/tiers.py --smoke component apiserver chart browser
+
 .PHONY: test-unit
 test-unit: set-up-dev ## run the tests that need nothing but Python
 	@$(BIN)/python scripts/tiers.py unit

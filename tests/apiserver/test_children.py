@@ -46,6 +46,7 @@ def pod_of(player: Player, namespace: str) -> Json:
     return spec
 
 
+@pytest.mark.smoke
 def test_a_posecluster_gets_its_children_and_nothing_else(
     api: Api, namespace: str, player: Player, operator: OperatorProcess
 ) -> None:
@@ -196,6 +197,7 @@ def test_creation_to_settled_takes_few_writes(
     assert len(written) <= MOST_WRITES, shown(written)
 
 
+@pytest.mark.smoke
 def test_kubectl_scale_sets_the_size_and_the_budget_comes_at_two(
     api: Api, namespace: str, player: Player, operator: OperatorProcess
 ) -> None:

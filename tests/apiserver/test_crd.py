@@ -81,6 +81,7 @@ def test_short_name_and_category_find_it(api: Api, namespace: str) -> None:
         assert "posecluster.posecluster.io/pose" in found
 
 
+@pytest.mark.smoke
 def test_the_columns_show_size_load_and_reason(api: Api, namespace: str) -> None:
     api.create(body({}, namespace=namespace))
     api.patch_status("poseclusters", namespace, "pose", STATUS)

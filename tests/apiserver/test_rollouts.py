@@ -31,6 +31,7 @@ def pod_of(player: Player, namespace: str) -> Json:
     return spec
 
 
+@pytest.mark.smoke
 def test_a_change_of_image_or_variant_is_one_rollout(
     api: Api, namespace: str, player: Player, proxy: FaultProxy, operator: OperatorProcess
 ) -> None:

@@ -100,6 +100,7 @@ def test_control_axe_sees_what_is_wrong(visit, pose_server):
     assert {"label", "color-contrast"} <= {name for name, _html in _serious(opened.page)}
 
 
+@pytest.mark.smoke
 def test_the_reference_shows_every_operation(visit, pose_server):
     opened = visit(pose_server.url + "/docs")
     opened.page.wait_for_selector(".opblock")

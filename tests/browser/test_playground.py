@@ -62,6 +62,7 @@ def _webp(picture, orientation):
     return webp_file(*chunks)
 
 
+@pytest.mark.smoke
 def test_joints_are_drawn_where_the_api_says(visit, pose_server, astronaut):
     opened = visit(pose_server.url)
     opened.choose(astronaut)

@@ -28,6 +28,7 @@ def install() -> list[Json]:
     return [one for one in yaml.safe_load_all(INSTALL.read_text(encoding="utf-8")) if one]
 
 
+@pytest.mark.smoke
 def test_the_crd_is_the_same_byte_for_byte() -> None:
     copy = CHART / "crds" / "poseclusters.yaml"
     assert copy.read_bytes() == crd.FILE.read_bytes()
@@ -64,6 +65,7 @@ def test_control_a_file_that_is_out_of_step_is_named(file: str, tmp_path: Path) 
 # --- deploy/install.yaml ---
 
 
+@pytest.mark.smoke
 def test_install_has_namespace_and_crd_first_and_all_that_helm_would_make() -> None:
     objects = install()
     assert [one["kind"] for one in objects[:2]] == ["Namespace", "CustomResourceDefinition"]

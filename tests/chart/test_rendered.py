@@ -85,6 +85,7 @@ def containers(objects: Sequence[Json]) -> list[Json]:
 # --- rights ---
 
 
+@pytest.mark.smoke
 @pytest.mark.acceptance(21)
 @pytest.mark.parametrize("watched", [(), ("one",), ("one", "two", "posecluster")], ids=len)
 def test_rights_are_exactly_those_of_the_table(watched: tuple[str, ...]) -> None:

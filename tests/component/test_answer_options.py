@@ -25,6 +25,7 @@ def _person(server: ServerProcess, data: bytes, query: str = "") -> dict[str, An
     return dict(person)
 
 
+@pytest.mark.smoke
 def test_coco_keypoints_are_landmarks_of_the_model_by_name(pose_server: ServerProcess) -> None:
     everything, coco = (_person(pose_server, built_in(), query) for query in ("", "?keypoints=coco"))
     for kind in ("landmarks", "world_landmarks"):

@@ -59,6 +59,7 @@ def _send(server: ServerProcess, data: bytes, seconds: float = 5) -> Exchange:
     return exchange(server.address, data, deadline_seconds=seconds, responses=1)
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(13)
 @pytest.mark.parametrize("way", _WAYS)
 def test_the_limit_passes_and_one_byte_more_does_not(server, way, record_figure, long_run):

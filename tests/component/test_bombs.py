@@ -135,6 +135,7 @@ def test_every_bomb_is_listed(all_bombs: dict[str, Bomb]) -> None:
     assert set(NAMES) == set(all_bombs)
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(6)
 @pytest.mark.hostile("I-1", "I-2", "I-3", "I-4", "I-5", "I-6", "I-10")
 @pytest.mark.parametrize("name", NAMES)

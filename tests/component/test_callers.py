@@ -73,6 +73,7 @@ def p95(run: Run) -> float:
 # --- quota ---
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(39)
 def test_a_greedy_caller_does_not_hurt_a_polite_one(
     start: Start, record_figure: RecordFigure, long_run: bool
@@ -128,6 +129,7 @@ def test_a_greedy_caller_does_not_hurt_a_polite_one(
     assert server.metrics("arrivals_total") == len(alone.replies) + 200 + allowed, "429 is no demand for us"
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(39)
 @pytest.mark.control
 def test_without_a_quota_the_greedy_caller_takes_it_all(start: Start) -> None:

@@ -11,6 +11,7 @@ from harness.hostile_requests import DEBUG_LOOP, STALL_SECONDS, assert_well, slo
 _ACCEPTED_SHARE = 0.2
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(36)
 @pytest.mark.timeout(180)
 def test_operations_of_the_document_get_documented_answers(start, seed, tmp_path, record_figure, long_run):

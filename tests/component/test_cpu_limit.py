@@ -196,6 +196,7 @@ async def at_target_load(
     return Throttling(after.periods - before.periods, after.throttled - before.throttled), load
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(34)
 async def test_a_pool_of_the_quotas_size_is_hardly_throttled(
     start: Start, group: Group, full_model: Path, record_figure: RecordFigure, long_run: bool
@@ -207,6 +208,7 @@ async def test_a_pool_of_the_quotas_size_is_hardly_throttled(
     assert seen.share <= THROTTLED_SHARE
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(34)
 @pytest.mark.control
 async def test_a_pool_of_the_nodes_size_is_throttled(

@@ -82,6 +82,7 @@ def test_a_stock_process_pool_loses_more():
     assert len(lost) > 1
 
 
+@pytest.mark.smoke
 @pytest.mark.acceptance(3)
 def test_a_crash_of_the_only_worker_is_tried_again_too(start, tmp_path):
     log = tmp_path / "work"

@@ -27,6 +27,7 @@ def queue_of_two_seconds(server: ServerProcess, stack: ExitStack) -> None:
     server.wait_until(lambda: server.health()["queue"]["length"] >= 20, "2 s of queue", 5)
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(24)
 async def test_a_deadline_that_the_queue_makes_impossible_is_refused_uncomputed(
     start: Callable[..., ServerProcess], tmp_path: Path, record_figure: RecordFigure, long_run: bool
@@ -54,6 +55,7 @@ async def test_a_deadline_that_the_queue_makes_impossible_is_refused_uncomputed(
     assert await asyncio.to_thread(server.metrics, "late_total") >= 100
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(24)
 @pytest.mark.control
 async def test_the_same_queue_answers_those_who_can_wait(
@@ -76,6 +78,7 @@ async def test_the_same_queue_answers_those_who_can_wait(
     assert inferences(log)["OK", PATIENT_MS] == 20
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(24)
 async def test_work_that_expires_while_it_waits_reaches_no_worker(
     start: Callable[..., ServerProcess], tmp_path: Path, long_run: bool

@@ -76,6 +76,7 @@ def leave(connections: list[RawConnection]) -> None:
         connection.close() if index % 2 else connection.reset()
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(25)
 def test_queued_clients_that_vanish_free_their_places(
     server: ServerProcess, log: Path, record_figure: RecordFigure, long_run: bool

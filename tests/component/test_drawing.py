@@ -112,6 +112,7 @@ def test_joints_are_red_and_bones_white(
     assert sum(white) >= 0.95 * len(white)
 
 
+@pytest.mark.smoke
 @pytest.mark.control
 def test_an_undrawn_picture_has_no_skeleton(ask: Ask, pose_server: ServerProcess) -> None:
     data = picture("single/mp_pose.jpg")

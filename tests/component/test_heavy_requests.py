@@ -76,6 +76,7 @@ async def share(server: ServerProcess) -> Shared:
     return Shared(alone.latency(0.5), beside_light.latency(0.95), beside_heavy.latency(0.95), heavy_load)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_four_heavy_callers_leave_a_polite_one_its_time(
     start: Callable[..., ServerProcess], record_figure: RecordFigure, long_run: bool, workers: int
@@ -97,6 +98,7 @@ async def test_four_heavy_callers_leave_a_polite_one_its_time(
     assert len(seen.heavy.right) >= workers, "heavy callers have their share, too"
 
 
+@pytest.mark.serial
 @pytest.mark.control
 async def test_first_in_first_out_makes_the_polite_caller_wait(start: Callable[..., ServerProcess]) -> None:
     server = await asyncio.to_thread(
@@ -110,6 +112,7 @@ async def test_first_in_first_out_makes_the_polite_caller_wait(start: Callable[.
     assert seen.p95_beside_heavy > seen.bar + 3 * seen.p50_alone, seen
 
 
+@pytest.mark.serial
 async def test_a_queue_full_of_heavy_pictures_takes_ordinary_ones(
     start: Callable[..., ServerProcess],
 ) -> None:

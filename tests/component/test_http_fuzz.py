@@ -152,6 +152,7 @@ def _fuzz(address: tuple[str, int], rng: random.Random, count: int) -> tuple[Cou
     return Counter(statuses), dict(zip(statuses, cases, strict=True))
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(36)
 @pytest.mark.timeout(180)
 def test_raw_mutations_get_documented_answers(start, rng, record_figure, long_run):

@@ -129,6 +129,7 @@ def test_several_people_are_found(start: Any, full_model: Path) -> None:
     assert client.get(server.url + "/v1/model").json()["limits"]["max_people"] == 5
 
 
+@pytest.mark.serial
 def test_hostile_files_hold_up_nobody(
     pose_server: ServerProcess, good: list[Any], record_figure: RecordFigure, long_run: bool
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engines.stub_engine import Command, command_png
@@ -62,6 +63,7 @@ def numbers(server: ServerProcess, *names: str) -> list[float]:
     return [server.metrics(name) for name in names]
 
 
+@pytest.mark.smoke
 def test_every_name_of_the_contract_is_there(start: Start) -> None:
     server = start(engine="stub")
     detect(server, PROMPT.picture(0), Accept="image/png")

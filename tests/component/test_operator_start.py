@@ -121,6 +121,7 @@ def test_while_the_api_server_is_away_it_is_alive_and_can_be_stopped(
     assert text.splitlines()[-1].endswith("INFO Stopped")
 
 
+@pytest.mark.smoke
 def test_a_missing_kubeconfig_ends_the_start_in_one_line(start: Start) -> None:
     operator = start("--port", "0")
     listening(operator)

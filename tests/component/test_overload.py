@@ -129,6 +129,7 @@ def overloaded(start: Callable[..., ServerProcess]) -> Callable[..., ServerProce
     return start_it
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(5)
 async def test_three_times_capacity_is_answered_at_capacity_and_refused_fast(
     overloaded: Callable[..., ServerProcess], record_figure: RecordFigure, long_run: bool
@@ -153,6 +154,7 @@ async def test_three_times_capacity_is_answered_at_capacity_and_refused_fast(
     assert arrivals >= sample, "refused requests are demand too"
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(5)
 @pytest.mark.control
 async def test_an_unbounded_queue_lets_answers_come_too_late(
@@ -165,6 +167,7 @@ async def test_an_unbounded_queue_lets_answers_come_too_late(
     assert {"accepted p99", "refused sample"} <= set(faults), run.load.summary()
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(5)
 def test_retry_after_grows_with_the_queue_and_is_jittered(
     overloaded: Callable[..., ServerProcess], record_figure: RecordFigure

@@ -324,6 +324,7 @@ def largest() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.serial
 @pytest.mark.hostile("I-14")
 @pytest.mark.parametrize("form", ["application/json", "image/png"])
 @pytest.mark.parametrize("kind", ["png", "jpeg"])

@@ -98,6 +98,7 @@ async def test_equal_poison_costs_two_workers_in_all(start, tmp_path, record_fig
     )
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(4)
 @pytest.mark.timeout(240)
 async def test_different_poison_is_tried_twice_each_and_good_requests_go_on(

@@ -44,6 +44,7 @@ def test_options_of_an_unknown_path_is_not_found(server: ServerProcess) -> None:
     assert client.request("OPTIONS", server.url + "/v1/nothing").status == 404
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("path", GET_PATHS)
 def test_head_is_get_without_the_body(server: ServerProcess, path: str) -> None:
     head, get = (client.request(method, server.url + path) for method in ("HEAD", "GET"))

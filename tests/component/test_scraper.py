@@ -77,6 +77,7 @@ async def test_a_server_that_went_and_came_back_is_told_apart(tmp_path: Path, sc
     assert not after.continues(before)
 
 
+@pytest.mark.serial
 async def test_a_scrape_costs_what_the_interval_counts_with(start: Start, scraper: Scraper) -> None:
     """The operator's own time; the best of five, for other processes share its caches."""
     server = start(engine="stub")

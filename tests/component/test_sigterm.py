@@ -139,6 +139,7 @@ def test_after_the_delay_open_connections_are_refused_and_work_is_finished(
     assert server.wait(10) == 0
 
 
+@pytest.mark.smoke
 @pytest.mark.acceptance(8)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_pod_ends_after_the_delay(

@@ -117,6 +117,7 @@ def _polite(server: ServerProcess, name: str) -> list[float]:
     return latencies
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(14)
 @pytest.mark.hostile("H-12")
 @pytest.mark.timeout(90)
@@ -224,6 +225,7 @@ def test_without_the_timers_slow_clients_stay(start):
         assert crowd.alive() == _HEADERS + _BODIES + _READERS
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(14)
 @pytest.mark.hostile("H-12")
 def test_a_full_house_turns_the_next_away_and_probes_answer(start, record_figure):

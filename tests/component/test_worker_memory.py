@@ -124,6 +124,7 @@ def _write(path, value):
     os.replace(new, path)
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(19)
 @pytest.mark.parametrize("version", [_V2, _V1])
 def test_at_95_percent_new_work_is_refused_until_there_is_room_again(start, tmp_path, record_figure, version):

@@ -11,7 +11,8 @@
 A run of whole tiers replaces the entries of the checks and rows that it ran in build/acceptance.json
 (any other run: acceptance-partial.json); a check is passed when at least one of its tests passed in
 that tier and none failed or was skipped. Under pytest-xdist each worker hands what it ran to the
-controller, which has the seed and writes the record.
+controller, which has the seed and writes the record. scripts/tiers.py runs a tier in parts:
+POSECLUSTER_RECORD names a file in which each part finds what the parts before it ran.
 """
 
 import json
@@ -109,6 +110,16 @@ class Run:
                 known |= {name: end for name, end in told.items() if name in begun or name not in known}
             entry.figures += figures
         self.begun |= begun
+
+    def follow(self, sent: dict[str, Any]) -> "Run":
+        """Return what an earlier part of this run sent, and this one; of a test in both, this one's end."""
+        repeated = {nodeid.partition("::")[2] for nodeid in self.begun & set(sent["begun"])}
+        whole = Run()
+        whole.take(sent)
+        for entry in whole.entries.values():
+            entry.figures = [figure for figure in entry.figures if figure["test"] not in repeated]
+        whole.take(self.as_sent())
+        return whole
 
     def _ends(self, item: pytest.Item) -> Iterable[dict[str, str]]:
         for subject in subjects(item):
@@ -226,6 +237,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if controller is not None:
         controller["record"] = run.as_sent()
         return
+    if parts := os.environ.get("POSECLUSTER_RECORD"):
+        record = Path(parts)
+        if record.is_file():
+            run = run.follow(json.loads(record.read_text(encoding="utf-8")))
+        record.write_text(json.dumps(run.as_sent()), encoding="utf-8")
     entries = run.entries
     if entries and not session.config.option.collectonly:
         folder = Path(os.environ.get("POSECLUSTER_BUILD_DIR") or ROOT / "build")
@@ -235,6 +251,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def _is_whole(config: pytest.Config) -> bool:
     """Whether whole tiers ran: a chosen test must not pass for its check."""
+    if "POSECLUSTER_RECORD" in os.environ:
+        return True  # a part of one
     chosen = any(config.getoption(name, None) for name in ("keyword", "markexpr", "lf", "deselect"))
     folders = {ROOT, ROOT / "tests", *(ROOT / "tests").iterdir()}
     places = (config.invocation_params.dir / argument for argument in config.args)

@@ -111,6 +111,21 @@ def test_the_record_of_two_workers_holds_what_each_ran() -> None:
     assert whole.begun == {"a", "b"}
 
 
+def test_a_test_that_ran_again_counts_as_it_ended_then() -> None:
+    def figures(*tests: str) -> list[dict[str, object]]:
+        return [{"name": "x", "test": test} for test in tests]
+
+    first = Run(
+        {(3, "component"): Entry({"f::a": "failed", "f::b": "passed"}, figures=figures("a", "b"))},
+        {"f::a", "f::b"},
+    )
+    again = Run({(3, "component"): Entry({"f::a": "passed"}, figures=figures("a"))}, {"f::a"})
+    entry = again.follow(json.loads(json.dumps(first.as_sent()))).entries[3, "component"]
+    assert entry.state == "passed"
+    assert entry.states == {"f::a": "passed", "f::b": "passed"}
+    assert entry.figures == figures("b", "a")
+
+
 def test_the_table_names_every_check_and_keeps_the_text_around() -> None:
     made = table({"checks": []})
     assert all(f"| {number} " in made for number in range(1, 41))

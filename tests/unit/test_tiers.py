@@ -33,7 +33,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, *tiers: str, require: str = "", **tests: str) -> tuple[int, str]:
+def run(
+    project: Path, *tiers: str, require: str = "", plugins: dict[str, str] = QUICK, **tests: str
+) -> tuple[int, str]:
     """What tiers.py says of tests by tier, and its exit code."""
     for tier, source in tests.items():
         folder = project / "tests" / tier
@@ -41,7 +43,7 @@ def run(project: Path, *tiers: str, require: str = "", **tests: str) -> tuple[in
         (folder / f"test_{tier}.py").write_text(source, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, project / "scripts" / "tiers.py", *tiers],
-        env={"PATH": os.environ["PATH"], "POSECLUSTER_REQUIRE": require} | QUICK,
+        env={"PATH": os.environ["PATH"], "POSECLUSTER_REQUIRE": require} | plugins,
         capture_output=True,
         encoding="utf-8",
         timeout=60,
@@ -96,6 +98,103 @@ def test_a_required_tier_that_is_skipped_fails(project: Path) -> None:
     code, said = run(project, "chart", require="unit,chart", chart=SKIPS)
     assert code == 1
     assert "Required and not passed: chart" in said
+
+
+FAILS_ONCE = """
+import pathlib, pytest
+@pytest.mark.parametrize("n", range({count}))
+def test_by_chance(n):
+    again = pathlib.Path(__file__).with_name(f"again-{{n}}")
+    assert again.exists() or again.touch()
+"""
+
+
+def test_a_test_that_passes_when_run_again_is_reported_as_unstable(project: Path) -> None:
+    code, said = run(project, "chart", "unit", unit=PASSES, chart=PASSES + FAILS_ONCE.format(count=2))
+    assert code == 0
+    assert "\n== chart again\n" in said
+    assert "chart       passed   1 passed, 0 failed, 0 skipped, 2 UNSTABLE\n" in said
+    names = ", ".join(f"tests/chart/test_chart.py::test_by_chance[{n}]" for n in range(2))
+    assert said.endswith(f"Passed: chart, unit\nUNSTABLE, failed and passed when run again: {names}\n")
+
+
+def test_a_set_up_that_fails_once_is_unstable_too(project: Path) -> None:
+    source = """
+import pathlib, pytest
+@pytest.fixture
+def server():
+    again = pathlib.Path(__file__).with_name("again")
+    assert again.exists() or again.touch()
+def test_it(server): pass
+"""
+    code, said = run(project, "chart", chart=source)
+    assert code == 0
+    assert "chart       passed   0 passed, 0 failed, 0 skipped, 1 UNSTABLE\n" in said
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        FAILS_ONCE.format(count=1) + "def test_fails(): assert False\n",
+        FAILS_ONCE.format(count=6),  # more than may be chance
+        "import pathlib\nassert pathlib.Path(__file__).with_suffix('.done').exists()\n" + PASSES,
+        FAILS_ONCE.format(count=1).replace(
+            "again.touch()", "again.touch()\n    pytest.skip('now it is off')"
+        ),
+    ],
+    ids=["one fails twice", "too many", "not importable", "skipped the second time"],
+)
+def test_what_is_no_chance_fails_the_tier(project: Path, source: str) -> None:
+    code, said = run(project, "chart", chart=source)
+    assert code == 1
+    assert said.endswith("Failed: chart\n")
+    assert "UNSTABLE" not in said
+
+
+def test_unit_tests_get_no_second_run(project: Path) -> None:
+    code, said = run(project, "unit", unit=FAILS_ONCE.format(count=1))
+    assert code == 1
+    assert "unit        FAILED   0 passed, 1 failed, 0 skipped" in said
+
+
+def test_serial_tests_run_after_all_others_in_one_process(project: Path) -> None:
+    source = """
+import os, pathlib, pytest
+ran = pathlib.Path(__file__).parent / "ran"
+@pytest.mark.parametrize("n", range(3))
+def test_beside_others(n):
+    assert "PYTEST_XDIST_WORKER" in os.environ
+    with ran.open("a") as file: file.write("x")
+@pytest.mark.serial
+def test_by_itself():
+    assert "PYTEST_XDIST_WORKER" not in os.environ
+    assert ran.read_text() == "xxx"
+"""
+    only_xdist = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p xdist"}
+    code, said = run(project, "unit", plugins=only_xdist, unit=source)
+    assert "unit        passed   4 passed, 0 failed, 0 skipped\n" in said
+    assert code == 0
+
+
+def test_smoke_runs_the_marked_tests_alone(project: Path) -> None:
+    source = f"import pytest\n{PASSES}\n@pytest.mark.smoke\ndef test_first(): pass\n"
+    code, said = run(project, "--smoke", "chart", chart=source)
+    assert code == 0
+    assert "chart       passed   1 passed, 0 failed, 0 skipped\n" in said
+    assert not (project / "build" / "tier-chart.json").exists()
+
+
+def test_the_slowest_tests_of_all_tiers_and_runs_are_named(project: Path) -> None:
+    slow = "import time\n" + "".join(f"def test_{n}(): time.sleep({n} / 100)\n" for n in range(11))
+    _, said = run(project, "chart", chart=slow)
+    assert "\nSlowest tests:\n     0.1 s  tests/chart/test_chart.py::test_10\n" in said
+    assert "::test_0\n" not in said
+    run(project, "browser", browser=PASSES + "import time\ndef test_slowest(): time.sleep(0.4)\n")
+    code, said = run(project, "--summary")
+    assert code == 0
+    assert "chart       passed   11 passed" in said
+    assert "\nSlowest tests:\n     0.4 s  tests/browser/test_browser.py::test_slowest\n" in said
+    assert said.endswith("Passed: chart, browser\n")
 
 
 @pytest.mark.parametrize(("script", "found"), [("echo /fetched", "/fetched"), ("exit 1", None)])
