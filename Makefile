@@ -64,6 +64,10 @@ test-browser: set-up-dev test-models ## run the tests of the pages in Chromium (
 test-e2e: set-up-dev ## run the end-to-end tests on the cluster that KUBECONFIG names (make images or kind-up before)
 	@$(BIN)/python scripts/tiers.py e2e
 
+.PHONY: test-summary
+test-summary: set-up-dev ## print again how the tests of TIERS ended, which were unstable, and the slowest ten
+	@$(BIN)/python scripts/tiers.py --summary $(TIERS)
+
 .PHONY: lint
 lint: set-up-dev ## check style, types and import contracts
 	@failed=0; for tool in "ruff check --output-format concise ." "ruff format --check ." mypy "lint-imports --no-cache --no-logo"; do \

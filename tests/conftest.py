@@ -16,5 +16,6 @@ for name in ("no_proxy", "NO_PROXY"):
 
 # deadlines measure the machine; a fixed order makes equal runs equal (POSECLUSTER_LONG searches on)
 settings.register_profile("short", deadline=None, derandomize=True, max_examples=100, database=None)
+settings.register_profile("few", settings.get_profile("short"), max_examples=10)  # for each other Python
 settings.register_profile("long", deadline=None, max_examples=2_000, database=None)
 settings.load_profile("long" if os.environ.get("POSECLUSTER_LONG") == "1" else "short")

@@ -47,6 +47,7 @@ def assert_no_write(proxy: FaultProxy, since: float) -> None:
     assert shown(proxy.writes(since=since)) == []
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(28)
 @pytest.mark.timeout(1_800 if LONG else 240)
 def test_settled_poseclusters_cost_next_to_nothing(

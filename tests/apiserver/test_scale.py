@@ -56,6 +56,7 @@ def wave(api: Api, proxy: FaultProxy, where: str, names: list[str], seconds: flo
     return Wave(list(found.values()), [written[name] for name in names])
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(29)
 @pytest.mark.timeout(900 if LONG else 150)
 def test_children_come_soon_whoever_else_is_there(

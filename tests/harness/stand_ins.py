@@ -9,7 +9,22 @@ from pathlib import Path
 from harness.server import ROOT
 
 # what the scripts may use of the machine; all else on PATH is a stand-in or missing
-_REAL = ("awk", "bash", "cat", "date", "dirname", "env", "git", "grep", "make", "mktemp", "rm", "sh")
+_REAL = (
+    "awk",
+    "bash",
+    "cat",
+    "date",
+    "dirname",
+    "env",
+    "git",
+    "grep",
+    "make",
+    "mkdir",
+    "mktemp",
+    "rm",
+    "sh",
+    "tail",
+)
 _STAND_IN = """#!/bin/sh
 printf '%s' "$(basename "$0")" >>"$STAND_INS_LOG"
 for word in "$@"; do printf ' %s' "$word" >>"$STAND_INS_LOG"; done
