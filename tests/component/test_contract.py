@@ -18,7 +18,7 @@ def test_operations_of_the_document_get_documented_answers(start, seed, tmp_path
     server = start(engine="stub", env=DEBUG_LOOP)
     workers = server.worker_pids()
     document = server.url + "/openapi.json"
-    ended = run_schemathesis(document, seed, tmp_path, seconds=120 if long_run else 20)
+    ended = run_schemathesis(document, seed, tmp_path, seconds=120 if long_run else 14)
     assert ended.returncode == 0, ended.stdout[-4_000:]
     sent = server.metrics("http_requests_total")
     accepted = server.metrics("http_requests_total", code="200")

@@ -201,7 +201,7 @@ async def at_target_load(
 async def test_a_pool_of_the_quotas_size_is_hardly_throttled(
     start: Start, group: Group, full_model: Path, record_figure: RecordFigure, long_run: bool
 ) -> None:
-    seen, load = await at_target_load(start, group, workers=0, seconds=60 if long_run else 13)
+    seen, load = await at_target_load(start, group, workers=0, seconds=60 if long_run else 11)
     record_figure("throttled periods", seen.share * 100, bar="<= 5", unit="%", sample=seen.periods)
     assert load.statuses.keys() == {200}, load.summary()
     assert seen.periods >= 100
@@ -227,7 +227,7 @@ async def test_a_pool_of_the_nodes_size_is_throttled(
     if allowed_cpus() < 2 or idle < 0.7:
         pytest.skip(f"open: others use this machine's processors (idle: {idle:.0%}), so no quota is overrun")
     seen, load = await at_target_load(
-        start, group, workers=max(2, allowed_cpus()), seconds=60 if long_run else 13, rng=rng
+        start, group, workers=max(2, allowed_cpus()), seconds=60 if long_run else 11, rng=rng
     )
     record_figure(
         "throttled periods, node-sized pool", seen.share * 100, bar="> 5", unit="%", sample=seen.periods
