@@ -14,6 +14,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "operator"))
 
+from posecluster_common import origins
 from posecluster_operator.builders.environment import FIELDS, PREFIX, WITHOUT_FIELD
 from posecluster_operator.fields import (
     CIDR_PATTERN,
@@ -21,7 +22,6 @@ from posecluster_operator.fields import (
     KEY_PATTERN,
     LABEL_PATTERN,
     NAME_PATTERN,
-    ORIGIN_PATTERN,
     QUANTITY_PATTERN,
 )
 from posecluster_operator.reasons import REASONS, ConditionType
@@ -38,7 +38,7 @@ _FORMS = {
 }
 _ITEM_FORMS = {
     CIDR_PATTERN: ", such as `10.0.0.0/8`",
-    ORIGIN_PATTERN: ", such as `https://app.example.com`, or `*`",
+    origins.PATTERN: ", such as `https://app.example.com`, or `*`",
 }
 
 
