@@ -134,23 +134,30 @@ def interlaced_png(*, samples: int, colour: int) -> bytes:
 def costs(made: dict[str, bytes], model: Path) -> list[tuple[str, str, str]]:
     """Return rows: what each picture takes in a worker, by the form of its answer."""
     from posecluster_inference import intake
-    from posecluster_inference.jobs import AnswerForm
+    from posecluster_inference.messages import AnswerForm, WorkerConfig, WorkerRequest
     from posecluster_inference.worker import Worker
 
     worker = Worker(
-        {"engine": "mediapipe", "task": "pose", "variant": "full", "model_path": str(model), "max_people": 1}
-        | {"max_pixels": _PIXELS, "max_side_pixels": 16_384, "memory_share_bytes": 4 << 30}
+        WorkerConfig(
+            engine="mediapipe",
+            task="pose",
+            variant="full",
+            model_path=str(model),
+            max_people=1,
+            max_pixels=_PIXELS,
+            max_side_pixels=16_384,
+            memory_share_bytes=4 << 30,
+        )
     )
     rows = []
     for name, data in made.items():
         header = intake.inspect(data, max_pixels=_PIXELS, max_side=16_384)
-        head = {"format": header.format, "width": header.width, "height": header.height}
         decode, whole = [], []
         for kind in ("json", "jpeg", "png", "webp"):
-            report, _ = worker.answer({**head, "answer": AnswerForm(kind)._asdict()}, data)
-            assert report["status"] == "ok", (name, report)
-            decode.append(report["stages"]["decode"])
-            whole.append(report["busy"])
+            answer = worker.answer(WorkerRequest(len(whole), header, AnswerForm(kind)), data)
+            assert answer.reason is None, (name, answer.detail)
+            decode.append(answer.stages["decode"])
+            whole.append(answer.busy_seconds)
         times = ", ".join(f"{seconds:.2f}" for seconds in whole)
         rows.append((f"{name}, {len(data) / 1e6:.1f} MB", f"{median(decode):.2f} s", f"{times} s"))
     worker.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from aiohttp import hdrs, web
 
@@ -10,7 +10,8 @@ from posecluster_inference import intake, openapi
 from posecluster_inference.callers import caller_of
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
-from posecluster_inference.jobs import JSON_ANSWER, Answer, AnswerForm, Job
+from posecluster_inference.jobs import Answer, Job
+from posecluster_inference.messages import JSON_ANSWER, AnswerForm
 from posecluster_inference.middleware import FACTS
 from posecluster_inference.negotiation import (
     CONTENT_TYPES,
@@ -69,7 +70,7 @@ async def detect(request: web.Request) -> web.StreamResponse:
 def _check_coco(service: Service) -> None:
     """Refuse `keypoints=coco` where an engine of the user's own has other landmarks."""
     model = service.pool.supervisor.model
-    if model and not set(COCO_KEYPOINTS) <= set(model["landmarks"]):
+    if model and not set(COCO_KEYPOINTS) <= set(model.landmarks):
         raise Refusal(Reason.MALFORMED, "The model of this server has no COCO keypoints: see GET /v1/model.")
 
 
@@ -169,14 +170,15 @@ async def model(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     caller_of(request, service)
     parameters(request.query.items(), {})
-    if not service.pool.supervisor.model:
+    loaded = service.pool.supervisor.model
+    if loaded is None:
         raise Refusal(
             Reason.STARTING,
             "No worker has loaded the model yet.",
             retry_after_seconds=service.admission.retry_after(1),
         )
     limits = openapi.limits(service.settings, queue_length=service.pool.queue.limit)
-    return web.json_response({**service.pool.supervisor.model, **service.model, "limits": limits})
+    return web.json_response({**asdict(loaded), **service.model, "limits": limits})
 
 
 async def api_description(request: web.Request) -> web.StreamResponse:

@@ -3,33 +3,21 @@
 import asyncio
 import math
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import merge
-from typing import NamedTuple
 
 from posecluster_inference.costs import ORDINARY, Cost
 from posecluster_inference.drawing import Drawn
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header
+from posecluster_inference.messages import AnswerForm
 
-JSON_ANSWER = "json"
 # A job gives way to one that takes a second less if that arrives within ten seconds, but to none that arrives
 # three seconds later: expensive jobs wait longer, and none waits for ever.
 _PATIENCE = 10
 _LONGEST_PATIENCE_SECONDS = 3.0
-
-
-class AnswerForm(NamedTuple):
-    """What a caller gets: `kind` is `json`, or `jpeg`, `png` or `webp` for the drawn picture.
-
-    Of JSON only: the 17 COCO keypoints instead of all landmarks, and pixels instead of fractions.
-    """
-
-    kind: str
-    is_coco: bool = False
-    in_pixels: bool = False
 
 
 AnswerKey = tuple[bytes, AnswerForm]  # the picture's SHA-256 and the form of its answer
@@ -45,7 +33,7 @@ class Answer:
     body: bytes
     arrived: float
     queue_seconds: float
-    stages: dict[str, float]
+    stages: Mapping[str, float]
     drawn: Drawn | None = None
 
 

@@ -1,5 +1,9 @@
-"""What the server needs of the machine: system, C library, processor. Imports only what any system has."""
+"""What the server needs of the machine: system, C library, processor, and the memory that a process has.
 
+Imports only what any system has.
+"""
+
+import os
 import sys
 import sysconfig
 from contextlib import suppress
@@ -53,6 +57,15 @@ def check_processor(cpuinfo: Path = _CPUINFO) -> None:
             raise InvalidSetting(
                 f"this processor lacks {', '.join(missing)}: MediaPipe and NumPy need {_OLDEST[line]}"
             )
+
+
+def resident_bytes() -> int:
+    """Return this process's resident memory; 0 where the system does not report it."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _platform() -> str:

@@ -3,9 +3,9 @@
 import asyncio
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from posecluster_inference.cgroup import Cgroup, MemoryUse
+from posecluster_inference.machine import resident_bytes
 
 _PERIOD_SECONDS = 0.25
 _CLOSE_CONNECTIONS_SHARE = 0.92
@@ -52,16 +52,7 @@ class MemoryWatch:
         if self.use is not None and self.use.limit_bytes:
             return {"used_bytes": self.use.used_bytes, "limit_bytes": self.use.limit_bytes}
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return {"used_bytes": process_bytes + own_bytes(), "limit_bytes": machine}
-
-
-def own_bytes() -> int:
-    """Return this process's resident memory; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+        return {"used_bytes": process_bytes + resident_bytes(), "limit_bytes": machine}
 
 
 def worker_share_bytes(limit_bytes: int | None, workers: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.jobs import JSON_ANSWER, AnswerForm
+from posecluster_inference.messages import JSON_ANSWER, AnswerForm
 
 CONTENT_TYPES = {
     JSON_ANSWER: "application/json",

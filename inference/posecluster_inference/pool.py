@@ -9,11 +9,10 @@ Rules, each in one place:
 import asyncio
 import math
 
-from posecluster_inference import wire
 from posecluster_inference.costs import Cost, Costs
-from posecluster_inference.drawing import Drawn
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.jobs import Answer, Job, JobQueue, turn_of
+from posecluster_inference.messages import WorkerAnswer
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.process import Ended, WorkerProcess
 from posecluster_inference.quarantine import Quarantine
@@ -92,13 +91,7 @@ class Pool:
                 self._wake_up_later()
                 return
             self._jobs[worker] = job
-            head = {
-                "format": job.header.format,
-                "width": job.header.width,
-                "height": job.header.height,
-                "answer": job.key[1]._asdict(),
-            }
-            worker.send(head, job.picture)
+            worker.send(job.header, job.key[1], job.picture)
 
     def _wake_up_later(self) -> None:
         """Look again when a heavy job may start in a worker that is idle now."""
@@ -119,25 +112,23 @@ class Pool:
                 self._share.saw_light(now)
         return job
 
-    def worker_answered(self, worker: WorkerProcess, head: wire.Head, body: bytes) -> None:
+    def worker_answered(self, worker: WorkerProcess, answer: WorkerAnswer) -> None:
         job = self._given_back(worker)
         assert job is not None
         self.workers_changed()  # before the answer is written: the worker should not wait for that
-        busy = float(head["busy"])
-        self._metrics.busy_seconds.inc(busy)
-        for stage, seconds in head["stages"].items():
+        self._metrics.busy_seconds.inc(answer.busy_seconds)
+        for stage, seconds in answer.stages.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         self.quarantine.forgive(job.key[0])
-        if head["status"] == "ok":
+        if answer.reason is None:
             # not of refused pictures, which take next to no time and would promise too much
-            self.costs.learn(job.header, job.key[1].kind, head["stages"])
+            self.costs.learn(job.header, job.key[1].kind, answer.stages)
             self._metrics.completed.inc()
-            drawn = Drawn(*head["drawn"]) if head.get("drawn") else None
-            job.succeed(Answer(body, job.arrived, job.started - job.arrived, head["stages"], drawn))
+            queue_seconds = job.started - job.arrived
+            job.succeed(Answer(answer.body, job.arrived, queue_seconds, answer.stages, answer.drawn))
         else:
-            reason = Reason(head["status"])
-            self._metrics.failed.labels(reason).inc()
-            job.fail(Refusal(reason, str(head["detail"])))
+            self._metrics.failed.labels(answer.reason).inc()
+            job.fail(Refusal(answer.reason, answer.detail))
 
     def worker_lost(self, worker: WorkerProcess) -> None:
         job = self._given_back(worker)

@@ -2,20 +2,28 @@
 
 import asyncio
 import errno
-import math
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from posecluster_inference import wire
-from posecluster_inference.errors import Reason
+from posecluster_inference.intake import Header
 from posecluster_inference.machine import ALLOW_PROCESSES
+from posecluster_inference.messages import (
+    AnswerForm,
+    Fatal,
+    ModelInfo,
+    Ready,
+    WorkerAnswer,
+    WorkerConfig,
+    WorkerRequest,
+    report_of,
+)
 
 _STOP_SECONDS = 2.0  # a worker that was told to end and has not is killed
 # An ordinary photograph should go out in one call, or the two processes take turns filling and
@@ -25,9 +33,6 @@ _NO_SUCH_INSTRUCTION = (
     "A worker was ended by SIGILL while it started: this processor lacks an instruction that MediaPipe, "
     "OpenCV or NumPy uses (docs/platforms.md)"
 )
-# an answer, or the reason for its absence
-_STATUSES = frozenset({"ok", Reason.UNDECODABLE, Reason.PICTURE_TOO_LARGE, Reason.MALFORMED})
-_STAGES = frozenset({"decode", "inference", "draw", "encode"})
 
 
 class State(StrEnum):
@@ -52,7 +57,7 @@ class Listener(Protocol):
     """Who is told of a worker's life; called in the event loop."""
 
     def worker_ready(self, worker: "WorkerProcess") -> None: ...
-    def worker_answered(self, worker: "WorkerProcess", head: wire.Head, body: bytes) -> None: ...
+    def worker_answered(self, worker: "WorkerProcess", answer: WorkerAnswer) -> None: ...
     def worker_ended(self, worker: "WorkerProcess") -> None: ...
 
 
@@ -71,9 +76,9 @@ class WorkerProcess(asyncio.Protocol):
     process's end, so no signal handler, thread or resource tracker is needed to notice a death.
     """
 
-    def __init__(self, listener: Listener, config: Mapping[str, Any], limits: Limits) -> None:
+    def __init__(self, listener: Listener, config: WorkerConfig, limits: Limits) -> None:
         self._listener = listener
-        self._config = dict(config)
+        self._config = config
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._reader = wire.FrameReader()
@@ -84,7 +89,7 @@ class WorkerProcess(asyncio.Protocol):
         self.ended = Ended.START
         self.fatal = ""
         self.signal = ""  # that ended it while it started, unless it is SIGKILL, which may be ours
-        self.model: dict[str, Any] = {}
+        self.model: ModelInfo | None = None  # once it is ready
         self.requests = 0
         self.warm_memory_bytes = 0
         self.memory_bytes = 0
@@ -129,44 +134,44 @@ class WorkerProcess(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.write(wire.pack_head(self._config, 0))
+        transport.write(wire.pack_head(self._config.head(), 0))
         if self.ended is not Ended.START:  # it was stopped before there was a pipe to tell it by
             self.kill(self.ended)
 
-    def send(self, head: wire.Head, picture: bytes) -> None:
+    def send(self, header: Header, form: AnswerForm, picture: bytes) -> None:
         """Give a ready worker its next request."""
         assert self._transport is not None
         self.state = State.BUSY
         self.busy_since = self._loop.time()
-        packed = wire.pack_head({**head, "request": self.requests}, len(picture))
+        request = WorkerRequest(self.requests, header, form)
+        packed = wire.pack_head(request.head(), len(picture))
         self._transport.writelines((packed, picture))  # one call: the worker wakes up once
         self._arm(self._limits.hang_seconds, Ended.HANG)
 
     def data_received(self, data: bytes) -> None:
         try:
             for head, body in self._reader.feed(data):
-                self._frame(head, body)
+                self._take(report_of(head, body))
         except wire.BrokenPipeFrame:
             self.kill(Ended.START if self.state is State.STARTING else Ended.CRASH)
 
-    def _frame(self, head: wire.Head, body: bytes) -> None:
-        """Take a frame; raises BrokenPipeFrame for one that is wrong, or wrong now."""
-        match self.state, head:
-            case State.STARTING, {"event": "fatal", "message": str(message)}:
+    def _take(self, report: Ready | Fatal | WorkerAnswer) -> None:
+        """Act on what the worker sent; raises BrokenPipeFrame for what it may not send now."""
+        match self.state, report:
+            case State.STARTING, Fatal(message):
                 self.fatal = message
                 self.kill(Ended.START)
-            case State.STARTING, {"event": "ready", "memory": int(memory), "model": dict(model)}:
-                self._alive(memory)
+            case State.STARTING, Ready(model, memory_bytes):
+                self._alive(memory_bytes)
                 self.model = model
-                self.warm_memory_bytes = memory
+                self.warm_memory_bytes = memory_bytes
                 self._listener.worker_ready(self)
-            case State.BUSY, {"event": "answer", "request": self.requests, "memory": int(memory)}:
-                _check_answer(head)
-                self._alive(memory)
+            case State.BUSY, WorkerAnswer(request=self.requests, memory_bytes=memory_bytes):
+                self._alive(memory_bytes)
                 self.requests += 1
-                self._listener.worker_answered(self, head, body)
+                self._listener.worker_answered(self, report)
             case _:
-                raise wire.BrokenPipeFrame("a frame that nobody asked for")
+                raise wire.BrokenPipeFrame("a frame that was not expected")
 
     def _alive(self, memory_bytes: int) -> None:
         self._disarm()
@@ -218,38 +223,6 @@ class WorkerProcess(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
             self._arm(_STOP_SECONDS, cause)
-
-
-def _check_answer(head: wire.Head) -> None:
-    """Raise BrokenPipeFrame unless an answer's head has all that the pool reads of it."""
-    match head:
-        case {
-            "status": str(status),
-            "detail": str(),
-            "busy": busy,
-            "stages": dict(stages),
-            **others,
-        } if _is_drawn(others.get("drawn", [])):
-            seconds = [busy, *stages.values()]
-            if (
-                status in _STATUSES
-                and stages.keys() <= _STAGES
-                and all(
-                    isinstance(value, int | float) and math.isfinite(value) and value >= 0
-                    for value in seconds
-                )
-            ):
-                return
-    raise wire.BrokenPipeFrame("an answer that is none")
-
-
-def _is_drawn(sizes: object) -> bool:
-    """Whether `sizes` are the four numbers of `drawing.Drawn`, or none for an answer without a picture."""
-    return (
-        isinstance(sizes, list)
-        and len(sizes) in (0, 4)
-        and all(isinstance(side, int) and side > 0 for side in sizes)
-    )
 
 
 _ENVIRONMENT = {

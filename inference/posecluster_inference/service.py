@@ -19,6 +19,7 @@ from posecluster_inference.errors import Reason
 from posecluster_inference.health import Health
 from posecluster_inference.jobs import JobQueue
 from posecluster_inference.memory import MemoryWatch, worker_share_bytes
+from posecluster_inference.messages import WorkerConfig
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.models import store
 from posecluster_inference.observation import Observer
@@ -79,16 +80,16 @@ def build(settings: Settings) -> Service:
     pool = Pool(
         SupervisorConfig(
             size=size,
-            worker={
-                "engine": settings.engine,
-                "task": settings.model_task,
-                "variant": settings.model_variant,
-                "model_path": model.pop("path"),
-                "max_people": settings.max_people,
-                "max_pixels": settings.max_pixels,
-                "max_side_pixels": settings.max_side_pixels,
-                "memory_share_bytes": share,
-            },
+            worker=WorkerConfig(
+                engine=settings.engine,
+                task=settings.model_task,
+                variant=settings.model_variant,
+                model_path=model.pop("path"),
+                max_people=settings.max_people,
+                max_pixels=settings.max_pixels,
+                max_side_pixels=settings.max_side_pixels,
+                memory_share_bytes=share,
+            ),
             hang_seconds=settings.hang_limit_ms / 1000,
             recycle_requests=settings.recycle_requests,
             recycle_growth_percent=settings.recycle_growth_percent,

@@ -11,10 +11,10 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from posecluster_inference import wire
 from posecluster_inference.errors import ModelError
+from posecluster_inference.messages import ModelInfo, WorkerAnswer, WorkerConfig
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.process import Ended, Limits, State, WorkerProcess
 
@@ -33,10 +33,10 @@ _WORN_SHARE = 0.6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorConfig:
-    """`worker` goes to each process as it is; see worker.Worker for its keys."""
+    """How many workers there are, what each is started with, and when one is ended or renewed."""
 
     size: int
-    worker: dict[str, Any]
+    worker: WorkerConfig
     hang_seconds: float
     recycle_requests: int
     recycle_growth_percent: int
@@ -49,7 +49,7 @@ class Owner(Protocol):
     def workers_changed(self) -> None:
         """A worker may be free now."""
 
-    def worker_answered(self, worker: WorkerProcess, head: wire.Head, body: bytes) -> None: ...
+    def worker_answered(self, worker: WorkerProcess, answer: WorkerAnswer) -> None: ...
     def worker_lost(self, worker: WorkerProcess) -> None:
         """A worker is gone, and with it whatever it was working on."""
 
@@ -71,13 +71,13 @@ class _Slot:
 
 @dataclass(slots=True)
 class Supervisor:
-    """The worker processes. `model` is what the last one to become ready said of its engine."""
+    """The worker processes. `model` is what the last worker to become ready has loaded; None before that."""
 
     config: SupervisorConfig
     metrics: Metrics
     owner: Owner
     on_fatal: Callable[[ModelError], None] = lambda error: None
-    model: dict[str, Any] = field(default_factory=dict)
+    model: ModelInfo | None = None
     was_ready: bool = False
     is_stopping: bool = False
     _slots: list[_Slot] = field(default_factory=list)
@@ -156,11 +156,11 @@ class Supervisor:
         self.was_ready = self.was_ready or self.live == self.config.size
         self.owner.workers_changed()
 
-    def worker_answered(self, worker: WorkerProcess, head: wire.Head, body: bytes) -> None:
+    def worker_answered(self, worker: WorkerProcess, answer: WorkerAnswer) -> None:
         slot = self._slot_of(worker)
         assert slot is not None
         self._renew_if_worn(slot)
-        self.owner.worker_answered(worker, head, body)
+        self.owner.worker_answered(worker, answer)
 
     def worker_ended(self, worker: WorkerProcess) -> None:
         slot = self._slot_of(worker)

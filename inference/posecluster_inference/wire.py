@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+_write = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make a new one for each frame
 _LENGTHS = struct.Struct("!II")
 _MAX_HEAD_BYTES = 1 << 16
 # a lossless picture of the largest allowed size, drawn and written as PNG, stays well below this
@@ -25,7 +26,7 @@ class BrokenPipeFrame(Exception):
 
 def pack_head(head: Head, payload_length: int) -> bytes:
     """Return everything that goes before the payload."""
-    text = json.dumps(head, separators=(",", ":")).encode()
+    text = _write(head).encode()
     return _LENGTHS.pack(len(text), payload_length) + text
 
 
@@ -38,7 +39,7 @@ def _unpack_lengths(prefix: bytes | bytearray) -> tuple[int, int]:
 
 def _parse_head(text: bytes | bytearray) -> Head:
     try:
-        head = json.loads(text)
+        head = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise BrokenPipeFrame("a frame's head is not JSON") from error
     if not isinstance(head, dict):

@@ -18,11 +18,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from posecluster_inference import codec, colour, engines, render, wire
+from posecluster_inference.drawing import Drawn
 from posecluster_inference.errors import PoseClusterError, Reason, Refusal, TooLarge, Undecodable
-from posecluster_inference.intake import Header, PictureFormat, decoded, inspect, sniff
+from posecluster_inference.intake import PictureFormat, decoded, inspect, sniff
+from posecluster_inference.machine import resident_bytes
+from posecluster_inference.messages import (
+    JSON_ANSWER,
+    Fatal,
+    ModelInfo,
+    Ready,
+    WorkerAnswer,
+    WorkerConfig,
+    WorkerRequest,
+)
 from posecluster_inference.tasks import CATALOGUE
 from posecluster_inference.tasks.pose import COCO_KEYPOINTS
 
@@ -44,14 +54,15 @@ def _serve(pipe: socket.socket) -> int:
     if first is None:
         return 0
     try:
-        worker = Worker(first[0])
+        worker = Worker(WorkerConfig.of(first[0]))
     except PoseClusterError as error:
-        wire.send(pipe, {"event": "fatal", "message": str(error)})
+        wire.send(pipe, Fatal(str(error)).head())
         return 1
-    wire.send(pipe, {"event": "ready", "model": worker.describe(), "memory": memory_bytes()})
+    wire.send(pipe, Ready(worker.model, resident_bytes()).head())
     while (frame := wire.receive(pipe)) is not None:
-        head, body = worker.answer(*frame)
-        wire.send(pipe, {**head, "request": frame[0]["request"]}, body)
+        head, picture = frame
+        answer = worker.answer(WorkerRequest.of(head), picture)
+        wire.send(pipe, answer.head(), answer.body)
     worker.close()
     return 0
 
@@ -75,15 +86,6 @@ def _isolate() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def memory_bytes() -> int:
-    """Return this process's resident memory in bytes; 0 where the system does not tell."""
-    try:
-        with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0
-
-
 def _limit_memory(share_bytes: int) -> None:
     """Let this process add `share_bytes` of private memory to what it has now, then fail to allocate."""
     with suppress(OSError), open("/proc/self/status", "rb") as status:
@@ -101,37 +103,31 @@ def _timed(stages: dict[str, float], stage: str) -> Iterator[None]:
     stages[stage] = time.perf_counter() - started
 
 
-def _refusal(error: Refusal | Undecodable) -> wire.Head:
+def _refusal(error: Refusal | Undecodable) -> tuple[Reason, str]:
     if isinstance(error, Refusal):
-        return {"status": error.reason, "detail": error.detail}
-    reason = Reason.PICTURE_TOO_LARGE if isinstance(error, TooLarge) else Reason.UNDECODABLE
-    return {"status": reason, "detail": str(error)}
+        return error.reason, error.detail
+    return Reason.PICTURE_TOO_LARGE if isinstance(error, TooLarge) else Reason.UNDECODABLE, str(error)
 
 
 class Worker:
     """The model and what surrounds it; raises PoseClusterError when it cannot be set up."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self._limits = {"max_pixels": config["max_pixels"], "max_side": config["max_side_pixels"]}
+    def __init__(self, config: WorkerConfig) -> None:
+        self._limits = {"max_pixels": config.max_pixels, "max_side": config.max_side_pixels}
         codec.configure(**self._limits)
-        self._model = {key: config[key] for key in ("task", "variant")}
-        self._task = CATALOGUE[config["task"]]
-        self._engine = engines.create(config["engine"], self._task.ENGINES)
-        self._info = self._engine.load(
-            engines.EngineConfig(
-                task=config["task"],
-                variant=config["variant"],
-                model_path=Path(config["model_path"]),
-                max_people=config["max_people"],
-            )
+        self._task = CATALOGUE[config.task]
+        self._engine = engines.create(config.engine, self._task.ENGINES)
+        info = self._engine.load(
+            engines.EngineConfig(config.task, config.variant, Path(config.model_path), config.max_people)
         )
-        self._model["engine"] = self._info.engine
-        self._names, self._bones = self._info.landmark_names, self._info.bones
-        if not self._names:
-            self._names, self._bones = self._task.NAMES, self._task.BONES
+        names, bones = info.landmark_names, info.bones
+        if not names:
+            names, bones = self._task.NAMES, self._task.BONES
+        self.model = ModelInfo(config.task, config.variant, info.engine, names, bones)
+        self._named = {"task": config.task, "variant": config.variant, "engine": info.engine}
         self._picture_bytes = 0  # of the last picture, of which MediaPipe keeps a copy until the next one
         self._warm_up()
-        _limit_memory(config["memory_share_bytes"])
+        _limit_memory(config.memory_share_bytes)
 
     def _warm_up(self) -> None:
         pictures = resources.files("posecluster_inference").joinpath("data")
@@ -139,33 +135,33 @@ class Worker:
         header = inspect(data, max_pixels=_MIB, max_side=1024)
         self._engine.warm_up(codec.decode(data, header))
 
-    def describe(self) -> dict[str, Any]:
-        """Return what `/v1/model` says of the engine."""
-        return {
-            **self._model,
-            "landmarks": list(self._names),
-            "bones": [list(bone) for bone in self._bones],
-        }
-
-    def answer(self, head: wire.Head, data: bytes) -> tuple[wire.Head, bytes]:
-        """Turn one picture into finished bytes; times are seconds of work in this process."""
+    def answer(self, request: WorkerRequest, data: bytes) -> WorkerAnswer:
+        """Turn one picture into finished bytes, or into the reason why that is impossible."""
         started = time.perf_counter()
-        report: wire.Head = {"event": "answer", "status": "ok", "detail": "", "stages": {}}
+        stages: dict[str, float] = {}
+        reason, detail = None, ""
         try:
-            body = self._body(head, data, report)
+            body, drawn = self._body(request, data, stages)
         except (Refusal, Undecodable) as error:
-            report |= {"stages": {}, **_refusal(error)}
-            body = b""
-        report["busy"] = time.perf_counter() - started
-        # what stays when this picture and this answer are gone
-        report["memory"] = max(0, memory_bytes() - len(data) - len(body) - self._picture_bytes)
-        return report, body
+            reason, detail = _refusal(error)
+            body, drawn, stages = b"", None, {}
+        return WorkerAnswer(
+            request=request.number,
+            busy_seconds=time.perf_counter() - started,
+            memory_bytes=max(0, resident_bytes() - len(data) - len(body) - self._picture_bytes),
+            reason=reason,
+            detail=detail,
+            stages=stages,
+            drawn=drawn,
+            body=body,
+        )
 
-    def _body(self, head: wire.Head, data: bytes, report: wire.Head) -> bytes:
-        """Return the answer's bytes; notes the stages' times and what was drawn in `report`."""
-        stages = report["stages"]
+    def _body(
+        self, request: WorkerRequest, data: bytes, stages: dict[str, float]
+    ) -> tuple[bytes, Drawn | None]:
+        """Return the answer's bytes, and the sizes of one that is a picture; adds the times to `stages`."""
         with _timed(stages, "decode"):
-            header = Header(PictureFormat(head["format"]), head["width"], head["height"])
+            header = request.header
             if sniff(data) is None:  # it is written as text
                 data, header = decoded(data, **self._limits)
             picture = codec.decode(data, header)
@@ -173,27 +169,28 @@ class Worker:
         height, width = picture.shape[:2]
         with _timed(stages, "inference"):
             people = self._engine.detect(picture)
-        form = head["answer"]
-        if form["kind"] == "json":
+        form, model = request.form, self.model
+        if form.kind == JSON_ANSWER:
             with _timed(stages, "encode"):
-                return render.answer_json(
+                body = render.answer_json(
                     self._task,
                     people,
-                    self._names,
-                    self._model,
+                    model.landmarks,
+                    self._named,
                     width=width,
                     height=height,
-                    chosen=COCO_KEYPOINTS if form["is_coco"] else (),
-                    in_pixels=form["in_pixels"],
+                    chosen=COCO_KEYPOINTS if form.is_coco else (),
+                    in_pixels=form.in_pixels,
                 )
+            return body, None
         with _timed(stages, "draw"):
             drawn = codec.shrunk(picture)
             high, wide = drawn.shape[:2]
-            render.draw(drawn, self._task.drawing(people, self._bones, width=wide, height=high))
-        report["drawn"] = [drawn.shape[1], drawn.shape[0], width, height]
+            render.draw(drawn, self._task.drawing(people, model.bones, width=wide, height=high))
         with _timed(stages, "encode"):
             profile = colour.profile_of(data, header.format)
-            return codec.encode(drawn, PictureFormat(form["kind"]), profile)
+            body = codec.encode(drawn, PictureFormat(form.kind), profile)
+        return body, Drawn(wide, high, width, height)
 
     def close(self) -> None:
         self._engine.close()

@@ -15,6 +15,7 @@ from engines.stub_engine import Command, command_png
 from harness import client, processes
 from harness.faults import busy, is_right, live_pids, posting, probing, waiting, work
 from harness.server import ROOT, run_to_end
+from posecluster_inference.messages import WorkerConfig
 from posecluster_inference.process import Ended, Limits, WorkerProcess
 
 FIRST_FRAME = 70  # the argument from which fault_engines.WrongFrames counts
@@ -297,7 +298,7 @@ class _Told:
     def worker_ready(self, worker):
         pass
 
-    def worker_answered(self, worker, head, body):
+    def worker_answered(self, worker, answer):
         raise AssertionError("nothing was asked")
 
     def worker_ended(self, worker):
@@ -309,7 +310,17 @@ async def test_a_worker_that_is_stopped_before_it_has_a_pipe_ends(monkeypatch, t
     """The pool may stop in the very turn of the loop in which it has spawned a worker."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "inference"))
     told = _Told()
-    worker = WorkerProcess(told, {}, Limits(start_seconds=60, hang_seconds=60))
+    config = WorkerConfig(
+        engine="no_such_module:Engine",
+        task="pose",
+        variant="full",
+        model_path="",
+        max_people=1,
+        max_pixels=1,
+        max_side_pixels=1,
+        memory_share_bytes=1,
+    )
+    worker = WorkerProcess(told, config, Limits(start_seconds=60, hang_seconds=60))
     started = asyncio.create_task(worker.start())
     for _ in range(turns):
         await asyncio.sleep(0)

@@ -16,8 +16,9 @@ from posecluster_inference.cgroup import Cgroup, MemoryUse
 from posecluster_inference.costs import Cost, Costs
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import AnswerForm, AnswerKey, Job, JobQueue
+from posecluster_inference.jobs import AnswerKey, Job, JobQueue
 from posecluster_inference.memory import MemoryWatch
+from posecluster_inference.messages import AnswerForm
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.pool import Pool
 from posecluster_inference.quarantine import Quarantine

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from posecluster_inference.cache import AnswerCache, Flights
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import Answer, AnswerForm, AnswerKey, Job
+from posecluster_inference.jobs import Answer, AnswerKey, Job
+from posecluster_inference.messages import AnswerForm
 
 MIB = 1 << 20
 BYTES = 32 * MIB

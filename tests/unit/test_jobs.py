@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from posecluster_inference.costs import ORDINARY, Cost
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import Answer, AnswerForm, Job, JobQueue
+from posecluster_inference.jobs import Answer, Job, JobQueue
+from posecluster_inference.messages import AnswerForm
 
 ANSWER = Answer(b"landmarks", 0.0, 0.0, {})
 PLENTY = 30.0

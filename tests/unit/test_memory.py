@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posecluster_inference.cgroup import Cgroup, MemoryUse
-from posecluster_inference.memory import MemoryWatch, own_bytes, worker_share_bytes
+from posecluster_inference.machine import resident_bytes
+from posecluster_inference.memory import MemoryWatch, worker_share_bytes
 
 MIB = 1 << 20
 NOWHERE = Cgroup(Path("/nonexistent"))
@@ -43,7 +44,7 @@ def test_under_a_limit_the_group_is_described() -> None:
 @pytest.mark.parametrize("use", [None, MemoryUse(7, None)])
 def test_without_a_limit_our_processes_and_the_machine_are_described(use: MemoryUse | None) -> None:
     described = MemoryWatch(NOWHERE, use).describe(process_bytes=1_000 * MIB)
-    assert 1_000 * MIB + MIB < described["used_bytes"] < 1_000 * MIB + 10 * own_bytes()
+    assert 1_000 * MIB + MIB < described["used_bytes"] < 1_000 * MIB + 10 * resident_bytes()
     assert described["limit_bytes"] > 100 * MIB
 
 

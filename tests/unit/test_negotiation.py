@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.jobs import AnswerForm
+from posecluster_inference.messages import AnswerForm
 from posecluster_inference.negotiation import (
     CONTENT_TYPES,
     answer_form,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from posecluster_inference.costs import Cost
 from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import AnswerForm, Job, JobQueue, turn_of
+from posecluster_inference.jobs import Job, JobQueue, turn_of
+from posecluster_inference.messages import AnswerForm
 from posecluster_inference.sharing import HeavyShare
 
 HEADER = Header(PictureFormat.PNG, 1, 1)

@@ -1,19 +1,29 @@
 """Slots are filled again after a back-off, at once in an outage; worn workers are renewed one at a time."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from posecluster_inference import supervisor, wire
+from posecluster_inference import supervisor
 from posecluster_inference.errors import ModelError
+from posecluster_inference.messages import ModelInfo, WorkerAnswer, WorkerConfig
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.process import Ended, Limits, Listener, State
 from posecluster_inference.supervisor import Supervisor, SupervisorConfig
 
 BACK_OFF_SECONDS = [0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 60, 60]
 MIB = 1 << 20
+CONFIG = WorkerConfig(
+    engine="paper",
+    task="pose",
+    variant="full",
+    model_path="",
+    max_people=1,
+    max_pixels=1,
+    max_side_pixels=1,
+    memory_share_bytes=1_000 * MIB,
+)
 
 
 class WorkerOnPaper:
@@ -21,10 +31,10 @@ class WorkerOnPaper:
 
     made: list["WorkerOnPaper"]
 
-    def __init__(self, listener: Listener, config: Mapping[str, Any], limits: Limits) -> None:
+    def __init__(self, listener: Listener, config: WorkerConfig, limits: Limits) -> None:
         self.listener: Any = listener
         self.state, self.ended, self.fatal, self.signal = State.STARTING, Ended.START, "", ""
-        self.model: dict[str, Any] = {"engine": "paper"}
+        self.model = ModelInfo("pose", "full", "paper", ("nose",), ())
         self.requests = 0
         self.warm_memory_bytes = self.memory_bytes = 100 * MIB
         self.pid = len(self.made) + 1
@@ -42,7 +52,8 @@ class WorkerOnPaper:
     def answers(self) -> None:
         self.state = State.READY
         self.requests += 1
-        self.listener.worker_answered(self, {}, b"")
+        answer = WorkerAnswer(request=self.requests, busy_seconds=0.0, memory_bytes=1, stages={})
+        self.listener.worker_answered(self, answer)
 
     def ends(self, cause: Ended) -> None:
         self.state, self.ended = State.FAILED, cause
@@ -59,7 +70,7 @@ class OwnerOnPaper:
     def workers_changed(self) -> None:
         self.changes += 1
 
-    def worker_answered(self, worker: object, head: wire.Head, body: bytes) -> None: ...
+    def worker_answered(self, worker: object, answer: WorkerAnswer) -> None: ...
 
     def worker_lost(self, worker: object) -> None:
         self.lost.append(worker)
@@ -75,7 +86,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[WorkerOnPaper]:
 
 def _started(size: int, **rules: int) -> Supervisor:
     usual = {"recycle_requests": 0, "recycle_growth_percent": 0, "memory_share_bytes": 1_000 * MIB}
-    config = SupervisorConfig(size=size, worker={}, hang_seconds=5.0, **{**usual, **rules})
+    config = SupervisorConfig(size=size, worker=CONFIG, hang_seconds=5.0, **{**usual, **rules})
     workers = Supervisor(config, Metrics(), OwnerOnPaper())
     workers.start()
     return workers

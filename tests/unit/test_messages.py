@@ -1,0 +1,134 @@
+"""What server and worker send to each other arrives as it was sent; a malformed answer is refused whole."""
+
+import json
+from typing import Any
+
+import pytest
+
+from posecluster_inference.drawing import Drawn
+from posecluster_inference.errors import Reason
+from posecluster_inference.intake import Header, PictureFormat
+from posecluster_inference.messages import (
+    AnswerForm,
+    Fatal,
+    ModelInfo,
+    Ready,
+    WorkerAnswer,
+    WorkerConfig,
+    WorkerRequest,
+    report_of,
+)
+from posecluster_inference.wire import BrokenPipeFrame, FrameReader, Head, pack_head
+
+pytestmark = pytest.mark.unit
+
+MODEL = ModelInfo("pose", "full", "mediapipe", ("nose", "left_eye"), ((0, 1),))
+ANSWER = WorkerAnswer(
+    request=7,
+    busy_seconds=0.031,
+    memory_bytes=200 << 20,
+    stages={"decode": 0.003, "inference": 0.027, "draw": 0.001, "encode": 0},
+    drawn=Drawn(10, 20, 30, 40),
+    body=b"\xff\xd8",
+)
+REFUSED = WorkerAnswer(
+    request=0,
+    busy_seconds=0.0,
+    memory_bytes=0,
+    reason=Reason.UNDECODABLE,
+    detail="The jpeg data is broken or incomplete.",
+    stages={},
+)
+
+
+def carried(head: Head, body: bytes = b"") -> tuple[Head, bytes]:
+    """Through the pipe's framing and JSON."""
+    (frame,) = FrameReader().feed(pack_head(head, len(body)) + body)
+    return frame
+
+
+def test_a_configuration_arrives() -> None:
+    config = WorkerConfig(
+        engine="mediapipe",
+        task="pose",
+        variant="lite",
+        model_path="/models/é.task",
+        max_people=2,
+        max_pixels=3,
+        max_side_pixels=4,
+        memory_share_bytes=5,
+    )
+    assert WorkerConfig.of(carried(config.head())[0]) == config
+
+
+@pytest.mark.parametrize("form", [AnswerForm("webp"), AnswerForm("json", is_coco=True, in_pixels=True)])
+def test_a_request_arrives(form: AnswerForm) -> None:
+    request = WorkerRequest(3, Header(PictureFormat.PNG, 640, 480), form)
+    assert WorkerRequest.of(carried(request.head())[0]) == request
+
+
+@pytest.mark.parametrize("report", [Ready(MODEL, 9), Fatal("Nø model."), ANSWER, REFUSED])
+def test_what_a_worker_sends_arrives(report: Ready | Fatal | WorkerAnswer) -> None:
+    body = report.body if isinstance(report, WorkerAnswer) else b""
+    assert report_of(*carried(report.head(), body)) == report
+
+
+_WRONG: list[dict[str, Any]] = [
+    {"event": "question"},
+    {"request": "7"},
+    {"request": None},
+    {"status": "quota"},  # a reason, but not one that a worker may give
+    {"status": None},
+    {"detail": 1},
+    {"stages": [0.1]},
+    {"stages": {"sleep": 0.1}},
+    {"stages": {"decode": "0.1"}},
+    {"stages": {"decode": -0.1}},
+    {"busy": None},
+    {"busy": float("nan")},
+    {"busy": float("inf")},
+    {"busy": 10**400},  # no float holds it
+    {"memory": 0.5},
+    {"memory": -1},
+    {"memory": 10**400},
+    {"drawn": []},
+    {"drawn": [1, 2, 3]},
+    {"drawn": [1, 2, 3, 0]},
+    {"drawn": [1, 2, 3, 4.0]},
+    {"drawn": "1234"},
+]
+
+
+@pytest.mark.parametrize("wrong", _WRONG, ids=lambda wrong: json.dumps(wrong)[:40])
+def test_a_malformed_answer_is_refused(wrong: dict[str, Any]) -> None:
+    head, body = carried({**ANSWER.head(), **wrong}, ANSWER.body)
+    with pytest.raises(BrokenPipeFrame):
+        report_of(head, body)
+
+
+@pytest.mark.parametrize("missing", [key for key in ANSWER.head() if key != "event"])
+def test_an_answer_with_a_part_missing_is_refused(missing: str) -> None:
+    head = {key: value for key, value in ANSWER.head().items() if key != missing}
+    with pytest.raises(BrokenPipeFrame):
+        report_of(*carried(head, ANSWER.body))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"task": 1},
+        {"landmarks": "nose"},
+        {"landmarks": [1]},
+        {"bones": None},
+        {"bones": [[0]]},
+        {"bones": [[0, "1"]]},
+        {"bones": [0, 1]},
+    ],
+    ids=json.dumps,
+)
+def test_a_malformed_description_of_the_model_is_refused(wrong: dict[str, Any]) -> None:
+    head = Ready(MODEL, 1).head()
+    head["model"] = {**head["model"], **wrong} if wrong else {}
+    with pytest.raises(BrokenPipeFrame):
+        report_of(*carried(head))
