@@ -15,6 +15,7 @@ from posecluster_inference.errors import InvalidSetting
 from posecluster_inference.tasks import CATALOGUE
 
 PREFIX = "POSECLUSTER_"
+_VARIANTS = list(dict.fromkeys(model.variant for task in CATALOGUE.values() for model in task.MODELS))
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _MILLISECONDS_A_DAY = 86_400_000
@@ -33,7 +34,7 @@ class Settings:
     workers: int = number(0, 0, 64, "worker processes; 0: from the CPU quota, else the allowed CPUs")
     queue_length: int = number(0, 0, 100_000, "waiting places; 0: 8 per worker")
     model_task: str = choice("pose", list(CATALOGUE), "what is detected")
-    model_variant: str = choice("full", ["lite", "full", "heavy"], "size of the model")
+    model_variant: str = choice("full", _VARIANTS, "size of the model")
     model_dir: str = text("models", "folder with the model files")
     engine: str = text("mediapipe", "mediapipe, or package.module:Class")
     max_people: int = number(1, 1, 10, "people found in a picture")

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from posecluster_inference.models.catalogue import Model
 from posecluster_inference.models.sources import Source
+from posecluster_inference.tasks.model_files import Model
 from scripts.models import bundle
 from scripts.models.packages import PackageShelf, Runner, run
 from scripts.models.recipes import CARRIED, RECIPES, Member, Recipe

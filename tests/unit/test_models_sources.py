@@ -12,8 +12,8 @@ import pytest
 
 from posecluster_inference.errors import ModelError
 from posecluster_inference.models import sources
-from posecluster_inference.models.catalogue import Model, Origin, Pinned
 from posecluster_inference.models.sources import LocalPath, Unavailable
+from posecluster_inference.tasks.model_files import Model, Origin, Pinned
 
 pytestmark = pytest.mark.unit
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from posecluster_inference.errors import ModelError
 from posecluster_inference.models import store
-from posecluster_inference.models.catalogue import CATALOGUE, Model
+from posecluster_inference.models.catalogue import CATALOGUE
 from posecluster_inference.models.sources import LocalPath, OfficialAddress, Source, Unavailable
+from posecluster_inference.tasks.model_files import Model
 
 _ALL = "all"
 _SOURCE = "POSECLUSTER_MODEL_SOURCE"

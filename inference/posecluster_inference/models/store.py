@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posecluster_inference.errors import ModelError
-from posecluster_inference.models.catalogue import CATALOGUE, Model, Origin, Pinned
+from posecluster_inference.models.catalogue import CATALOGUE
 from posecluster_inference.models.sources import Source, Unavailable
+from posecluster_inference.tasks.model_files import Model, Origin, Pinned
 
 
 class WrongContent(ModelError):

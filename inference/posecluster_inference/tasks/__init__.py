@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from posecluster_inference.drawing import Drawing
 from posecluster_inference.tasks import pose
+from posecluster_inference.tasks.model_files import Model
 
 
 class Task(Protocol):
@@ -21,6 +22,8 @@ class Task(Protocol):
     """Pairs of indices into the names."""
     ENGINES: Mapping[str, str]
     """`package.module:Class` of each engine that runs this task's networks, by name."""
+    MODELS: tuple[Model, ...]
+    """The model files of each variant."""
     WARM_UP_PICTURE: str
     """A file in `data` that shows a person: each worker must find one before it is ready."""
     SCHEMAS: Mapping[str, Any]

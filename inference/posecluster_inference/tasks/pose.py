@@ -1,7 +1,7 @@
 """Pose: 33 landmarks of the body, in the picture and in metres.
 
 An engine for this task returns a `Person` for each person that it finds. All the rest is here: the schema of
-an answer, its JSON, and which lines and dots a drawn picture shows.
+an answer, its JSON, which lines and dots a drawn picture shows, and which model files are accepted.
 """
 
 import json
@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any
 
 from posecluster_inference.drawing import Drawing, Pixel
+from posecluster_inference.tasks.model_files import Model, Origin, Pinned
 
 NAMES: tuple[str, ...] = (
     *("nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye"),
@@ -223,3 +224,43 @@ def _pixel(point: Point, width: int, height: int) -> Pixel | None:
     column, row = math.floor(x * width), math.floor(y * height)
     # exactly 1.0 is the far edge of the last pixel
     return (width - 1 if x == 1 else column), (height - 1 if y == 1 else row)
+
+
+# --- what its networks are ---
+
+# Google's public store of released MediaPipe bundles; "/1/" is a fixed release, "/latest/" moves
+_STORE = "https://storage.googleapis.com/mediapipe-models/pose_landmarker"
+
+
+def _model(variant: str, *accepted: Pinned) -> Model:
+    name = f"pose_landmarker_{variant}"
+    address = f"{_STORE}/{name}/float16/1/{name}.task"
+    return Model("pose", variant, f"{name}.task", accepted, address)
+
+
+MODELS: tuple[Model, ...] = (
+    _model(
+        "lite",
+        Pinned(
+            "59929e1d1ee95287735ddd833b19cf4ac46d29bc7afddbbf6753c459690d574a", 5_777_746, Origin.OFFICIAL
+        ),
+        # same networks, metadata text of the full bundle: 32 bytes shorter than the released file
+        Pinned("c03c0aa432d4ea37493acd864a37679496b3af39df9053329884835e6856664c", 5_777_714, Origin.REBUILT),
+    ),
+    _model(
+        "full",
+        Pinned(
+            "5134a3aad27a58b93da0088d431f366da362b44e3ccfbe3462b3827a839011b1", 9_398_198, Origin.OFFICIAL
+        ),
+        # what "/latest/" gave: the same two networks, ZIP time stamps two seconds later
+        Pinned(
+            "4eaa5eb7a98365221087693fcc286334cf0858e2eb6e15b506aa4a7ecdcec4ad", 9_398_198, Origin.OFFICIAL
+        ),
+    ),
+    _model(
+        "heavy",
+        Pinned(
+            "64437af838a65d18e5ba7a0d39b465540069bc8aae8308de3e318aad31fcbc7b", 30_664_242, Origin.OFFICIAL
+        ),
+    ),
+)
