@@ -310,16 +310,8 @@ async def test_a_worker_that_is_stopped_before_it_has_a_pipe_ends(monkeypatch, t
     """The pool may stop in the very turn of the loop in which it has spawned a worker."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "inference"))
     told = _Told()
-    config = WorkerConfig(
-        engine="no_such_module:Engine",
-        task="pose",
-        variant="full",
-        model_path="",
-        max_people=1,
-        max_pixels=1,
-        max_side_pixels=1,
-        memory_share_bytes=1,
-    )
+    limits = {"max_people": 1, "max_pixels": 1, "max_side_pixels": 1, "memory_share_bytes": 1}
+    config = WorkerConfig(engine="", task="unknown", variant="", model_path="", **limits)  # it ends at once
     worker = WorkerProcess(told, config, Limits(start_seconds=60, hang_seconds=60))
     started = asyncio.create_task(worker.start())
     for _ in range(turns):
