@@ -77,9 +77,9 @@ def test_each_form_of_the_answer_is_kept_apart(serve: Start, log: Path) -> None:
 
 def test_identical_pictures_in_flight_are_computed_once(serve: Start, log: Path) -> None:
     """Some arrive while it waits behind another picture, some while it is computed."""
-    server, slow = serve(), Slow(300, "same")
+    server, slow = serve(), Slow(800, "same")
     with ExitStack() as stack:
-        send_many(server, stack, [Slow(301, "ahead").picture(0)])
+        send_many(server, stack, [Slow(801, "ahead").picture(0)])
         wait_waiting(server, queued=0, running=1)
         waiting = send_many(server, stack, [slow.picture(0)] * 15)
         wait_waiting(server, queued=1, running=1)
@@ -89,7 +89,7 @@ def test_identical_pictures_in_flight_are_computed_once(serve: Start, log: Path)
     assert [reply.status for reply in replies] == [200] * 30
     assert all(slow.is_answer(0, reply.body) for reply in replies)
     assert Counter(reply.headers["cache-status"] for reply in replies) == {MISS: 1, COLLAPSED: 29}
-    assert inferences(log)["OK", 300] == 1
+    assert inferences(log)["OK", 800] == 1
     assert server.metrics("cache_requests_total", result="collapsed") == 29
     assert server.metrics("arrivals_total") == 2
 
@@ -182,11 +182,11 @@ def test_answers_that_are_none_are_not_kept(serve: Start, log: Path) -> None:
 
 def test_a_leader_that_leaves_does_not_take_the_others_along(serve: Start, log: Path) -> None:
     """Both while the picture waits and while it is computed, by FIN and by RST."""
-    server, slow = serve(), Slow(400, "left")
+    server, slow = serve(), Slow(900, "left")
     for index, is_waiting in enumerate((True, False, True, False)):
         with ExitStack() as stack:
             if is_waiting:
-                send_many(server, stack, [Slow(300, "ahead").picture(index)])
+                send_many(server, stack, [Slow(800, "ahead").picture(index)])
                 wait_waiting(server, queued=0, running=1)
             leader = send(server, slow.picture(index))
             wait_waiting(server, queued=int(is_waiting), running=1)
@@ -202,7 +202,7 @@ def test_a_leader_that_leaves_does_not_take_the_others_along(serve: Start, log: 
             replies = [answered(joiner) for joiner in joiners]
         assert [reply.status for reply in replies] == [200] * 3
         assert all(slow.is_answer(index, reply.body) for reply in replies)
-        assert inferences(log)["OK", 400] == index + 1
+        assert inferences(log)["OK", 900] == index + 1
         after = detect(server, slow.picture(index))
         assert cache_status(after) == HIT, "an answer that was computed and given is worth keeping"
     assert server.metrics("queue_depth") == 0

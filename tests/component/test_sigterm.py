@@ -20,7 +20,7 @@ from harness.server import ServerProcess
 from harness.stub import DETECT, Slow, send, send_many, wait_waiting
 
 WORKERS = 2
-STAGGERED_MS = 400  # six of them keep two workers at work for 1.2 s, longer than the short delay
+STAGGERED_MS = 600  # six of them keep two workers at work for 1.8 s, longer than the short delay
 PROMPT = Slow(5, "prompt")
 LEEWAY_SECONDS = 2.0  # of the bar: after the delay and the longest request
 CLOSING = "close"

@@ -210,12 +210,12 @@ def test_an_answer_too_many_reaches_no_other_caller(start):
     """The pipe holds the second answer when the next request is given out."""
     server = start(workers=1, engine="fault_engines:WrongFrames", env={"FAULT_FRAMES": "answer twice"})
     with posting(server) as poster:
-        first = poster.post(command_png(Command.OK, 300))
+        first = poster.post(command_png(Command.OK, 1_000))
         server.wait_until(lambda: busy(server) == 1, "at work")
         wrong = poster.post(command_png(Command.OK, FIRST_FRAME))
         server.wait_until(lambda: waiting(server) == 1, "queued")
         others = [poster.post(command_png(Command.OK, 20, b"%d" % index)) for index in range(4)]
-        assert is_right(first.result(), Command.OK, 300)
+        assert is_right(first.result(), Command.OK, 1_000)
         assert is_right(wrong.result(), Command.OK, FIRST_FRAME)
         assert all(is_right(one.result(), Command.OK, 20, b"%d" % i) for i, one in enumerate(others))
     assert server.metrics("worker_restarts_total", cause="crash") == 1
