@@ -23,8 +23,8 @@ from posecluster_inference.negotiation import (
 from posecluster_inference.pages import PLAYGROUND, REFERENCE
 from posecluster_inference.problems import problem
 from posecluster_inference.quota import Allowance
-from posecluster_inference.service import SERVICE, Service
 from posecluster_inference.tasks.pose import COCO_KEYPOINTS
+from posecluster_inference.wiring import SERVICE, Service
 
 _ACCEPT_CHARACTERS = 1_024  # more is not read: each form of it is kept parsed
 _CACHE_NAME = "posecluster"  # in Cache-Status, RFC 9211
