@@ -1,4 +1,4 @@
-"""Who gets into the queue, and what those who do not are told."""
+"""Decides which pictures are queued, and counts those that are refused for lack of capacity."""
 
 import asyncio
 import math
@@ -20,13 +20,13 @@ _WORKER_START_SECONDS = 2.0  # a usual start, from docs/performance.md
 
 @dataclass(slots=True)
 class Admission:
-    """Turns a checked picture into a queued job, or into a Refusal that is counted as demand."""
+    """Turns an inspected picture into a queued job, or refuses it and counts it as demand."""
 
     pool: Pool
     memory: MemoryWatch
     metrics: Metrics
-    is_closed: bool = False
     rng: random.Random = field(default_factory=random.Random)
+    _is_closed: bool = field(default=False, init=False)
 
     def admit(self, picture: bytes, header: Header, key: AnswerKey, deadline: float) -> Job:
         """Queue a picture; raises Refusal. `deadline` is the loop's time in seconds."""
@@ -35,39 +35,43 @@ class Admission:
             raise killed_workers()
         self.metrics.arrivals.inc()
         cost = self.pool.costs.estimate(header, key[1].kind)
-        refusal = self._refusal(now, deadline, cost)
+        refusal = self._lack_of_capacity(now, deadline, cost)
         if refusal is not None:
-            raise self.counted(refusal)
+            raise self.count_refusal(refusal)
         job = Job(picture, header, key, now, deadline, self.pool.queue.discard, cost)
         self.pool.submit(job)
         return job
 
-    def check_open(self) -> None:
-        """Refuse before the body is read once the drain delay is over; raises Refusal."""
-        if self.is_closed:
-            raise self.refused(Reason.DRAINING, "This server is shutting down.")
+    def close(self) -> None:
+        """Refuse every picture from now on."""
+        self._is_closed = True
 
-    def refused(self, reason: Reason, detail: str) -> Refusal:
-        """Return the refusal, counted, of a request that came no further for lack of capacity."""
+    def check_open(self) -> None:
+        """Refuse a request before its body is read if admission is closed; raises Refusal."""
+        if self._is_closed:
+            raise self.count_early_refusal(Reason.DRAINING, "This server is shutting down.")
+
+    def count_early_refusal(self, reason: Reason, detail: str) -> Refusal:
+        """Count a request that is refused before its picture is known, and return the refusal."""
         self.metrics.arrivals.inc()
         wait = self.pool.wait_seconds(asyncio.get_running_loop().time())
-        return self.counted(self._no_capacity(reason, detail, wait))
+        return self.count_refusal(self._unavailable(reason, detail, wait))
 
-    def counted(self, refusal: Refusal) -> Refusal:
-        """Count the refusal of an arrival and return it."""
+    def count_refusal(self, refusal: Refusal) -> Refusal:
+        """Count the refusal of a request that has been counted as an arrival, and return the refusal."""
         self.metrics.refused.labels(refusal.reason).inc()
         self.metrics.late.inc()
         return refusal
 
-    def _refusal(self, now: float, deadline: float, cost: Cost) -> Refusal | None:
+    def _lack_of_capacity(self, now: float, deadline: float, cost: Cost) -> Refusal | None:
         pool = self.pool
         wait = pool.wait_seconds(now, cost)
-        if self.is_closed:
-            return self._no_capacity(Reason.DRAINING, "This server is shutting down.", 0.0)
+        if self._is_closed:
+            return self._unavailable(Reason.DRAINING, "This server is shutting down.", 0.0)
         if pool.live == 0:
-            return self._no_capacity(Reason.STARTING, "No worker is ready yet.", _WORKER_START_SECONDS)
+            return self._unavailable(Reason.STARTING, "No worker is ready yet.", _WORKER_START_SECONDS)
         if self.memory.is_short:
-            return self._no_capacity(Reason.MEMORY, "The memory limit is nearly reached.", wait)
+            return self._unavailable(Reason.MEMORY, "The memory limit is nearly reached.", wait)
         if wait > 0 and now + wait + cost.seconds > deadline:
             return Refusal(
                 Reason.DEADLINE,
@@ -77,10 +81,10 @@ class Admission:
             places = f"{pool.queue.limit} waiting places"
             if not pool.queue.is_full(ORDINARY):
                 places = f"{pool.queue.heavy_limit} of {places} that large pictures may have"
-            return self._no_capacity(Reason.QUEUE_FULL, f"All {places} are taken.", wait)
+            return self._unavailable(Reason.QUEUE_FULL, f"All {places} are taken.", wait)
         return None
 
-    def _no_capacity(self, reason: Reason, detail: str, wait_seconds: float) -> Refusal:
+    def _unavailable(self, reason: Reason, detail: str, wait_seconds: float) -> Refusal:
         return Refusal(reason, detail, retry_after_seconds=self.retry_after(wait_seconds))
 
     def retry_after(self, wait_seconds: float) -> int:

@@ -78,7 +78,7 @@ class ConnectionLimits:
     no_place: Callable[[], Refusal]
     open: Count = field(default_factory=Count)
     in_flight: Count = field(default_factory=Count)
-    turned_away: int = 0
+    turned_away: Count = field(default_factory=Count)
 
 
 class ClientConnection(web.RequestHandler):
@@ -206,9 +206,9 @@ class ClientConnection(web.RequestHandler):
 
     def _turn_away(self, transport: asyncio.Transport) -> None:
         self._turned_away = True
-        self._limits.turned_away += 1
+        self._limits.turned_away.enter()
         refusal = self._limits.no_place()
-        if self._limits.turned_away > TURNED_AWAY:
+        if self._limits.turned_away.value > TURNED_AWAY:
             transport.abort()
             return
         transport.write(raw_problem(refusal))
@@ -231,7 +231,7 @@ class ClientConnection(web.RequestHandler):
         _cancel(self._write_timer)
         self._write_timer = None
         if self._turned_away:
-            self._limits.turned_away -= 1
+            self._limits.turned_away.leave()
             return
         self._limits.open.leave()
         self._leave_flight()

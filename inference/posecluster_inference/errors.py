@@ -91,6 +91,11 @@ class Refusal(PoseClusterError):
         self.retry_after_seconds = retry_after_seconds
         self.headers: dict[str, str] = {}
 
+    def with_retry_after(self, seconds: int) -> "Refusal":
+        """Set after how many seconds the caller should try again; returns itself."""
+        self.retry_after_seconds = seconds
+        return self
+
     def with_headers(self, headers: dict[str, str]) -> "Refusal":
         """Add fields to the answer, such as the caller's quota; returns itself."""
         self.headers.update(headers)

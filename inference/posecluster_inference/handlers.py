@@ -69,7 +69,7 @@ async def detect(request: web.Request) -> web.StreamResponse:
 
 def _check_coco(service: Service) -> None:
     """Refuse `keypoints=coco` where an engine of the user's own has other landmarks."""
-    model = service.pool.supervisor.model
+    model = service.workers.model
     if model and not set(COCO_KEYPOINTS) <= set(model.landmarks):
         raise Refusal(Reason.MALFORMED, "The model of this server has no COCO keypoints: see GET /v1/model.")
 
@@ -136,7 +136,7 @@ async def _timed(service: Service, job: Job, deadline: float) -> Answer:
     except Refusal as refusal:
         expired_in_queue = refusal.reason is Reason.DEADLINE and not job.started
         if expired_in_queue:
-            service.admission.counted(refusal)  # like those that were refused at the door
+            service.admission.count_refusal(refusal)  # like those that were refused at the door
         raise
     finally:
         elapsed = asyncio.get_running_loop().time() - job.arrived
@@ -170,7 +170,7 @@ async def model(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     caller_of(request, service)
     parameters(request.query.items(), {})
-    loaded = service.pool.supervisor.model
+    loaded = service.workers.model
     if loaded is None:
         raise Refusal(
             Reason.STARTING,
@@ -222,7 +222,7 @@ def _file(request: web.Request, name: str) -> web.Response:
 async def healthz(request: web.Request) -> web.StreamResponse:
     """GET /healthz: 200 when ready, else 503, with the state either way."""
     service = request.app[SERVICE]
-    body = service.health.describe(service.started)
+    body = service.health.describe()
     ready = body["status"] == Status.READY
     return web.json_response(body, status=200 if ready else 503, headers={hdrs.CACHE_CONTROL: "no-store"})
 

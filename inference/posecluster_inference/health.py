@@ -1,6 +1,6 @@
 """What probes and people are told of this server's state."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from time import monotonic
 from typing import Any
@@ -21,12 +21,17 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Health:
-    """Derived from the workers at each question; only draining is told from outside."""
+    """Derived from the workers each time it is read; only the drain is announced, by `begin_drain`."""
 
-    supervisor: Supervisor
+    workers: Supervisor
     queue: JobQueue
     memory: MemoryWatch
-    is_draining: bool = False
+    is_draining: bool = field(default=False, init=False)
+    _started: float = field(default_factory=monotonic, init=False)
+
+    def begin_drain(self) -> None:
+        """Report `draining` from now on."""
+        self.is_draining = True
 
     @property
     def status(self) -> Status:
@@ -36,22 +41,22 @@ class Health:
         """
         if self.is_draining:
             return Status.DRAINING
-        if not self.supervisor.was_ready:
+        if not self.workers.was_ready:
             return Status.STARTING
-        return Status.READY if self.supervisor.live else Status.UNAVAILABLE
+        return Status.READY if self.workers.live else Status.UNAVAILABLE
 
     @property
     def is_alive(self) -> bool:
         """False when only a new container could help; that this is answered shows that the loop turns."""
-        return not self.supervisor.is_beyond_repair
+        return not self.workers.is_beyond_repair
 
     def workers_by_state(self) -> dict[str, float]:
-        states = self.supervisor.states
+        states = self.workers.states
         return {str(state): float(states.count(state)) for state in State}
 
-    def describe(self, started: float) -> dict[str, Any]:
-        """Return the body of `/healthz`; `started` on the monotonic clock."""
-        workers = self.supervisor.processes
+    def describe(self) -> dict[str, Any]:
+        """Return the body of `/healthz`."""
+        workers = self.workers.processes
         return {
             "status": self.status,
             "memory": self.memory.describe(sum(worker.memory_bytes for worker in workers)),
@@ -65,6 +70,6 @@ class Health:
                 }
                 for worker in workers
             ],
-            "uptime_seconds": round(monotonic() - started, 3),
+            "uptime_seconds": round(monotonic() - self._started, 3),
             "version": __version__,
         }

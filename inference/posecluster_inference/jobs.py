@@ -82,6 +82,14 @@ class Job:
         """True when it failed or was abandoned: nobody can get an answer from it any more."""
         return self.done.cancelled() or (self.done.done() and self.done.exception() is not None)
 
+    def start(self, now: float) -> None:
+        """Note that a worker gets the job now."""
+        self.started = now
+
+    def count_crash(self) -> None:
+        """Note that a worker crashed while it had the job."""
+        self.crashes += 1
+
     def succeed(self, answer: Answer) -> None:
         if not self.done.done():
             self.done.set_result(answer)

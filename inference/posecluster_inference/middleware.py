@@ -77,7 +77,7 @@ async def _answer(
     except Refusal as refusal:
         if refusal.status == 503 and refusal.retry_after_seconds is None:
             wait = service.pool.wait_seconds(asyncio.get_running_loop().time())
-            refusal.retry_after_seconds = service.admission.retry_after(wait)
+            refusal.with_retry_after(service.admission.retry_after(wait))
         response = _refuse(refusal, service, facts)
         if refusal.status in (400, 408, 413):
             response.force_close()

@@ -17,17 +17,17 @@ from posecluster_inference.metrics import Metrics
 from posecluster_inference.process import Ended, WorkerProcess
 from posecluster_inference.quarantine import Quarantine
 from posecluster_inference.sharing import HeavyShare
-from posecluster_inference.supervisor import Supervisor, SupervisorConfig
+from posecluster_inference.supervisor import Supervisor
 
 
 class Pool:
     """Gives the queue's jobs to the supervised workers."""
 
-    def __init__(self, config: SupervisorConfig, queue: JobQueue, metrics: Metrics) -> None:
+    def __init__(self, workers: Supervisor, queue: JobQueue, metrics: Metrics) -> None:
         self.queue = queue
         self.quarantine = Quarantine()
-        self.supervisor = Supervisor(config, metrics, self)
         self.costs = Costs()
+        self._workers = workers
         self._share = HeavyShare()
         self._wake_up: asyncio.TimerHandle | None = None
         self._metrics = metrics
@@ -36,7 +36,7 @@ class Pool:
     @property
     def live(self) -> int:
         """How many workers can compute."""
-        return self.supervisor.live
+        return self._workers.live
 
     @property
     def running(self) -> int:
@@ -75,7 +75,7 @@ class Pool:
             elif job.deadline <= now:
                 job.fail(Refusal(Reason.DEADLINE, "The deadline passed while the request waited."))
             elif not job.done.done():
-                job.started = now
+                job.start(now)
                 self._metrics.queue_wait_seconds.observe(now - job.arrived)
                 return job
         return None
@@ -85,7 +85,7 @@ class Pool:
     def workers_changed(self) -> None:
         if not self.queue:
             return
-        for worker in self.supervisor.ready:
+        for worker in self._workers.ready:
             job = self._next_job()
             if job is None:
                 self._wake_up_later()
@@ -143,8 +143,8 @@ class Pool:
         self.quarantine.record(job.key[0], now)
         if job.done.done():
             return  # nobody waits for it any more
-        job.crashes += 1
-        if job.crashes == 1 and not self.supervisor.is_stopping:
+        job.count_crash()
+        if job.crashes == 1 and not self._workers.is_stopping:
             self.queue.put(job)
             return
         self._metrics.failed.labels(Reason.WORKER_CRASHED).inc()

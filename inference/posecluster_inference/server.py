@@ -28,8 +28,7 @@ async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then drain; raises PoseClusterError when it cannot start."""
     service = build(settings)
     stop = _Stop()
-    service.pool.supervisor.on_fatal = stop.fail
-    service.pool.supervisor.start()  # the workers load while the ports open: `readyz` says when they are done
+    service.workers.start(service.pool, stop.fail)  # they load while the ports open; see `readyz`
     background = [stop.background(service.memory.run())]
     await asyncio.to_thread(_read_pages, service)
     if service.tokens is not None:
@@ -54,7 +53,7 @@ async def serve(settings: Settings) -> None:
         if service.observer.exporter is not None:
             await asyncio.to_thread(service.observer.exporter.close, _LEEWAY_SECONDS)
         await admin_runner.cleanup()
-        await service.pool.supervisor.stop()
+        await service.workers.stop()
         for task in background:
             task.cancel()
             await asyncio.wait([task])
@@ -145,7 +144,7 @@ async def _listen(
                 "host": ", ".join(one.getsockname()[0] for one in client_sockets),
                 "port": client_sockets[0].getsockname()[1],
                 "admin_port": admin_sockets[0].getsockname()[1],
-                "workers": service.pool.supervisor.config.size,
+                "workers": service.workers.config.size,
             }
         },
     )
@@ -159,10 +158,10 @@ def _close(listeners: list[asyncio.Server]) -> None:
 
 async def _drain(service: Service, listeners: list[asyncio.Server], *, delay_seconds: float) -> None:
     """Unready at once; serve on while endpoints catch up; then take nothing new and finish the rest."""
-    service.health.is_draining = True
+    service.health.begin_drain()
     logger.info("Draining", extra={"fields": {"delay_seconds": delay_seconds}})
     await asyncio.sleep(delay_seconds)
-    service.admission.is_closed = True
+    service.admission.close()
     _close(listeners)
     settings = service.settings
     longest = (settings.body_timeout_ms + settings.deadline_ms) / 1000 + _LEEWAY_SECONDS

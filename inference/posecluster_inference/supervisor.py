@@ -75,17 +75,21 @@ class Supervisor:
 
     config: SupervisorConfig
     metrics: Metrics
-    owner: Owner
-    on_fatal: Callable[[ModelError], None] = lambda error: None
     model: ModelInfo | None = None
     was_ready: bool = False
     is_stopping: bool = False
+    _owner: Owner = field(init=False)
+    _on_fatal: Callable[[ModelError], None] = field(init=False)
     _slots: list[_Slot] = field(default_factory=list)
     _all_ended: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def start(self) -> None:
-        """Spawn all workers; they become ready later."""
+    def start(self, owner: Owner, on_fatal: Callable[[ModelError], None]) -> None:
+        """Spawn all workers; they become ready later.
+
+        `on_fatal` gets an error that a restart would not fix, unless all workers have been ready before.
+        """
+        self._owner, self._on_fatal = owner, on_fatal
         self._slots = [_Slot() for _ in range(self.config.size)]
         for slot in self._slots:
             slot.worker = self._spawn()
@@ -154,13 +158,13 @@ class Supervisor:
         if worker is slot.successor:
             self._replace_by_successor(slot)
         self.was_ready = self.was_ready or self.live == self.config.size
-        self.owner.workers_changed()
+        self._owner.workers_changed()
 
     def worker_answered(self, worker: WorkerProcess, answer: WorkerAnswer) -> None:
         slot = self._slot_of(worker)
         assert slot is not None
         self._renew_if_worn(slot)
-        self.owner.worker_answered(worker, answer)
+        self._owner.worker_answered(worker, answer)
 
     def worker_ended(self, worker: WorkerProcess) -> None:
         slot = self._slot_of(worker)
@@ -183,12 +187,12 @@ class Supervisor:
                 fields["signal"] = worker.signal
             logger.warning("Worker ended", extra={"fields": fields})
             self.metrics.worker_restarts.labels(worker.ended).inc()
-        self.owner.worker_lost(worker)
+        self._owner.worker_lost(worker)
         if worker.fatal and not self.was_ready:
-            self.on_fatal(ModelError(worker.fatal))
+            self._on_fatal(ModelError(worker.fatal))
         if not self.is_stopping:
             self._refill(slot, worker.ended)
-            self.owner.workers_changed()
+            self._owner.workers_changed()
 
     # --- filling and renewing ---
 

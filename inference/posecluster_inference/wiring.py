@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from aiohttp import web
@@ -28,7 +27,7 @@ from posecluster_inference.pages import Pages
 from posecluster_inference.pool import Pool
 from posecluster_inference.quota import Quota
 from posecluster_inference.settings import IPNetwork, Settings
-from posecluster_inference.supervisor import SupervisorConfig
+from posecluster_inference.supervisor import Supervisor, SupervisorConfig
 from posecluster_inference.tasks import CATALOGUE
 from posecluster_inference.tracing import span_exporter
 
@@ -45,6 +44,7 @@ class Service:
     settings: Settings
     metrics: Metrics
     memory: MemoryWatch
+    workers: Supervisor
     pool: Pool
     admission: Admission
     bodies: BodyReader
@@ -59,7 +59,6 @@ class Service:
     cors: CrossOrigin
     observer: Observer
     pages: Pages = field(default_factory=Pages)
-    started: float = field(default_factory=monotonic)
 
 
 SERVICE = web.AppKey("service", Service)
@@ -76,8 +75,7 @@ def build(settings: Settings) -> Service:
     metrics = Metrics()
     memory = MemoryWatch(cgroup, use)
     share = settings.worker_memory_bytes or worker_share_bytes(memory_limit, size)
-    queue = JobQueue(settings.queue_length or _QUEUE_PLACES_PER_WORKER * size)
-    pool = Pool(
+    workers = Supervisor(
         SupervisorConfig(
             size=size,
             worker=WorkerConfig(
@@ -95,9 +93,10 @@ def build(settings: Settings) -> Service:
             recycle_growth_percent=settings.recycle_growth_percent,
             memory_share_bytes=share,
         ),
-        queue,
         metrics,
     )
+    queue = JobQueue(settings.queue_length or _QUEUE_PLACES_PER_WORKER * size)
+    pool = Pool(workers, queue, metrics)
     admission = Admission(pool, memory, metrics)
     pace = Pace(settings.body_bytes_per_second, settings.body_timeout_ms / 1000)
     connections = ConnectionLimits(
@@ -107,20 +106,23 @@ def build(settings: Settings) -> Service:
         write_seconds=settings.write_timeout_ms / 1000,
         age_seconds=settings.connection_age_ms / 1000,
         pace=pace,
-        no_place=lambda: admission.refused(Reason.QUEUE_FULL, "All connections are taken."),
+        no_place=lambda: admission.count_early_refusal(Reason.QUEUE_FULL, "All connections are taken."),
     )
     cache = AnswerCache(settings.cache_entries)
     service = Service(
         settings=settings,
         metrics=metrics,
         memory=memory,
+        workers=workers,
         pool=pool,
         admission=admission,
         bodies=BodyReader(
             max_bytes=settings.max_body_bytes,
             pace=pace,
             budget_bytes=memory_limit // _BODIES_SHARE if memory_limit else _BODIES_WITHOUT_LIMIT_BYTES,
-            no_memory=lambda: admission.refused(Reason.MEMORY, "Too many bodies are being received at once."),
+            no_memory=lambda: admission.count_early_refusal(
+                Reason.MEMORY, "Too many bodies are being received at once."
+            ),
         ),
         cache=cache,
         flights=Flights(cache),
@@ -130,7 +132,7 @@ def build(settings: Settings) -> Service:
         tokens=Tokens(Path(settings.auth_tokens_dir)) if settings.auth_tokens_dir else None,
         proxies=settings.proxy_networks,
         connections=connections,
-        health=Health(pool.supervisor, queue, memory),
+        health=Health(workers, queue, memory),
         model=model,
         cors=CrossOrigin(frozenset(settings.origins)),
         observer=Observer(request_log=settings.request_log, exporter=span_exporter()),

@@ -3,51 +3,23 @@
 import asyncio
 import math
 import random
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.pool_in_state import PoolInState, admission_to, count
 from posecluster_inference.admission import Admission
-from posecluster_inference.cgroup import Cgroup, MemoryUse
-from posecluster_inference.costs import Cost, Costs
+from posecluster_inference.costs import Costs
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.intake import Header, PictureFormat
 from posecluster_inference.jobs import AnswerKey, Job, JobQueue
-from posecluster_inference.memory import MemoryWatch
 from posecluster_inference.messages import AnswerForm
-from posecluster_inference.metrics import Metrics
-from posecluster_inference.pool import Pool
-from posecluster_inference.quarantine import Quarantine
 
 HEADER = Header(PictureFormat.JPEG, 4, 3)
 KEY: AnswerKey = (b"digest", AnswerForm("json"))
 PLENTY = 100.0
-
-
-@dataclass
-class PoolInState:
-    """What admission asks of a pool, set to a state that a test needs."""
-
-    live: int = 1
-    wait: float = 0.0
-    costs: Costs = field(default_factory=lambda: Costs(0.5))
-    queue: JobQueue = field(default_factory=lambda: JobQueue(2))
-    quarantine: Quarantine = field(default_factory=Quarantine)
-
-    def wait_seconds(self, now: float, cost: Cost | None = None) -> float:
-        return self.wait
-
-    def submit(self, job: Job) -> None:
-        self.queue.put(job)
-
-
-def _admission(pool: PoolInState, *, used: int = 0) -> Admission:
-    memory = MemoryWatch(Cgroup(Path("/nonexistent")), MemoryUse(used, 100))
-    return Admission(cast(Pool, pool), memory, Metrics(), rng=random.Random(1))
 
 
 def _admit(admission: Admission, *, within: float = PLENTY, key: AnswerKey = KEY) -> Job:
@@ -61,22 +33,18 @@ def _full(wait: float = 3.0) -> PoolInState:
     return pool
 
 
-def _count(admission: Admission, name: str, **labels: str) -> float | None:
-    return admission.metrics.registry.get_sample_value(f"posecluster_{name}_total", labels)
-
-
 async def test_an_admitted_job_is_queued_and_counted() -> None:
     pool = PoolInState()
-    admission = _admission(pool)
+    admission = admission_to(pool)
     job = _admit(admission)
     assert (job.picture, job.header, job.key) == (b"picture", HEADER, KEY)
     assert len(pool.queue) == 1
-    assert (_count(admission, "arrivals"), _count(admission, "late")) == (1, 0)
+    assert (count(admission.metrics, "arrivals"), count(admission.metrics, "late")) == (1, 0)
 
 
 async def test_an_abandoned_job_leaves_the_queue() -> None:
     pool = PoolInState()
-    job = _admit(_admission(pool))
+    job = _admit(admission_to(pool))
     job.abandon(job)
     assert len(pool.queue) == 0
 
@@ -94,19 +62,19 @@ async def test_refusals_are_demand_with_a_reason(
     state: dict[str, Any], more: dict[str, Any], reason: Reason, status: int, says_when: bool
 ) -> None:
     pool = PoolInState(**state)
-    admission = _admission(pool, used=more.get("used", 0))
+    admission = admission_to(pool, used_percent=more.get("used", 0))
     with pytest.raises(Refusal) as caught:
         _admit(admission, within=more.get("within", PLENTY))
     assert (caught.value.reason, caught.value.status) == (reason, status)
     assert (caught.value.retry_after_seconds is not None) == says_when
     assert len(pool.queue) == 0
-    counted = [_count(admission, name) for name in ("arrivals", "late")]
-    assert [*counted, _count(admission, "refused", reason=reason)] == [1, 1, 1]
+    counted = [count(admission.metrics, name) for name in ("arrivals", "late")]
+    assert [*counted, count(admission.metrics, "refused", reason=reason)] == [1, 1, 1]
 
 
 async def test_a_full_queue_is_refused_with_the_work_ahead() -> None:
     pool = _full(wait=3.2)
-    admission = _admission(pool)
+    admission = admission_to(pool)
     with pytest.raises(Refusal) as caught:
         _admit(admission)
     assert (caught.value.reason, caught.value.status) == (Reason.QUEUE_FULL, 503)
@@ -115,58 +83,56 @@ async def test_a_full_queue_is_refused_with_the_work_ahead() -> None:
 
 
 async def test_with_an_idle_worker_even_a_short_deadline_may_try() -> None:
-    assert _admit(_admission(PoolInState(costs=Costs(5.0))), within=0.01)
+    assert _admit(admission_to(PoolInState(costs=Costs(5.0))), within=0.01)
 
 
 async def test_a_deadline_that_the_work_ahead_allows_may_wait() -> None:
-    assert _admit(_admission(PoolInState(wait=3.0)), within=4.0)
+    assert _admit(admission_to(PoolInState(wait=3.0)), within=4.0)
 
 
 async def test_the_first_cause_that_waiting_cannot_mend_is_named() -> None:
     pool = _full()
-    pool.live = 0
-    admission = _admission(pool, used=99)
-    admission.is_closed = True
+    admission, closed = admission_to(pool, used_percent=99), admission_to(pool, used_percent=99)
+    closed.close()
     reasons = []
-    for owner, name, mended in (
-        (admission, "is_closed", False),
-        (pool, "live", 1),
-        (admission.memory, "use", None),
-    ):
+    for asked, live in ((closed, 0), (admission, 0), (admission, 1)):
+        pool.live = live
         with pytest.raises(Refusal) as caught:
-            _admit(admission)
+            _admit(asked)
         reasons.append(caught.value.reason)
-        setattr(owner, name, mended)
     assert reasons == [Reason.DRAINING, Reason.STARTING, Reason.MEMORY]
 
 
 async def test_a_closed_server_refuses_before_the_body() -> None:
-    admission = _admission(PoolInState())
+    admission = admission_to(PoolInState())
     admission.check_open()
-    assert _count(admission, "arrivals") == 0
-    admission.is_closed = True
+    assert count(admission.metrics, "arrivals") == 0
+    admission.close()
     with pytest.raises(Refusal) as caught:
         admission.check_open()
     assert (caught.value.reason, caught.value.status) == (Reason.DRAINING, 503)
-    assert [_count(admission, "arrivals"), _count(admission, "refused", reason="draining")] == [1, 1]
+    assert [count(admission.metrics, "arrivals"), count(admission.metrics, "refused", reason="draining")] == [
+        1,
+        1,
+    ]
 
 
 async def test_a_picture_that_killed_two_workers_is_refused_and_is_no_demand() -> None:
     pool = PoolInState()
-    admission = _admission(pool)
+    admission = admission_to(pool)
     now = asyncio.get_running_loop().time()
     for _ in range(2):
         pool.quarantine.record(KEY[0], now)
     with pytest.raises(Refusal) as caught:
         _admit(admission)
     assert (caught.value.reason, caught.value.status) == (Reason.UNDECODABLE, 422)
-    assert _count(admission, "arrivals") == 0
+    assert count(admission.metrics, "arrivals") == 0
     assert _admit(admission, key=(b"another", KEY[1]))
 
 
 @given(wait=st.floats(min_value=0, max_value=1e9), seed=st.integers(0, 1_000))
 def test_retry_after_is_the_work_ahead_plus_jitter_within_a_minute(wait: float, seed: int) -> None:
-    admission = _admission(PoolInState())
+    admission = admission_to(PoolInState())
     admission.rng = random.Random(seed)
     seconds = admission.retry_after(wait)
     assert isinstance(seconds, int)
@@ -175,19 +141,19 @@ def test_retry_after_is_the_work_ahead_plus_jitter_within_a_minute(wait: float, 
 
 
 def test_callers_are_told_different_times() -> None:
-    admission = _admission(PoolInState())
+    admission = admission_to(PoolInState())
     assert {admission.retry_after(4.5) for _ in range(100)} == {5, 6, 7}
 
 
 def test_even_the_longest_wait_is_told_differently() -> None:
-    admission = _admission(PoolInState())
+    admission = admission_to(PoolInState())
     for wait in (58.0, 60.0, 1e9):
         assert {admission.retry_after(wait) for _ in range(100)} == {58, 59, 60}
 
 
 async def test_a_large_picture_is_refused_when_the_half_of_the_places_for_them_is_taken() -> None:
     pool = PoolInState(wait=1.0, costs=Costs(0.05), queue=JobQueue(4))
-    admission = _admission(pool)
+    admission = admission_to(pool)
     large = Header(PictureFormat.PNG, 6_000, 4_000)
     for _ in range(2):
         assert admission.admit(b"", large, KEY, math.inf).cost.is_heavy

@@ -66,6 +66,7 @@ class OwnerOnPaper:
     def __init__(self) -> None:
         self.changes = 0
         self.lost: list[object] = []
+        self.fatal_errors: list[ModelError] = []
 
     def workers_changed(self) -> None:
         self.changes += 1
@@ -84,16 +85,17 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[WorkerOnPaper]:
     return WorkerOnPaper.made
 
 
-def _started(size: int, **rules: int) -> Supervisor:
+def _started(size: int, owner: OwnerOnPaper | None = None, **rules: int) -> Supervisor:
     usual = {"recycle_requests": 0, "recycle_growth_percent": 0, "memory_share_bytes": 1_000 * MIB}
     config = SupervisorConfig(size=size, worker=CONFIG, hang_seconds=5.0, **{**usual, **rules})
-    workers = Supervisor(config, Metrics(), OwnerOnPaper())
-    workers.start()
+    workers = Supervisor(config, Metrics())
+    owner = owner or OwnerOnPaper()
+    workers.start(owner, owner.fatal_errors.append)
     return workers
 
 
-def _ready(size: int, **rules: int) -> Supervisor:
-    workers = _started(size, **rules)
+def _ready(size: int, owner: OwnerOnPaper | None = None, **rules: int) -> Supervisor:
+    workers = _started(size, owner, **rules)
     for worker in list(WorkerOnPaper.made):
         worker.becomes_ready()
     return workers
@@ -195,28 +197,27 @@ async def test_a_busy_worker_is_replaced_when_it_has_answered(made: list[WorkerO
 async def test_a_successor_that_fails_costs_nothing_and_is_not_tried_at_once(
     made: list[WorkerOnPaper],
 ) -> None:
-    workers = _ready(1, recycle_requests=10)
+    owner = OwnerOnPaper()
+    workers = _ready(1, owner, recycle_requests=10)
     made[0].requests = 20
     made[0].answers()
     made[1].ends(Ended.START)
     made[0].answers()
     assert (len(made), workers.live) == (2, 1)
-    assert isinstance(workers.owner, OwnerOnPaper)
-    assert workers.owner.lost == []
+    assert owner.lost == []
 
 
 @pytest.mark.parametrize("was_ready", [False, True])
 async def test_an_engine_that_cannot_load_is_fatal_only_at_the_first_start(
     made: list[WorkerOnPaper], was_ready: bool
 ) -> None:
-    told: list[ModelError] = []
-    workers = _started(1)
-    workers.on_fatal = told.append
+    owner = OwnerOnPaper()
+    _started(1, owner)
     if was_ready:
         made[0].becomes_ready()
     made[0].fatal = "No such model."
     made[0].ends(Ended.START)
-    assert [str(error) for error in told] == ([] if was_ready else ["No such model."])
+    assert [str(error) for error in owner.fatal_errors] == ([] if was_ready else ["No such model."])
 
 
 async def test_stopping_ends_all_and_starts_none(made: list[WorkerOnPaper]) -> None:
