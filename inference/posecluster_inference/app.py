@@ -3,8 +3,8 @@
 from aiohttp import web
 
 from posecluster_inference import handlers
-from posecluster_inference.middleware import every_request
-from posecluster_inference.wiring import SERVICE, Service
+from posecluster_inference.middleware import SERVICE, every_request
+from posecluster_inference.service import Service
 
 
 async def _leave_expectation(request: web.Request) -> None:

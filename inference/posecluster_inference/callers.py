@@ -5,8 +5,8 @@ from functools import lru_cache
 
 from aiohttp import hdrs, web
 
+from posecluster_inference.service import Service
 from posecluster_inference.settings import IPNetwork
-from posecluster_inference.wiring import Service
 
 
 def caller_of(request: web.Request, service: Service) -> str:

@@ -1,42 +1,39 @@
 """The routes of both ports."""
 
 import asyncio
-import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from aiohttp import hdrs, web
 
-from posecluster_inference import intake, openapi
+from posecluster_inference import openapi
 from posecluster_inference.callers import caller_of
+from posecluster_inference.detector import Detection, Source
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.health import Status
-from posecluster_inference.jobs import Answer, Job
-from posecluster_inference.messages import JSON_ANSWER, AnswerForm
-from posecluster_inference.middleware import FACTS
+from posecluster_inference.messages import JSON_ANSWER
+from posecluster_inference.middleware import FACTS, SERVICE
 from posecluster_inference.negotiation import (
     CONTENT_TYPES,
     accepts_gzip,
     answer_form,
     deadline_seconds,
     parameters,
+    skips_cache,
 )
+from posecluster_inference.observation import Facts
 from posecluster_inference.pages import PLAYGROUND, REFERENCE
 from posecluster_inference.problems import problem
 from posecluster_inference.quota import Allowance
+from posecluster_inference.service import Service
 from posecluster_inference.tasks.pose import COCO_KEYPOINTS
-from posecluster_inference.wiring import SERVICE, Service
 
 _ACCEPT_CHARACTERS = 1_024  # more is not read: each form of it is kept parsed
-_CACHE_NAME = "posecluster"  # in Cache-Status, RFC 9211
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """An answer and where it came from."""
-
-    answer: Answer
-    cache_status: str
-    is_cached: bool = False
+_CACHE_STATUS = {  # RFC 9211
+    Source.HIT: "posecluster; hit",
+    Source.COLLAPSED: "posecluster; fwd=miss; collapsed",
+    Source.MISS: "posecluster; fwd=miss",
+    Source.BYPASS: "posecluster; fwd=request",
+}
 
 
 async def detect(request: web.Request) -> web.StreamResponse:
@@ -52,16 +49,17 @@ async def detect(request: web.Request) -> web.StreamResponse:
         form = answer_form(request.query.items(), accept)
         if form.is_coco:
             _check_coco(service)
+        skip_cache = skips_cache(request.headers.getall(hdrs.CACHE_CONTROL, []))
         async with service.bodies.picture(request) as picture:
             deadline = asyncio.get_running_loop().time() + seconds
-            result = await _result(request, service, picture, form, deadline)
+            detection = await service.detector.detect(picture, form, deadline, facts, skip_cache=skip_cache)
     except Refusal as refusal:
         if allowance is None:
             raise
         raise refusal.with_headers(_quota_headers(service, allowance)) from None
-    facts.answer = None if result.is_cached else result.answer
-    facts.cache_status = result.cache_status
-    response = _response(result, form.kind, facts.answer_id)
+    facts.answer = None if detection.source is Source.HIT else detection.answer
+    facts.cache_status = _cache_status(detection)
+    response = _response(detection, form.kind, facts)
     if allowance is not None:
         response.headers.update(_quota_headers(service, allowance))
     return response
@@ -95,73 +93,30 @@ def _quota_headers(service: Service, allowance: Allowance) -> dict[str, str]:
     }
 
 
-async def _result(
-    request: web.Request, service: Service, picture: bytes, form: AnswerForm, deadline: float
-) -> _Result:
-    """Answer from the cache, from a computation under way, or by a new one."""
-    facts = request[FACTS]
-    digest = hashlib.sha256(picture).digest()
-    facts.digest, facts.body_bytes = digest.hex()[:16], len(picture)
-    key = (digest, form)
-    directives = ",".join(request.headers.getall(hdrs.CACHE_CONTROL, [])).lower().split(",")
-    wants_fresh = "no-cache" in (directive.partition("=")[0].strip() for directive in directives)
-    if not wants_fresh:
-        kept = service.cache.get(key)
-        if kept is not None:
-            service.metrics.cache_requests.labels("hit").inc()
-            return _Result(kept, f"{_CACHE_NAME}; hit", is_cached=True)
-        joined = service.flights.get(key)
-        if joined is not None:
-            service.metrics.cache_requests.labels("collapsed").inc()
-            answer = await joined.answer(deadline)
-            return _Result(answer, f"{_CACHE_NAME}; fwd=miss; collapsed")
-    service.metrics.cache_requests.labels("bypass" if wants_fresh else "miss").inc()
-    header = intake.inspect(
-        picture, max_pixels=service.settings.max_pixels, max_side=service.settings.max_side_pixels
-    )
-    facts.format = header.format
-    job = service.admission.admit(picture, header, key, deadline)
-    service.flights.add(job, joinable=not wants_fresh)
-    answer = await _timed(service, job, deadline)
-    stored = "; stored" if key in service.cache else ""
-    forwarded = "request" if wants_fresh else "miss"
-    return _Result(answer, f"{_CACHE_NAME}; fwd={forwarded}{stored}")
+def _cache_status(detection: Detection) -> str:
+    status = _CACHE_STATUS[detection.source]
+    return f"{status}; stored" if detection.is_stored else status
 
 
-async def _timed(service: Service, job: Job, deadline: float) -> Answer:
-    """Wait for a job of this request's own, and count it when it is late."""
-    expired_in_queue = False
-    try:
-        return await job.answer(deadline)
-    except Refusal as refusal:
-        expired_in_queue = refusal.reason is Reason.DEADLINE and not job.started
-        if expired_in_queue:
-            service.admission.count_refusal(refusal)  # like those that were refused at the door
-        raise
-    finally:
-        elapsed = asyncio.get_running_loop().time() - job.arrived
-        if elapsed * 1000 > service.settings.latency_objective_ms and not expired_in_queue:
-            service.metrics.late.inc()
-
-
-def _response(result: _Result, kind: str, answer_id: str) -> web.Response:
+def _response(detection: Detection, kind: str, facts: Facts) -> web.Response:
+    answer, is_cached = detection.answer, detection.source is Source.HIT
     headers = {
         hdrs.CONTENT_TYPE: CONTENT_TYPES[kind],
         hdrs.CACHE_CONTROL: "no-store",
         hdrs.VARY: hdrs.ACCEPT,
-        "Cache-Status": result.cache_status,
+        "Cache-Status": facts.cache_status,
     }
-    if result.answer.drawn is not None:
-        headers |= result.answer.drawn.headers
-    if not result.is_cached:
-        stages = {"queue": result.answer.queue_seconds, **result.answer.stages}
+    if answer.drawn is not None:
+        headers |= answer.drawn.headers
+    if not is_cached:
+        stages = {"queue": answer.queue_seconds, **answer.stages}
         headers["Server-Timing"] = ", ".join(
             f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()
         )
-    body = result.answer.body
+    body = answer.body
     if kind == JSON_ANSWER:
-        cached = b"true" if result.is_cached else b"false"
-        body = b"".join((b'{"id":"', answer_id.encode(), b'",', body, b',"cached":', cached, b"}"))
+        cached = b"true" if is_cached else b"false"
+        body = b"".join((b'{"id":"', facts.answer_id.encode(), b'",', body, b',"cached":', cached, b"}"))
     return web.Response(body=body, headers=headers)
 
 

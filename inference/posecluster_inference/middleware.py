@@ -11,12 +11,13 @@ from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.negotiation import clean_request_id, new_id
 from posecluster_inference.observation import Facts
 from posecluster_inference.problems import problem
+from posecluster_inference.service import Service
 from posecluster_inference.tracing import trace_context
-from posecluster_inference.wiring import SERVICE, Service
 
 _METHODS = frozenset(hdrs.METH_ALL)
 _SAFE_IN_QUERY = "%!$&'()*+,;=:@/?-._~[]"  # of a redirected address: all that may stand there as it is
 
+SERVICE = web.AppKey("service", Service)
 FACTS = web.RequestKey("facts", Facts)
 
 

@@ -138,6 +138,12 @@ def deadline_seconds(timeout_field: str | None, longest_ms: int) -> float:
     return min(longest_ms, int(text.lstrip("0")[:12])) / 1000
 
 
+def skips_cache(cache_control: Iterable[str]) -> bool:
+    """Return whether the Cache-Control fields ask for a new computation (`no-cache`)."""
+    directives = ",".join(cache_control).lower().split(",")
+    return "no-cache" in (directive.partition("=")[0].strip() for directive in directives)
+
+
 def clean_request_id(field: str) -> str:
     """Return a caller's X-Request-Id without anything that could forge a header or a log line."""
     return _UNSAFE_IN_REQUEST_ID.sub("", field)[:_LONGEST_REQUEST_ID]

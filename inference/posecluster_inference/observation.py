@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from posecluster_inference.detector import PictureFacts
 from posecluster_inference.jobs import Answer
 from posecluster_inference.tracing import Span, SpanExporter, TraceContext
 
@@ -14,16 +15,13 @@ _SAMPLE = 100  # `sampled` logs one request in so many, and each one whose calle
 
 
 @dataclass(slots=True)
-class Facts:
+class Facts(PictureFacts):
     """What is known of a request so far: the content of its log line and of its spans."""
 
     answer_id: str
     request_id: str
     caller: str
     trace: TraceContext | None = None
-    digest: str = ""
-    format: str = ""
-    body_bytes: int = 0
     cache_status: str = ""
     reason: str = ""
     answer: Answer | None = None

@@ -16,8 +16,9 @@ from posecluster_inference.app import admin_app, client_app
 from posecluster_inference.connection import ClientConnection
 from posecluster_inference.errors import PoseClusterError
 from posecluster_inference.machine import ALLOW_PROCESSES, NO_THREAD
+from posecluster_inference.service import Service
 from posecluster_inference.settings import PREFIX, Settings
-from posecluster_inference.wiring import Service, build
+from posecluster_inference.wiring import build
 
 logger = logging.getLogger(__name__)
 

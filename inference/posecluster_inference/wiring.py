@@ -1,10 +1,7 @@
-"""Everything that a request meets, built once from the settings; no globals."""
+"""Builds the parts of the server process from the settings."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from aiohttp import web
 
 from posecluster_inference import __version__, descriptors
 from posecluster_inference.admission import Admission
@@ -14,6 +11,7 @@ from posecluster_inference.cache import AnswerCache, Flights
 from posecluster_inference.cgroup import Cgroup
 from posecluster_inference.connection import ConnectionLimits
 from posecluster_inference.cors import CrossOrigin
+from posecluster_inference.detector import Detector
 from posecluster_inference.errors import Reason
 from posecluster_inference.health import Health
 from posecluster_inference.jobs import JobQueue
@@ -23,49 +21,22 @@ from posecluster_inference.metrics import Metrics
 from posecluster_inference.models import store
 from posecluster_inference.observation import Observer
 from posecluster_inference.pace import Pace
-from posecluster_inference.pages import Pages
 from posecluster_inference.pool import Pool
 from posecluster_inference.quota import Quota
-from posecluster_inference.settings import IPNetwork, Settings
+from posecluster_inference.service import Service
+from posecluster_inference.settings import Settings
 from posecluster_inference.supervisor import Supervisor, SupervisorConfig
 from posecluster_inference.tasks import CATALOGUE
 from posecluster_inference.tracing import span_exporter
 
 _QUEUE_PLACES_PER_WORKER = 8
-# bodies of all requests at once: a quarter of the memory limit
+# the bodies of all requests together: a quarter of the memory limit
 _BODIES_SHARE = 4
 _BODIES_WITHOUT_LIMIT_BYTES = 1 << 30
 
 
-@dataclass(slots=True, kw_only=True)
-class Service:
-    """The parts, wired; see docs/ARCHITECTURE.md for who calls whom."""
-
-    settings: Settings
-    metrics: Metrics
-    memory: MemoryWatch
-    workers: Supervisor
-    pool: Pool
-    admission: Admission
-    bodies: BodyReader
-    cache: AnswerCache
-    flights: Flights
-    quota: Quota | None
-    tokens: Tokens | None
-    proxies: tuple[IPNetwork, ...]
-    connections: ConnectionLimits
-    health: Health
-    model: dict[str, Any]
-    cors: CrossOrigin
-    observer: Observer
-    pages: Pages = field(default_factory=Pages)
-
-
-SERVICE = web.AppKey("service", Service)
-
-
 def build(settings: Settings) -> Service:
-    """Wire the parts; raises PoseClusterError for a wrong model file or too few descriptors."""
+    """Build the parts; raises PoseClusterError for a wrong model file or too few descriptors."""
     cgroup = Cgroup(Path(settings.cgroup_root))
     use = cgroup.memory()
     memory_limit = use.limit_bytes if use else None
@@ -116,6 +87,15 @@ def build(settings: Settings) -> Service:
         workers=workers,
         pool=pool,
         admission=admission,
+        detector=Detector(
+            admission=admission,
+            cache=cache,
+            flights=Flights(cache),
+            metrics=metrics,
+            max_pixels=settings.max_pixels,
+            max_side_pixels=settings.max_side_pixels,
+            objective_seconds=settings.latency_objective_ms / 1000,
+        ),
         bodies=BodyReader(
             max_bytes=settings.max_body_bytes,
             pace=pace,
@@ -124,8 +104,6 @@ def build(settings: Settings) -> Service:
                 Reason.MEMORY, "Too many bodies are being received at once."
             ),
         ),
-        cache=cache,
-        flights=Flights(cache),
         quota=Quota(settings.rate_limit_per_minute, settings.rate_limit_burst)
         if settings.rate_limit_per_minute
         else None,

@@ -15,7 +15,7 @@ _PROCESS = {"process_start_time_seconds", "process_resident_memory_bytes", "proc
 
 @cache
 def inference() -> dict[str, tuple[str, str]]:
-    """Name to kind and labels: the registry's, and the gauges that the service adds to it."""
+    """Name to kind and labels: the registry's, and the gauges that `wiring` adds to it."""
     expected = _of(Metrics().registry)
     source = Path(posecluster_inference.__file__).with_name("wiring.py").read_text(encoding="utf-8")
     for call in ast.walk(ast.parse(source)):

@@ -17,8 +17,8 @@ from posecluster_inference import app, framing
 from posecluster_inference.negotiation import PARAMETERS
 from posecluster_inference.openapi import document
 from posecluster_inference.pace import GRACE_SECONDS
+from posecluster_inference.service import Service
 from posecluster_inference.settings import Settings
-from posecluster_inference.wiring import Service
 
 pytestmark = pytest.mark.unit
 

@@ -20,8 +20,8 @@ from posecluster_inference.health import Status
 from posecluster_inference.negotiation import CONTENT_TYPES, PARAMETERS
 from posecluster_inference.openapi import document, encoded
 from posecluster_inference.process import State
+from posecluster_inference.service import Service
 from posecluster_inference.settings import Settings
-from posecluster_inference.wiring import Service
 
 pytestmark = pytest.mark.unit
 
