@@ -70,6 +70,6 @@ def test_without_a_camera_it_says_so(visit, pose_server):
         navigator.mediaDevices.getUserMedia = refuse;
     }""")
     opened.page.click("#camera")
-    assert "not allowed to use the camera" in opened.notice()
+    assert "camera was denied" in opened.notice()
     opened.page.click("#sample")
     opened.wait_for_skeleton()

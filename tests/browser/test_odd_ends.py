@@ -65,7 +65,7 @@ def test_an_answer_that_breaks_off_is_said(visit, stub_server):
     opened = visit(stub_server.url)
     opened.page.evaluate(_CUT_OFF)
     _choose(opened)
-    assert "It broke off" in opened.notice()
+    assert "was cut off" in opened.notice()
     assert opened.page.is_hidden("#busy")
 
 
@@ -208,7 +208,7 @@ def test_a_camera_that_is_pulled_out_is_said(visit, stub_server):
     opened.page.evaluate("""() => {
         document.getElementById("video").srcObject.getTracks()[0].dispatchEvent(new Event("ended"));
     }""")
-    assert "The camera is gone" in opened.notice()
+    assert "The camera is no longer available" in opened.notice()
     assert opened.page.is_hidden("#camera-bar")
 
 

@@ -140,7 +140,7 @@ def test_a_picture_can_be_dropped_or_pasted(visit, pose_server, way):
 def test_nobody_is_said_in_words(visit, pose_server):
     opened = visit(pose_server.url)
     opened.choose(pictures.tiny_png(64, 64), "grey.png", "image/png")
-    assert "Nobody was found" in opened.notice()
+    assert "No person was found" in opened.notice()
     assert opened.page.locator(".joint").count() == 0
     assert opened.page.is_enabled("#copy-json")
 

@@ -59,7 +59,7 @@ def test_too_large_a_file_is_offered_as_a_copy(visit, stub_server, astronaut):
     opened = visit(stub_server.url)
     expect(opened.page.locator("#model")).to_contain_text("stub")
     opened.choose(large, "large.png", "image/png")
-    assert "this server takes 200 kB" in opened.notice()
+    assert "this server accepts up to 200 kB" in opened.notice()
     assert opened.detections() == []
     opened.page.click("text=Send a JPEG copy that fits")
     opened.wait_for_skeleton()

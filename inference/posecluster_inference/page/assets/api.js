@@ -54,7 +54,7 @@ async function ask(path, options = {}) {
       if (isLast || error.name === "TimeoutError") {
         throw new Problem({
           title: "The server cannot be reached",
-          detail: "There was no answer. It may be restarting, or the network is down.",
+          detail: "There was no answer. The server may be restarting, or the network may be down.",
         });
       }
       await new Promise((done) => setTimeout(done, RETRY_MS));
@@ -69,7 +69,7 @@ async function problemOf(response) {
     const { title, detail, reason } = await response.json();
     if (title) return new Problem({ status: response.status, reason, title, detail, retryAfter });
   } catch { /* not ours: a proxy between may answer too */ }
-  const title = `Something on the way answered ${response.status}`;
+  const title = `A proxy answered ${response.status}`;
   return new Problem({ status: response.status, title, detail: response.statusText, retryAfter });
 }
 
@@ -82,7 +82,7 @@ async function readOf(response, read) {
     if (error.name === "AbortError") throw error;
     throw new Problem({
       title: "The answer cannot be read",
-      detail: "It broke off, or something on the way, such as a login page, answered in the server's place.",
+      detail: "The answer was cut off, or a proxy, such as a login page, answered instead of the server.",
     });
   }
 }
@@ -101,7 +101,7 @@ export async function sample() {
 export async function health() {
   const response = await ask("healthz", { signal: AbortSignal.timeout(HEALTH_LIMIT_MS) });
   const body = await response.json().catch(() => null);
-  if (!body?.workers) throw new Problem({ status: response.status, title: "No state to be had" });
+  if (!body?.workers) throw new Problem({ status: response.status, title: "The server's state is not available" });
   return body;
 }
 

@@ -27,7 +27,7 @@ export class Camera {
    */
   async start() {
     if (!navigator.mediaDevices?.getUserMedia) {
-      throw new Error("Browsers give a camera only to pages over https, or from this very machine (localhost).");
+      throw new Error("Browsers allow the camera only on pages that are loaded over https or from localhost.");
     }
     this.stop();
     const { turn } = this;
@@ -38,7 +38,7 @@ export class Camera {
       });
     } catch (error) {
       if (turn !== this.turn) return false;
-      throw new Error(error.name === "NotAllowedError" ? "The browser was not allowed to use the camera." : "No camera was found, or another program has it.");
+      throw new Error(error.name === "NotAllowedError" ? "Access to the camera was denied in the browser." : "No camera was found, or another program is using it.");
     }
     if (turn !== this.turn) {
       for (const track of stream.getTracks()) track.stop();

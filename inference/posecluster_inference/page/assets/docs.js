@@ -13,8 +13,8 @@ const REPAIRS = {
 };
 
 function nameOf(select) {
-  if (select.closest(".response, .responses-inner")) return select.closest(".examples-select") ? "Example" : "Type of the answer";
-  return select.closest(".body-param-content-type, .content-type-wrapper") ? "Type of the body" : "Value";
+  if (select.closest(".response, .responses-inner")) return select.closest(".examples-select") ? "Example" : "Media type of the response";
+  return select.closest(".body-param-content-type, .content-type-wrapper") ? "Media type of the body" : "Value";
 }
 
 const repair = () => {

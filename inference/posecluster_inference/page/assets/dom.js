@@ -69,7 +69,7 @@ export async function copy(text, button) {
   const before = button.dataset.label ?? button.textContent;
   button.dataset.label = before;
   button.textContent = isCopied ? "Copied" : "Not allowed";
-  say(isCopied ? "Copied" : "The browser does not allow to copy");
+  say(isCopied ? "Copied" : "The browser does not allow copying");
   clearTimeout(button.timer);
   button.timer = setTimeout(() => (button.textContent = before), 1500);
 }

@@ -12,7 +12,7 @@ export class CameraBar {
     Object.assign(this, parts);
     this.camera = new Camera(byId("video"), () => {
       this.#close();
-      this.notice.show("The camera is gone", "It was pulled out, or the browser took it away.");
+      this.notice.show("The camera is no longer available", "It was unplugged, or the browser revoked access.");
     });
     const onClick = (id, action) => byId(id).addEventListener("click", action);
     onClick("camera", () => (this.camera.isOn ? this.#close() : this.#open(() => this.camera.start())));

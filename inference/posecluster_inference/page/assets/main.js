@@ -90,7 +90,7 @@ function showBusy() {
   const tick = () => {
     const passed = performance.now() - started;
     byId("busy").hidden = passed < BUSY_AFTER_MS;
-    byId("busy-text").textContent = passed < 1500 ? "Asking…" : `Asking… ${Math.floor(passed / 1000)} s`;
+    byId("busy-text").textContent = passed < 1500 ? "Waiting for the answer…" : `Waiting for the answer… ${Math.floor(passed / 1000)} s`;
   };
   const { signal } = abort;
   const timer = setInterval(tick, 100);
@@ -151,7 +151,7 @@ function take(blob, name, { isSample = false, isCopy = false } = {}) {
 function tooMany(blob) {
   const most = facts.limits.max_body_bytes;
   if (blob.size <= most) return false;
-  const detail = `It has ${bytes(blob.size)}, and this server takes ${bytes(most)}.`;
+  const detail = `The picture has ${bytes(blob.size)}; this server accepts up to ${bytes(most)}.`;
   notice.show("The picture is too large", detail, { code: "413 body_too_large", actions: [["Send a JPEG copy that fits", sendCopy]] });
   return true;
 }
@@ -187,11 +187,11 @@ function show(got) {
   choosePerson(0);
   stage.draw(people, facts.bones);
   drawTiming(byId("timing"), got);
-  const found = people.length === 0 ? "Nobody was found in this picture" : people.length === 1 ? "1 person" : `${people.length} people`;
+  const found = people.length === 0 ? "No person was found in this picture" : people.length === 1 ? "1 person" : `${people.length} people`;
   const cached = got.answer.cached ? ", kept from before" : "";
   byId("summary").textContent = `${found} · ${image.width} × ${image.height}${picture ? ` · ${describe(picture.blob, picture.name)}` : ""} · ${Math.round(got.totalMs)} ms${cached}`;
   if (people.length === 0) {
-    notice.show("Nobody was found in this picture", "A person should be seen as a whole, or from the hips up, and not too small.", { mild: true });
+    notice.show("No person was found in this picture", "Use a picture in which the whole person, or the upper body from the hips, is visible and not too small.", { mild: true });
   }
   for (const id of ANSWERED) byId(id).disabled = false;
   if (byId("answer-box").open) showAnswer();
@@ -205,7 +205,7 @@ function showLive(got) {
   choosePerson(Math.min(person, Math.max(0, people.length - 1)));
   stage.draw(people, facts.bones);
   drawTiming(byId("timing"), got);
-  const summary = people.length ? "" : "Nobody is seen"; // said once, not with every frame
+  const summary = people.length ? "" : "No person is visible"; // said once, not with every frame
   if (byId("summary").textContent !== summary) byId("summary").textContent = summary;
   for (const id of ANSWERED) byId(id).disabled = false;
   if (byId("answer-box").open) showAnswer();
@@ -262,7 +262,7 @@ onClick("again", () => picture && send());
 onClick("download", download);
 onClick("cancel", () => {
   abort?.abort();
-  notice.show("Cancelled", "The request was taken back; its place in the queue is free.", { mild: true, actions: [["Ask again", send]] });
+  notice.show("Cancelled", "The request was cancelled and removed from the queue.", { mild: true, actions: [["Send again", send]] });
 });
 onClick("copy-json", () => copy(JSON.stringify(exchange.answer, null, 2), byId("copy-json")));
 onClick("copy-csv", () => copy(csv(exchange.answer), byId("copy-csv")));

@@ -54,7 +54,7 @@ export class Notice {
   #count({ seconds, then = () => {} }) {
     // a timer is silent: else a screen reader reads the whole notice again every second
     const words = make("span", { class: "countdown", role: "timer" });
-    const bar = make("progress", { max: seconds, "aria-label": "Time until the next try" });
+    const bar = make("progress", { max: seconds, "aria-label": "Time until the next attempt" });
     const end = performance.now() + seconds * 1000;
     const tick = () => {
       const left = Math.max(0, (end - performance.now()) / 1000);
