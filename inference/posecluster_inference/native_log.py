@@ -1,7 +1,7 @@
-"""What native libraries print, kept out of our log.
+"""Keeps the output of native libraries out of our log.
 
-libpng, libjpeg and MediaPipe write to file descriptor 2 themselves, and none has a switch for it:
-the first two quote the picture (the name of a colour profile, say), which must never reach a log;
+libpng, libjpeg and MediaPipe write to file descriptor 2 themselves and have no option to turn that off.
+The first two quote the picture (for example the name of a colour profile), which must never reach a log;
 the third adds unstructured lines to every start of a worker.
 """
 
@@ -12,16 +12,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Send whatever is written to file descriptor 2 inside the block to nowhere.
+    """Discard what is written to file descriptor 2 inside the block.
 
-    For code that runs in one thread and reports by exceptions; takes about 10 microseconds.
+    Use it for code that runs in one thread and reports by exceptions. It takes about 10 microseconds.
     """
-    kept = os.dup(2)
+    stderr = os.dup(2)
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)

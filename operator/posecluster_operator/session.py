@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from posecluster_operator import __version__
+from posecluster_operator.answers import retry_after_seconds
 from posecluster_operator.health import Health, Watch
 from posecluster_operator.kube import Access
 
@@ -82,7 +83,7 @@ class _Middleware:
         self._listener.call(verb, str(response.status))
         if response.status in _OUTAGE_CODES:
             self._listener.health.heard(watch)
-            self._put_off(request.url.path, _retry_after(response))
+            self._put_off(request.url.path, retry_after_seconds({}, response.headers))
         elif response.status == 401:
             self._access.expire()
         elif response.status == 200 and verb == "list":
@@ -101,11 +102,6 @@ class _Middleware:
 
     def _put_off(self, path: str, seconds: float) -> None:
         self._not_before[path] = time.monotonic() + min(seconds, _LONGEST_WAIT_SECONDS)
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float:
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0.0
 
 
 class _Heard:

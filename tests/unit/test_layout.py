@@ -45,6 +45,20 @@ def test_packages_come_from_their_folders(package: str, folder: str) -> None:
     assert getattr(module, "__version__", project["version"]) == project["version"]
 
 
+def test_the_shared_package_imports_only_the_standard_library() -> None:
+    imported = {
+        name.partition(".")[0]
+        for path in (ROOT / "common" / "posecluster_common").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+        )
+    }
+    assert "argparse" in imported
+    assert imported - sys.stdlib_module_names - {"posecluster_common", "_typeshed"} == set()
+
+
 def test_modules_stay_small() -> None:
     folders = [ROOT / folder for folder in (*PACKAGES.values(), "bench", "tests")]
     lines = {
