@@ -1,4 +1,4 @@
-"""What the port says of a PoseCluster's size: the operator's live knowledge, or why it has none."""
+"""GET /explain: why a PoseCluster has its size, from the operator's last decision, or why it has none."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,16 @@ from posecluster_operator.autoscaler.explanation import explain
 from posecluster_operator.health import Verdict
 from posecluster_operator.scaler import Scaler
 
-_STARTING = "This operator is still starting: see /readyz, and ask again."
-_STANDBY = "This operator does not hold the Lease, so it sizes nothing: ask the one that does."
+_STARTING = "This operator is still starting: see /readyz, and try again later."
+_STANDBY = "This operator does not hold the Lease, so it sizes nothing: ask the operator that holds it."
 _UNKNOWN = (
-    "This operator sizes no PoseCluster of this namespace and name: is there one, in a namespace that is"
-    " watched? One that is Fixed, paused or invalid is not sized; what its status says is all."
+    "This operator does not size a PoseCluster of this namespace and name. It sizes those in watched"
+    " namespaces, unless they are in mode Fixed, paused or invalid; see the status of the PoseCluster."
 )
 
 
 class Explainer:
-    """Is asked by the port from its first moment on; `follow` gives it what there is to know."""
+    """Answers from the start of the process on; before `follow`, it says that the operator is starting."""
 
     def __init__(self) -> None:
         self._scaler: Scaler | None = None
@@ -31,7 +31,6 @@ class Explainer:
             return Verdict(False, _STARTING)
         if not self._held():
             return Verdict(False, _STANDBY)
-        known = self._scaler.known(f"{namespace}/{name}")
-        if known is None:
-            return Verdict(False, _UNKNOWN)
-        return Verdict(True, explain(namespace, name, known).rstrip("\n"))
+        if known := self._scaler.known(f"{namespace}/{name}"):
+            return Verdict(True, explain(namespace, name, known).rstrip("\n"))
+        return Verdict(False, _UNKNOWN)

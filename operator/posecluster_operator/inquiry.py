@@ -1,15 +1,13 @@
-"""Why a PoseCluster has its size, from the operator and the resource: what the command `explain` prints.
+"""What the command `explain` prints: why a PoseCluster has its size, from the operator and the resource.
 
-The operator knows the figures; it is asked at the URL that is given, else at this pod's own port, else
-through the API server at the pod that holds the Lease. Without it, the resource says what it can.
+Without the operator's answer the resource says what it can, and the other way round.
 """
 
 import asyncio
 import json
+import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -34,88 +32,90 @@ _MOST_BYTES = 65_536
 _LONGEST_REASON = 300
 _DEFAULT_PORT = 9091
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is asked; `namespace` empty: the kubeconfig's; `operator`: its URL, empty: it is looked for."""
-
-    name: str
-    namespace: str = ""
-    operator: str = ""
+_Place = tuple[str, Access | None]  # a URL, and the credentials if it is the API server's
 
 
-class _NoAnswer(Exception):
-    """The operator's figures cannot be had; the text says why."""
+class NoAnswer(Exception):
+    """The operator gave no figures; the text says why."""
 
 
-async def explain(question: Question, settings: Settings) -> str:
-    """Return the explanation; raises OperatorError if neither the resource nor the operator can tell."""
-    if question.operator and not question.operator.startswith(("http://", "https://")):
-        raise InvalidSetting(f"--operator={question.operator[:80]!r}: must begin with http:// or https://")
-    if not question.namespace:
-        question = replace(question, namespace=await asyncio.to_thread(context_namespace))
-    for name in (question.namespace, question.name):
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise InvalidSetting(f"{name[:80]!r} is no valid name")
+async def explain(name: str, settings: Settings, *, namespace: str = "", operator: str = "") -> str:
+    """Return the explanation; raises OperatorError if neither the resource nor the operator has one.
+
+    An empty `namespace` is the kubeconfig's. `operator`: the operator's URL; empty: it is looked up.
+    """
+    if operator and not operator.startswith(("http://", "https://")):
+        raise InvalidSetting(f"--operator={operator[:80]!r}: must begin with http:// or https://")
+    namespace = namespace or await asyncio.to_thread(context_namespace)
+    for one in (namespace, name):
+        if not re.fullmatch(NAME_PATTERN, one):
+            raise InvalidSetting(f"{one[:80]!r} is not a valid name")
+    kube: Kube | None = None
+    cluster: PoseCluster | None = None
     async with AsyncExitStack() as stack:
         try:
-            kube = await stack.enter_async_context(_connected())
-            cluster = await _read(kube, question)
+            kube = await connect(
+                request_seconds=_CALL_SECONDS,
+                connect_seconds=_CONNECT_SECONDS,
+                on_call=lambda _verb, _code: None,
+            )
+            stack.push_async_callback(kube.close)
+            cluster = await _read(kube, namespace, name)
+            rows = resource_rows(cluster, datetime.now(UTC))
+            failure = ""
         except NotFound:
             raise
         except (InvalidSetting, KubeError) as error:
-            return _printable(await _without_resource(question, settings, error))
-        rows = resource_rows(cluster, datetime.now(UTC))
-        if not needs_operator(cluster):
-            return _printable(page(explain_resource(cluster), rows))
+            failure = str(error)
+            rows = [("Missing", [f"the resource's status: {failure}"])]
         try:
-            found = await _ask_operator(kube, question, settings)
-        except _NoAnswer as error:
+            if cluster and not needs_operator(cluster):
+                return _printable(page(explain_resource(cluster), rows))
+            place = (
+                (operator, None) if operator else await operator_place(kube if cluster else None, settings)
+            )
+            answer = await _ask(place, namespace, name)
+        except NoAnswer as error:
+            if cluster is None:
+                raise OperatorError("; ".join(filter(None, (failure, str(error))))) from error
+            answer = explain_resource(cluster)
             rows.append(("Missing", [f"the operator's own figures: {error}"]))
-            return _printable(page(explain_resource(cluster), rows))
-    return _printable(page(found, rows))
+        return _printable(page(answer, rows))
 
 
-@asynccontextmanager
-async def _connected() -> AsyncIterator[Kube]:
-    kube = await connect(
-        request_seconds=_CALL_SECONDS, connect_seconds=_CONNECT_SECONDS, on_call=lambda _verb, _code: None
-    )
+async def _read(kube: Kube, namespace: str, name: str) -> PoseCluster:
     try:
-        yield kube
-    finally:
-        await kube.close()
-
-
-async def _read(kube: Kube, question: Question) -> PoseCluster:
-    try:
-        return parse(await kube.get(POSECLUSTERS, question.namespace, question.name))
+        return parse(await kube.get(POSECLUSTERS, namespace, name))
     except NotFound as error:
+        reason = f"there is no PoseCluster {namespace}/{name}; set its namespace with -n"
         if "page not found" in error.message:
-            raise NotFound("explain", "the kind PoseCluster is not installed in this cluster") from error
-        raise NotFound(
-            "explain", f"there is no PoseCluster {question.namespace}/{question.name}; namespaces: -n"
-        ) from error
+            reason = "the kind PoseCluster is not installed in this cluster"
+        raise NotFound("explain", reason) from error
 
 
-async def _without_resource(question: Question, settings: Settings, error: OperatorError) -> str:
-    """Ask the operator alone: with the API server away, what it knows is all the more welcome."""
-    base = await _base(question, settings)
-    if not base:
-        raise error
+async def operator_place(kube: Kube | None, settings: Settings) -> _Place:
+    """Return where the operator is: in its own pod at its port, else at the holder of the Lease.
+
+    The holder is reached through the API server, which takes the right to get pods/proxy there. Raises
+    NoAnswer; `kube` is None if the API server cannot be reached.
+    """
+    if os.environ.get("POD_ID"):
+        return own_url(settings), None
+    if kube is None:
+        raise NoAnswer
+    where = settings.lease_namespace or await asyncio.to_thread(own_namespace) or "default"
+    lease = f"{where}/{settings.lease_name}"
     try:
-        found = await _ask(base, question)
-    except _NoAnswer as answer:
-        raise OperatorError(f"{error}; {answer}") from error
-    return page(found, [("Missing", [f"the resource's status: {error}"])])
-
-
-async def _base(question: Question, settings: Settings) -> str:
-    """Return the URL where an operator may listen: the one given, else this pod's own; empty: neither."""
-    if question.operator:
-        return question.operator
-    in_pod = await asyncio.to_thread(own_namespace)
-    return own_url(settings) if in_pod else ""
+        found = await kube.find(LEASES, where, settings.lease_name)
+    except KubeError as error:
+        raise NoAnswer(f"{error} (or set the operator's address with --operator)") from error
+    if found is None:
+        raise NoAnswer(f"there is no Lease {lease}: set the operator's with --lease-namespace")
+    holder = text(child(found, "spec"), "holderIdentity")
+    if not holder:
+        raise NoAnswer(f"the Lease {lease} has no holder: no operator is running")
+    pod = PODS.path(where, f"{holder}:{settings.port or _DEFAULT_PORT}", "proxy")
+    return f"{kube.access.server}{pod}", kube.access
 
 
 def own_url(settings: Settings) -> str:
@@ -125,88 +125,48 @@ def own_url(settings: Settings) -> str:
     return str(URL.build(scheme="http", host=host, port=settings.port or _DEFAULT_PORT)).rstrip("/")
 
 
-async def _ask_operator(kube: Kube, question: Question, settings: Settings) -> str:
-    """Return the operator's text; raises _NoAnswer with all that was tried."""
-    reasons = []
-    if base := await _base(question, settings):
-        try:
-            return await _ask(base, question)
-        except _NoAnswer as error:
-            if question.operator:
-                raise
-            reasons.append(str(error))
-    try:
-        return await _ask_holder(kube, question, settings)
-    except _NoAnswer as error:
-        raise _NoAnswer("; ".join([*reasons, str(error)])) from error
-
-
-async def _ask_holder(kube: Kube, question: Question, settings: Settings) -> str:
-    """Ask whoever holds the Lease, through the API server: needs the right to get pods/proxy there."""
-    where = settings.lease_namespace or await asyncio.to_thread(own_namespace) or "default"
-    lease = f"{where}/{settings.lease_name}"
-    try:
-        found = await kube.find(LEASES, where, settings.lease_name)
-    except KubeError as error:
-        raise _NoAnswer(f"{error} (or say where the operator listens with --operator)") from error
-    if found is None:
-        raise _NoAnswer(f"there is no Lease {lease}: say where the operator's is with --lease-namespace")
-    holder = text(child(found, "spec"), "holderIdentity")
-    if not holder:
-        raise _NoAnswer(f"nobody holds the Lease {lease}: no operator runs")
-    pod = PODS.path(where, f"{holder}:{settings.port or _DEFAULT_PORT}", "proxy")
-    return await _ask(f"{kube.access.server}{pod}", question, access=kube.access)
-
-
-async def _ask(base: str, question: Question, *, access: Access | None = None) -> str:
-    """Return the operator's text; raises _NoAnswer. `access`: through the API server, as the caller."""
-    namespace, name = question.namespace, question.name
+async def _ask(place: _Place, namespace: str, name: str) -> str:
+    """Return the operator's text; raises NoAnswer."""
+    base, access = place
     url = f"{base.rstrip('/')}/explain/{quote(namespace, safe='')}/{quote(name, safe='')}"
-    try:
-        status, kind, answer = await _get(url, access)
-    except TimeoutError as error:
-        raise _NoAnswer(f"{url}: no answer in time") from error
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise _NoAnswer(f"{url}: {str(error) or type(error).__name__}") from error
-    if status == 200 and kind == "text/plain" and answer.startswith(f"posecluster {namespace}/{name} "):
-        return answer.rstrip("\n")
-    words = answer.partition("\n")[0] if kind == "text/plain" else _status_message(answer)
-    raise _NoAnswer(f"{url} answered {status}: {' '.join(words.split())[:_LONGEST_REASON]}")
-
-
-async def _get(url: str, access: Access | None) -> tuple[int, str, str]:
-    """Return status, content type and text of one GET; nothing of the caller's is shown but to `access`."""
-    headers = {"User-Agent": USER_AGENT}
-    options: dict[str, Any] = {}
-    if access is not None:
-        headers |= await access.authorization()
-        options = {
-            "ssl": access.ssl or True,
-            "proxy": access.proxy,
-            "server_hostname": access.tls_server_name,
-        }
+    headers, options = {"User-Agent": USER_AGENT}, dict[str, Any]()
     limit = aiohttp.ClientTimeout(total=_CALL_SECONDS, connect=_CONNECT_SECONDS)
-    async with (
-        aiohttp.ClientSession(timeout=limit, cookie_jar=aiohttp.DummyCookieJar()) as session,
-        session.get(url, headers=headers, allow_redirects=False, **options) as response,
-    ):
-        body = b""
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > _MOST_BYTES:
-                break
-        return response.status, response.content_type, body[:_MOST_BYTES].decode(errors="replace")
+    try:
+        if access is not None:
+            headers |= await access.authorization()
+            options = {
+                "ssl": access.ssl or True,
+                "proxy": access.proxy,
+                "server_hostname": access.tls_server_name,
+            }
+        async with (
+            aiohttp.ClientSession(timeout=limit, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            session.get(url, headers=headers, allow_redirects=False, **options) as response,
+        ):
+            try:
+                body = await response.content.readexactly(_MOST_BYTES)
+            except asyncio.IncompleteReadError as whole:
+                body = whole.partial
+    except TimeoutError as error:
+        raise NoAnswer(f"{url}: no answer in time") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise NoAnswer(f"{url}: {str(error) or type(error).__name__}") from error
+    answer, is_text = body.decode(errors="replace"), response.content_type == "text/plain"
+    if response.status == 200 and is_text and answer.startswith(f"posecluster {namespace}/{name} "):
+        return answer.rstrip("\n")
+    reason = answer.partition("\n")[0] if is_text else _status_message(answer)
+    raise NoAnswer(f"{url} answered {response.status}: {' '.join(reason.split())[:_LONGEST_REASON]}")
 
 
 def _status_message(answer: str) -> str:
-    """The words of the API server, if it was that which answered."""
+    """Return the message of the API server's Status, if the answer is one."""
     try:
         message = text(json.loads(answer), "message")
     except ValueError:
         message = ""
-    return message or "this is no posecluster-operator"
+    return message or "this is not a posecluster-operator"
 
 
-def _printable(words: str) -> str:
-    """Status texts and answers are others': nothing in them is to move a terminal's cursor."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in words)
+def _printable(answer: str) -> str:
+    """Replace control characters, which status texts and answers of others may contain."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in answer)

@@ -1,17 +1,26 @@
-"""Why a PoseCluster has its size, as far as the resource itself tells; its status may lag. Pure."""
+"""Why a PoseCluster has its size, as far as the resource says; its status may lag. Pure."""
 
 from datetime import UTC, datetime
 
-from posecluster_operator.autoscaler.advice import Case, advice, fixed_command
-from posecluster_operator.autoscaler.explanation import Row, objective_line, page, pods, title
+from posecluster_operator.autoscaler.advice import Case, fixed_command
+from posecluster_operator.autoscaler.explanation import (
+    Row,
+    explain_reasons,
+    load_line,
+    objective_row,
+    page,
+    pods,
+    title,
+)
 from posecluster_operator.autoscaler.policy import policy_of
-from posecluster_operator.fields import Json
 from posecluster_operator.models import PoseCluster, ScalingMode
 from posecluster_operator.observed import child, condition, count, text
 from posecluster_operator.reasons import ConditionType, ProgressingReason, ScalingReason
 from posecluster_operator.scaling_status import SCALE_IGNORED
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_QUIET = (ProgressingReason.ROLLOUT_COMPLETE, ProgressingReason.PAUSED, "")
+_UNSEEN = "Check that the operator is running, holds its Lease, and watches this namespace."
 
 
 def needs_operator(cluster: PoseCluster) -> bool:
@@ -22,51 +31,40 @@ def needs_operator(cluster: PoseCluster) -> bool:
 def explain_resource(cluster: PoseCluster) -> str:
     """Return what the resource says of its size."""
     status, policy, reason = cluster.status, policy_of(cluster), _reason(cluster)
-    case = Case(
-        namespace=cluster.namespace,
-        name=cluster.name,
-        replicas=count(status, "desiredReplicas"),
-        policy=policy,
-        ready=count(status, "readyReplicas"),
-    )
+    size, ready = count(status, "desiredReplicas"), count(status, "readyReplicas")
+    case = Case(namespace=cluster.namespace, name=cluster.name, replicas=size, policy=policy, ready=ready)
     if reason is None:
-        return page(
-            f"{title(case)}: no operator has looked at it yet",
-            [
-                (
-                    "To do",
-                    ["Is the operator running, does it hold its Lease, and does it watch this namespace?"],
-                )
-            ],
-        )
-    rows: list[Row] = [("Why", [reason.message]), ("To do", advice(reason, case))]
+        return page(f"{title(case)}: no operator has processed it yet", [("To do", [_UNSEEN])])
+    rows, read = list[Row](), ""
     if needs_operator(cluster):
-        rows += [("Asked for", [_load(status)]), ("Objective", [objective_line(policy)])]
-    load = child(status, "load") if needs_operator(cluster) else {}
-    read = f", {count(load, 'scrapedPods')} read" if load else ""
-    rows.append(("Pods", [f"{case.replicas} ordered, {case.ready} ready{read}"]))
-    return page(f"{title(case)}: {reason}", rows)
+        asked = "unknown: there is no status.load"
+        if load := child(status, "load"):
+            figures = (count(load, name) for name in ("queued", "running", "lateRequestsPermille"))
+            asked = f"{count(load, 'requestsPerSecond')} requests/s; {load_line(*figures)}"
+            asked += " (status.load, written at most every 10 s)"
+            read = f", {count(load, 'scrapedPods')} read"
+        rows += [("Asked for", [asked]), objective_row(policy)]
+    rows.append(("Pods", [f"{size} ordered, {ready} ready{read}"]))
+    return explain_reasons([reason], case, rows)
 
 
 def resource_rows(cluster: PoseCluster, now: datetime) -> list[Row]:
-    """Return what the resource tells besides: the last change, what stops the pods, what was not seen yet."""
-    status = cluster.status
-    rows: list[Row] = []
-    if last := _last_change(child(status, "lastScaling"), now):
-        rows.append(("Last change", [last]))
+    """Return what the resource adds: the last change, what stops the pods, what was not observed yet."""
+    status, rows = cluster.status, list[Row]()
+    if last := child(status, "lastScaling"):
+        change = f"from {count(last, 'from')} to {count(last, 'to')}"
+        why = f"{text(last, 'reason')}, {text(last, 'message')}"
+        rows.append(("Last change", [f"{_when(text(last, 'time'), now)} {change}: {why}"]))
     if cluster.is_scale_ignored:
-        lines = [SCALE_IGNORED, f"For a fixed size of {pods(cluster.spec.replicas)}:"]
-        rows.append(
-            ("Ignored", [*lines, fixed_command(cluster.namespace, cluster.name, cluster.spec.replicas)])
-        )
+        size = cluster.spec.replicas
+        command = fixed_command(cluster.namespace, cluster.name, size)
+        rows.append(("Ignored", [SCALE_IGNORED, f"For a fixed size of {pods(size)}:", command]))
     progressing = condition(status, ConditionType.PROGRESSING)
-    quiet = {ProgressingReason.ROLLOUT_COMPLETE.value, ProgressingReason.PAUSED.value, ""}
-    if (reason := text(progressing, "reason")) not in quiet:
+    if (reason := text(progressing, "reason")) not in _QUIET:
         label = "Rollout" if text(progressing, "status") == "True" else "Stuck"
         rows.append((label, [f"{reason}: {text(progressing, 'message')}"]))
-    seen = count(status, "observedGeneration")
-    if seen < cluster.generation:
-        rows.append(("Spec", [f"not acted on yet: generation {cluster.generation}, seen {seen}"]))
+    if (seen := count(status, "observedGeneration")) < cluster.generation:
+        rows.append(("Spec", [f"not acted on yet: generation {cluster.generation}, observed {seen}"]))
     return rows
 
 
@@ -75,35 +73,14 @@ def _reason(cluster: PoseCluster) -> ScalingReason | None:
         return ScalingReason.PAUSED
     if cluster.spec.scaling.mode is ScalingMode.FIXED:
         return ScalingReason.FIXED_SIZE
-    told = text(condition(cluster.status, ConditionType.SCALING_ACTIVE), "reason")
-    return next((reason for reason in ScalingReason if reason == told), None)
-
-
-def _load(status: Json) -> str:
-    load = child(status, "load")
-    if not load:
-        return "not known: status.load is not there"
-    late = count(load, "lateRequestsPermille") / 10
-    return (
-        f"{count(load, 'requestsPerSecond')} requests/s; {count(load, 'queued')} wait,"
-        f" {count(load, 'running')} are in work; {late:g} % were late or refused"
-        " (status.load, written every 10 s at most)"
-    )
-
-
-def _last_change(last: Json, now: datetime) -> str:
-    if not last:
-        return ""
-    change = (
-        f"from {count(last, 'from')} to {count(last, 'to')}: {text(last, 'reason')}, {text(last, 'message')}"
-    )
-    return f"{_when(text(last, 'time'), now)} {change}"
+    shown = text(condition(cluster.status, ConditionType.SCALING_ACTIVE), "reason")
+    return next((reason for reason in ScalingReason if reason == shown), None)
 
 
 def _when(time: str, now: datetime) -> str:
     try:
-        seconds = (now - datetime.fromisoformat(time).astimezone(UTC)).total_seconds()
+        seconds = max(0, int((now - datetime.fromisoformat(time).astimezone(UTC)).total_seconds()))
     except (ValueError, OverflowError):
         return "at an unknown time"
-    unit, length = next(((unit, length) for unit, length in _UNITS if seconds >= length), ("s", 1))
-    return f"{max(0, int(seconds // length))} {unit} ago"
+    unit, length = next(((unit, length) for unit, length in _UNITS if seconds >= length), _UNITS[-1])
+    return f"{seconds // length} {unit} ago"

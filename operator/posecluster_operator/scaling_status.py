@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from posecluster_operator.autoscaler import Decision
-from posecluster_operator.autoscaler.explanation import sentence
+from posecluster_operator.autoscaler.sentence import sentence
 from posecluster_operator.autoscaler.shown import Shown
 from posecluster_operator.fields import Json
 from posecluster_operator.models import PoseCluster, ScalingMode

@@ -101,7 +101,7 @@ def test_without_the_operators_answer_the_resource_tells_what_it_can(
     assert lost.out.startswith(f"posecluster {namespace}/demo has ")
     assert "requests/s; " in lost.words
     missing = "Missing the operator's own figures: "
-    assert f"{missing}there is no Lease default/posecluster-operator: say where" in lost.words
+    assert f"{missing}there is no Lease default/posecluster-operator: set the" in lost.words
 
     # the harness's operator is no pod
     podless = explain(admin, "demo", "-n", namespace, "--lease-namespace", namespace)
@@ -165,7 +165,7 @@ def test_a_fixed_one_and_a_paused_one_need_no_operator(
 def test_what_cannot_be_told_is_one_line(api: Api, namespace: str, tmp_path: Path) -> None:
     admin = api.server.kubeconfig
     assert f"there is no PoseCluster {namespace}/nobody" in refused(explain(admin, "nobody", "-n", namespace))
-    assert "'../x' is no valid name" in refused(explain(admin, "../x"))
+    assert "'../x' is not a valid name" in refused(explain(admin, "../x"))
     assert "must begin with http" in refused(explain(admin, "demo", "--operator", "localhost:9091"))
     stranger = api.account(namespace, "stranger")
     line = refused(explain(stranger.kubeconfig(), "demo", "-n", namespace))
@@ -185,7 +185,7 @@ def test_with_the_api_server_away_the_operator_still_tells(
     assert "Missing the resource's status: get poseclusters.posecluster.io" in said.words
     line = refused(explain(away, "other", "--operator", operator.url))
     assert "cannot be reached" in line
-    assert "answered 404: This operator sizes no PoseCluster" in line
+    assert "answered 404: This operator does not size a PoseCluster" in line
 
 
 def test_nothing_in_a_status_moves_the_cursor(api: Api, namespace: str, proxy: FaultProxy) -> None:
@@ -193,7 +193,7 @@ def test_nothing_in_a_status_moves_the_cursor(api: Api, namespace: str, proxy: F
     last = {"time": "2026-01-01T00:00:00Z", "from": 1, "to": 2, "reason": "Burst", "message": "a\x1b[2Jb"}
     api.patch_status("poseclusters", namespace, "demo", {"lastScaling": last})
     said = explain(api.server.kubeconfig, "demo", "-n", namespace)
-    assert "no operator has looked at it yet" in said.out
+    assert "no operator has processed it yet" in said.out
     assert "Burst, a?[2Jb" in said.words
 
 

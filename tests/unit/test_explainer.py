@@ -64,14 +64,14 @@ async def test_a_standby_names_the_lease(scaler: Scaler) -> None:
 async def test_what_passes_told_is_known_until_it_is_forgotten(scaler: Scaler, clock: Clock) -> None:
     explainer = Explainer()
     explainer.follow(scaler, held=lambda: True)
-    assert "is there one" in explainer.explain("default", "demo").reason
+    assert "does not size a PoseCluster" in explainer.explain("default", "demo").reason
     pass_over(scaler, posecluster())
     clock.now += 30.0
     verdict = explainer.explain("default", "demo")
     assert verdict.ok
     assert verdict.reason.startswith("posecluster default/demo has 3 pods (bounds 1-10): ")
     assert "3 ordered, 2 ready" in verdict.reason
-    assert "All this was seen 30 s ago: the operator is late." in verdict.reason
+    assert "These figures are 30 s old: the operator is late." in verdict.reason
     assert not explainer.explain("default", "other").ok
     assert not explainer.explain("default/demo", "").ok
     scaler.forget("default/demo")

@@ -163,13 +163,13 @@ def test_every_number_is_the_decisions(field: str, value: float, shown: str) -> 
 
 
 def test_an_objective_that_no_pods_can_keep_is_said() -> None:
-    assert "More pods cannot keep it" in text(KNOWN[R.AT_MAXIMUM])
-    assert "More pods cannot keep it" not in text(KNOWN[R.BURST])
+    assert "More pods cannot meet it" in text(KNOWN[R.AT_MAXIMUM])
+    assert "More pods cannot meet it" not in text(KNOWN[R.BURST])
 
 
 def test_at_the_maximum_it_says_how_much_more_would_be_enough() -> None:
     words = " ".join(text(KNOWN[R.AT_MAXIMUM]).split())
-    assert "The objective may be missed: 12.3 are wanted and 10 allowed" in words
+    assert "The objective may be missed: 12.3 pods are wanted and 10 allowed" in words
     assert "Raise spec.scaling.maxReplicas to 13 or more" in words
     lowered = known(of(R.AT_MAXIMUM, 10), ordered=12)  # by the bound alone
     assert "may be missed" not in text(lowered)

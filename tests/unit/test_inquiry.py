@@ -2,7 +2,7 @@
 
 import pytest
 
-from posecluster_operator.inquiry import own_url
+from posecluster_operator.inquiry import NoAnswer, operator_place, own_url
 from posecluster_operator.settings import Settings
 
 pytestmark = pytest.mark.unit
@@ -24,3 +24,11 @@ def test_an_operator_is_asked_where_it_listens(host: str, url: str) -> None:
 
 def test_its_port_is_the_settings() -> None:
     assert own_url(Settings(host="::1", port=8_000)) == "http://[::1]:8000"
+
+
+async def test_in_its_own_pod_the_operator_is_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POD_ID", "operator-0")
+    assert await operator_place(None, Settings()) == ("http://localhost:9091", None)
+    monkeypatch.delenv("POD_ID")
+    with pytest.raises(NoAnswer):
+        await operator_place(None, Settings())

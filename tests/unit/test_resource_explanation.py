@@ -84,14 +84,14 @@ def test_the_users_wish_counts_before_what_the_operator_saw_last() -> None:
     status = told(ScalingReason.STEADY).status
     fixed = posecluster({"replicas": 2, "scaling": {"mode": "Fixed"}}, generation=3, status=status)
     assert text(fixed).splitlines()[0] == "posecluster default/demo has 5 pods (fixed): FixedSize"
-    assert "Spec        not acted on yet: generation 3, seen 2" in text(fixed)
+    assert "Spec        not acted on yet: generation 3, observed 2" in text(fixed)
 
 
 @pytest.mark.parametrize("status", [None, {}, {"conditions": [{"type": "ScalingActive", "reason": "Mine"}]}])
 def test_without_a_condition_the_operator_is_to_be_looked_for(status: Any) -> None:
     found = text(posecluster(status=status))
-    assert "no operator has looked at it yet" in found
-    assert "Is the operator running" in found
+    assert "no operator has processed it yet" in found
+    assert "Check that the operator is running" in found
 
 
 def test_what_stops_the_pods_is_told() -> None:
@@ -124,4 +124,4 @@ def test_the_last_change_is_dated(time: str, said: str) -> None:
 def test_no_change_yet_and_no_load_yet() -> None:
     found = text(told(ScalingReason.STEADY, lastScaling=None, load=None))
     assert "Last change" not in found
-    assert "not known: status.load is not there" in found
+    assert "unknown: there is no status.load" in found

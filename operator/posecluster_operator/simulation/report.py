@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 
 from posecluster_operator.autoscaler import Routing
-from posecluster_operator.autoscaler.explanation import sentence
+from posecluster_operator.autoscaler.sentence import sentence
 from posecluster_operator.models import PoseCluster, ScalingMode
 from posecluster_operator.simulation.compare import MOST_PODS, Comparison, Setting
 from posecluster_operator.simulation.own import Change
