@@ -51,7 +51,7 @@ async def explain(name: str, settings: Settings, *, namespace: str = "", operato
         if not re.fullmatch(NAME_PATTERN, one):
             raise InvalidSetting(f"{one[:80]!r} is not a valid name")
     kube: Kube | None = None
-    cluster: PoseCluster | None = None
+    failure: OperatorError | None = None
     async with AsyncExitStack() as stack:
         try:
             kube = await connect(
@@ -61,24 +61,20 @@ async def explain(name: str, settings: Settings, *, namespace: str = "", operato
             )
             stack.push_async_callback(kube.close)
             cluster = await _read(kube, namespace, name)
-            rows = resource_rows(cluster, datetime.now(UTC))
-            failure = ""
+            rows, answer = resource_rows(cluster, datetime.now(UTC)), explain_resource(cluster)
+            if not needs_operator(cluster):
+                return _printable(page(answer, rows))
         except NotFound:
             raise
         except (InvalidSetting, KubeError) as error:
-            failure = str(error)
-            rows = [("Missing", [f"the resource's status: {failure}"])]
+            kube, failure = None, error
+            rows, answer = [("Missing", [f"the resource's status: {error}"])], ""
         try:
-            if cluster and not needs_operator(cluster):
-                return _printable(page(explain_resource(cluster), rows))
-            place = (
-                (operator, None) if operator else await operator_place(kube if cluster else None, settings)
-            )
+            place = (operator, None) if operator else await operator_place(kube, settings)
             answer = await _ask(place, namespace, name)
         except NoAnswer as error:
-            if cluster is None:
-                raise OperatorError("; ".join(filter(None, (failure, str(error))))) from error
-            answer = explain_resource(cluster)
+            if failure:
+                raise OperatorError("; ".join(filter(None, (str(failure), str(error))))) from failure
             rows.append(("Missing", [f"the operator's own figures: {error}"]))
         return _printable(page(answer, rows))
 
@@ -153,7 +149,7 @@ async def _ask(place: _Place, namespace: str, name: str) -> str:
         raise NoAnswer(f"{url}: {str(error) or type(error).__name__}") from error
     answer, is_text = body.decode(errors="replace"), response.content_type == "text/plain"
     if response.status == 200 and is_text and answer.startswith(f"posecluster {namespace}/{name} "):
-        return answer.rstrip("\n")
+        return answer
     reason = answer.partition("\n")[0] if is_text else _status_message(answer)
     raise NoAnswer(f"{url} answered {response.status}: {' '.join(reason.split())[:_LONGEST_REASON]}")
 

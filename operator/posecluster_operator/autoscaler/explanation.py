@@ -81,8 +81,8 @@ def pods(number: int) -> str:
 
 
 def page(first: str, rows: Sequence[Row]) -> str:
-    """Return the first line and the rows below it, wrapped; commands stay on one line, to be copied."""
-    lines = [first]
+    """Return the first part and the rows below it, wrapped; commands stay on one line, to be copied."""
+    lines = [first.rstrip("\n")]
     for label, texts in rows:
         for text in texts:
             lines += textwrap.wrap(
