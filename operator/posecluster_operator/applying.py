@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from posecluster_operator.builders import labels
-from posecluster_operator.children import Children, Ident, Memory, applied_by_us, idents
+from posecluster_operator.builders.table import ChildRow, Ident, idents
+from posecluster_operator.children import Carryover, Children, applied_by_us
 from posecluster_operator.errors import Forbidden, NamespaceTerminating, Rejected, Retryable, Unanswered
 from posecluster_operator.failures import Failure
 from posecluster_operator.fields import Json
 from posecluster_operator.kube import Kube
 from posecluster_operator.models import PoseCluster
 from posecluster_operator.reasons import ProgressingReason
-from posecluster_operator.resources import BY_KIND, Resource
 from posecluster_operator.words import stable
 
 logger = logging.getLogger(__name__)
@@ -24,14 +24,7 @@ _VOLATILE_ANNOTATIONS = "deployment.kubernetes.io/"  # the Deployment controller
 _INVALID = 422
 _WEBHOOK_FAILED = "failed calling webhook"
 _PATCHED = (labels.MANAGER, "Update")
-# Here nobody else has a say: what pods are, and which of their ports clients reach. What others add
-# elsewhere is left alone: an annotation of the template (`kubectl rollout restart`), session affinity.
-_OURS_WHOLE = {
-    "Deployment": ("spec", "template", "spec"),
-    "Service": ("spec", "ports"),
-    "PodDisruptionBudget": ("spec",),
-}
-_CHOSEN = "nodePort"  # by the API server, or by a hand
+_CHOSEN = "nodePort"  # by the API server, or by a user
 
 
 @dataclass(slots=True)
@@ -45,9 +38,13 @@ class Applied:
 
 
 async def apply_children(
-    kube: Kube, cluster: PoseCluster, desired: Sequence[dict[str, Any]], children: Children, memory: Memory
+    kube: Kube,
+    cluster: PoseCluster,
+    desired: Sequence[dict[str, Any]],
+    children: Children,
+    carryover: Carryover,
 ) -> Applied:
-    """Apply each child that is not as it should be, one after the other; delete what must not be there.
+    """Apply each child that is not as it should be, one after the other; delete those that must not exist.
 
     Raises Retryable and Conflict. A child that is refused does not keep the others from being
     applied. Nor does a webhook that fails or hangs raise: that would never show on the PoseCluster,
@@ -55,17 +52,17 @@ async def apply_children(
     """
     manifests = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in desired}
     applied = Applied(dict(children.live))
-    for ident, resource in idents(cluster).items():
+    for ident, row in idents(cluster).items():
         body = children.live[ident]
         try:
             if manifest := manifests.get(ident):
-                applied.live[ident] = await _apply(kube, ident, manifest, body, memory, applied.repaired)
+                applied.live[ident] = await _apply(kube, row, manifest, body, carryover, applied.repaired)
             elif body is not None:
-                await kube.delete(resource, cluster.namespace, ident[1], uid=body["metadata"]["uid"])
+                await kube.delete(row.resource, cluster.namespace, ident[1], uid=body["metadata"]["uid"])
                 fields = {"kind": ident[0], "child": f"{cluster.namespace}/{ident[1]}"}
                 logger.info("Deleted child", extra={"fields": fields})
                 applied.live[ident] = None
-                memory.applied.pop(ident, None)  # its return is no repair
+                carryover.applied.pop(ident, None)  # creating it later is no repair
         except (Rejected, Forbidden, Retryable) as refused:
             if isinstance(refused, Retryable) and not _may_be_admission(refused):
                 raise
@@ -78,53 +75,53 @@ async def apply_children(
 
 async def _apply(
     kube: Kube,
-    ident: Ident,
+    row: ChildRow,
     manifest: dict[str, Any],
     body: Json | None,
-    memory: Memory,
+    carryover: Carryover,
     repaired: list[Ident],
 ) -> Json:
+    kind, namespace, name = manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
     intent = _digest(manifest)
-    before = memory.applied.get(ident)
+    before = carryover.applied.get((kind, name))
     if body is not None:
         if before == (intent, fingerprint(body)):
             return body
         # replaced by somebody's in the meantime: a conflict, not a take-over
         metadata = {**manifest["metadata"], "uid": body["metadata"]["uid"]}
         manifest = {**manifest, "metadata": metadata}
-        if has_foreign_fields(body):
-            await _overwrite(kube, manifest, body)
+        if has_foreign_fields(body, row.owned):
+            await _overwrite(kube, row, manifest, body)
         if changes_class(manifest, body):
             patch = {"metadata": {"uid": body["metadata"]["uid"]}, "spec": {"type": "ClusterIP"}}
-            await kube.patch(_resource(manifest), manifest["metadata"]["namespace"], ident[1], patch)
+            await kube.patch(row.resource, namespace, name, patch)
     try:
         # with force only over our own: what somebody made in the meantime is a conflict
         answer: Json = await kube.apply(manifest, force=body is not None)
     except Rejected as refused:
         if body is None or refused.status != _INVALID:
             raise
-        await _overwrite(kube, manifest, body)
+        await _overwrite(kube, row, manifest, body)
         answer = await kube.apply(manifest)
-    answer = await _disown_patch(kube, manifest, answer)
-    memory.applied[ident] = (intent, fingerprint(answer))
-    memory.check_fresh(answer)
+    answer = await _disown_patch(kube, row, answer)
+    carryover.applied[kind, name] = (intent, fingerprint(answer))
+    carryover.check_fresh(answer)
     if body is None or fingerprint(body) != fingerprint(answer):
-        namespace = manifest["metadata"]["namespace"]
-        logger.info("Applied child", extra={"fields": {"kind": ident[0], "child": f"{namespace}/{ident[1]}"}})
+        logger.info("Applied child", extra={"fields": {"kind": kind, "child": f"{namespace}/{name}"}})
         if before is not None and before[0] == intent:
-            repaired.append(ident)
+            repaired.append((kind, name))
     return answer
 
 
-def has_foreign_fields(body: Json) -> bool:
-    """Return whether somebody else set fields in what is ours whole, beside our own. Pure.
+def has_foreign_fields(body: Json, owned: Sequence[str]) -> bool:
+    """Return whether somebody else set fields below the path `owned` that the operator does not set. Pure.
 
-    Another container in the pods, a host's network, the admin port in the Service: an apply leaves
-    alone what it does not name.
+    Examples are another container in the pods, the host's network, or the admin port in the Service: an apply
+    does not change fields that it does not name.
     """
     ours = applied_by_us(body)
     return any(
-        _beyond(_fields_at(entry.get("fieldsV1") or {}, body["kind"]), _fields_at(ours, body["kind"]))
+        _beyond(_fields_at(entry.get("fieldsV1") or {}, owned), _fields_at(ours, owned))
         for entry in body["metadata"].get("managedFields") or ()
         if entry.get("manager") != labels.MANAGER and not entry.get("subresource")
     )
@@ -144,8 +141,8 @@ def changes_class(manifest: Json, body: Json) -> bool:
     return bool(class_now != wanted.get("loadBalancerClass"))
 
 
-def _fields_at(fields: Json, kind: str) -> Json:
-    for key in _OURS_WHOLE[kind]:
+def _fields_at(fields: Json, path: Sequence[str]) -> Json:
+    for key in path:
         fields = fields.get(f"f:{key}") or {}
     return fields
 
@@ -159,23 +156,23 @@ def _beyond(theirs: Json, ours: Json) -> bool:
     )
 
 
-async def _overwrite(kube: Kube, manifest: Json, body: Json) -> None:
-    """Make what is ours whole be as we want it, whatever somebody else set there.
+async def _overwrite(kube: Kube, row: ChildRow, manifest: Json, body: Json) -> None:
+    """Replace the part that belongs to the operator, whatever somebody else set there.
 
-    Needed too when an edit is such that our fields are not valid beside it, which is refused for
-    ever: another number for a port's name, minAvailable beside maxUnavailable, two handlers in one probe.
+    This is also needed when an edit makes every apply invalid: another number for a port's name, minAvailable
+    beside maxUnavailable, two handlers in one probe.
     """
     wanted: Any = manifest
     live: Any = body
-    for key in _OURS_WHOLE[manifest["kind"]]:
+    for key in row.owned:
         wanted, live = wanted[key], live[key]
     patch: Any = _exactly(wanted, live) if isinstance(wanted, Mapping) else wanted
-    for key in reversed(_OURS_WHOLE[manifest["kind"]]):
+    for key in reversed(row.owned):
         patch = {key: patch}
     # not this resourceVersion only: while pods come and go the status moves it faster than we write
     patch["metadata"] = {"uid": body["metadata"]["uid"]}
     namespace, name = (manifest["metadata"][key] for key in ("namespace", "name"))
-    await kube.patch(_resource(manifest), namespace, name, patch)
+    await kube.patch(row.resource, namespace, name, patch)
 
 
 def _exactly(wanted: Json, live: Json) -> dict[str, Any]:
@@ -187,19 +184,15 @@ def _exactly(wanted: Json, live: Json) -> dict[str, Any]:
     return patch
 
 
-async def _disown_patch(kube: Kube, manifest: Json, answer: Json) -> Json:
-    """Leave what `_overwrite` set to the applies alone: owned twice, a later apply could not remove it."""
+async def _disown_patch(kube: Kube, row: ChildRow, answer: Json) -> Json:
+    """Give up the fields that `_overwrite` set: a later apply can remove only those that applies own."""
     metadata = answer["metadata"]
     managers = metadata.get("managedFields") or []
     kept = [one for one in managers if (one.get("manager"), one.get("operation")) != _PATCHED]
     if kept == managers:
         return answer
     patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "managedFields": kept}}
-    return await kube.patch(_resource(manifest), metadata["namespace"], metadata["name"], patch)
-
-
-def _resource(manifest: Json) -> Resource:
-    return BY_KIND[manifest["apiVersion"], manifest["kind"]]
+    return await kube.patch(row.resource, metadata["namespace"], metadata["name"], patch)
 
 
 def _may_be_admission(error: Retryable) -> bool:

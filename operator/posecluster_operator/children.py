@@ -1,14 +1,15 @@
-"""The children of a PoseCluster as they are, and whose they are."""
+"""The children of a PoseCluster as observed, and who owns them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from posecluster_operator.builders import labels
+from posecluster_operator.builders.table import ChildRow, Ident, idents
 from posecluster_operator.errors import Retryable
 from posecluster_operator.failures import Failure
 from posecluster_operator.fields import Json
-from posecluster_operator.kube import DEPLOYMENTS, PDBS, PODS, SERVICES, Kube, Resource
+from posecluster_operator.kube import PODS, Kube
 from posecluster_operator.models import GROUP, KIND, PoseCluster
 from posecluster_operator.observed import child, children, condition, count, text
 from posecluster_operator.reasons import ConditionType, ProgressingReason, ScalingReason
@@ -17,55 +18,51 @@ from posecluster_operator.reasons import ConditionType, ProgressingReason, Scali
 _STALE_READS = 8
 SILENT_SECONDS = 600.0  # an HPA looks every 15 s, and holds a size down for 5 minutes at most by default
 
-Ident = tuple[str, str]  # kind, name
-
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """What was read in this pass: each child or None, and the pods that carry its labels."""
+    """What a pass has read of one PoseCluster, by the row of each child in `builders.table`.
 
+    `live`: each object that has a child's kind and name, or None. `pods`: by component.
+    """
+
+    cluster: PoseCluster
     live: Mapping[Ident, Json | None]
-    pods: Sequence[Json]
+    pods: Mapping[str, Sequence[Json]]
 
-    def deployment_of(self, cluster: PoseCluster) -> Json | None:
-        """Return this PoseCluster's own Deployment; a stranger's of that name says nothing about it."""
-        return self._own(cluster, DEPLOYMENTS)
+    def __getitem__(self, row: ChildRow) -> Json | None:
+        """Return the child, or None if it does not exist; an unmanaged object of its name does not count."""
+        body = self.live[row.ident(self.cluster.name)]
+        return body if body is not None and is_own(self.cluster, body) else None
 
-    def service_of(self, cluster: PoseCluster) -> Json | None:
-        """Return this PoseCluster's own Service for clients."""
-        return self._own(cluster, SERVICES)
-
-    def _own(self, cluster: PoseCluster, resource: Resource) -> Json | None:
-        body = self.live[resource.kind, labels.child_name(cluster.name)]
-        return body if body is not None and is_own(cluster, body) else None
+    def pods_of(self, row: ChildRow) -> Sequence[Json]:
+        """Return the pods that this child runs or selects."""
+        return self.pods[row.component]
 
 
 @dataclass(slots=True)
-class Memory:
-    """What is kept of a PoseCluster between passes: what spares writes, and unmasks old answers and forgery.
+class Carryover:
+    """What a pass over a PoseCluster leaves for the next, to save writes and detect stale reads and forgery.
 
-    Losing it (a restart) costs one apply a child that changes nothing.
+    Losing it (a restart) costs one apply per child, which changes nothing.
     """
 
-    applied: dict[Ident, tuple[str, str]] = field(
-        default_factory=dict
-    )  # hash of intent, fingerprint of answer
+    # hash of the manifest, fingerprint of the API server's response
+    applied: dict[Ident, tuple[str, str]] = field(default_factory=dict)
     newest: dict[Ident, int] = field(default_factory=dict)
     stale_reads: dict[Ident, int] = field(default_factory=dict)
-    uid: str = ""  # of the PoseCluster: another of the same name is another
-    # as the status has them, whose forgery changes nothing here
+    uid: str = ""  # of the PoseCluster, which may be deleted and created again
+    # The same values are in the status, but whoever edits the status does not change them here.
     desired: int | None = None
     last_scaling: Json | None = None
     rolled_out: int = 0  # the generation that was rolled out last
-    scaling_told: str = ""  # the reason of ScalingActive that was the last Event about it
+    scaling_told: str = ""  # the reason in the last Event about ScalingActive
 
     def check_fresh(self, body: Json) -> None:
-        """Raise Retryable if this object was already seen in a later version: a lagging server's answer."""
+        """Raise Retryable if a later version of this object was seen before: the read was stale."""
         ident = (body.get("kind", KIND), body["metadata"]["name"])
         version = body["metadata"]["resourceVersion"]
-        if (
-            not version.isdigit()
-        ):  # versions are opaque; where they are not numbers there is nothing to compare
+        if not version.isdigit():  # versions are opaque, and can be compared only if they are numbers
             return
         stale = self.stale_reads.get(ident, 0)
         if int(version) < self.newest.get(ident, 0) and stale < _STALE_READS:
@@ -75,32 +72,28 @@ class Memory:
         self.newest[ident] = int(version)
 
 
-def idents(cluster: PoseCluster) -> dict[Ident, Resource]:
-    """Kind and name of every child that a PoseCluster may have, in the order in which they are applied."""
-    child, pods = labels.child_name(cluster.name), labels.pods_service_name(cluster.name)
-    return {
-        (SERVICES.kind, child): SERVICES,
-        (SERVICES.kind, pods): SERVICES,
-        (DEPLOYMENTS.kind, child): DEPLOYMENTS,
-        (PDBS.kind, child): PDBS,
-    }
+async def read_children(kube: Kube, cluster: PoseCluster, carryover: Carryover) -> Children:
+    """Read all children and their pods now; raises KubeError.
 
-
-async def read_children(kube: Kube, cluster: PoseCluster, memory: Memory) -> Children:
-    """Read all children and pods now; raises KubeError.
-
-    One after the other: a pass takes some milliseconds more, and a sick API server gets one call, not five.
+    The calls are sequential: a pass takes a few milliseconds longer, and an overloaded API server gets one
+    call at a time.
     """
+    rows = idents(cluster)
     live: dict[Ident, Json | None] = {}
-    for ident, resource in idents(cluster).items():
-        live[ident] = body = await kube.find(resource, cluster.namespace, ident[1])
+    for ident, row in rows.items():
+        live[ident] = body = await kube.find(row.resource, cluster.namespace, ident[1])
         if body is not None:
-            memory.check_fresh(body)
-    return Children(live, await kube.list(PODS, cluster.namespace, labels=labels.selector_text(cluster.name)))
+            carryover.check_fresh(body)
+    selectors = {row.component: row.selector_text(cluster.name) for row in rows.values()}
+    pods = {
+        component: await kube.list(PODS, cluster.namespace, labels=selector)
+        for component, selector in selectors.items()
+    }
+    return Children(cluster, live, pods)
 
 
 def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failure | None:
-    """Why nothing may be applied: a name held by a stranger, or by what a deleted namesake left. Pure."""
+    """Why nothing may be applied: a child's name is taken, or still used by a deleted PoseCluster. Pure."""
     waiting = None
     for (kind, name), body in live.items():
         if body is None:
@@ -180,10 +173,10 @@ def _written_by_others(deployment: Json, now: datetime) -> datetime | None:
 
 
 def is_own(cluster: PoseCluster, body: Json) -> bool:
-    """Return whether a child is this PoseCluster's: that owns it, or nobody does and we applied it.
+    """Return whether a child is this PoseCluster's: owned by it, or without an owner but applied by us.
 
-    The latter is what a hand leaves that removes the owner references, and deletion with
-    `--cascade=orphan`. That we applied it is what the API server notes, not a label that anybody writes.
+    The latter is so after somebody removed the owner references, and after a deletion with
+    `--cascade=orphan`. `managedFields` show that the operator applied it; labels can be written by anybody.
     """
     metadata = body["metadata"]
     owners = metadata.get("ownerReferences") or ()

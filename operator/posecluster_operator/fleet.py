@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from posecluster_operator.back_off import back_off_seconds
 from posecluster_operator.builders import labels
 from posecluster_operator.builders.environment import ADMIN_PORT
+from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
 from posecluster_operator.errors import KubeError
 from posecluster_operator.fields import Json
 from posecluster_operator.kube import PODS, Kube
@@ -23,7 +24,7 @@ _BELIEVED_SECONDS = 2 * FRESH_SECONDS  # while the API server is away; then pods
 _LISTING_SHARE = 0.05  # of the time, that listing may take when there are very many pods
 _FIRST_BACK_OFF_SECONDS = 1.0
 _LONGEST_BACK_OFF_SECONDS = 15.0
-_OURS = f"{labels.MANAGED_BY}={labels.MANAGER},{labels.COMPONENT_LABEL}={labels.COMPONENT}"
+_OURS = f"{labels.MANAGED_BY}={labels.MANAGER},{labels.COMPONENT}={INFERENCE_DEPLOYMENT.component}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def _is_child(pod: Json, name: str) -> bool:
     """Whether a ReplicaSet of the PoseCluster's Deployment made it: labels are anybody's to write."""
     return any(
         owner.get("kind") == "ReplicaSet"
-        and str(owner.get("name", "")).startswith(f"{labels.child_name(name)}-")
+        and str(owner.get("name", "")).startswith(f"{INFERENCE_DEPLOYMENT.name(name)}-")
         and owner.get("controller")
         for owner in pod["metadata"].get("ownerReferences") or ()
     )

@@ -8,11 +8,13 @@ from typing import Any
 import aiohttp
 import kopf
 
+from posecluster_operator.builders import table
+from posecluster_operator.builders.kinds import Resource
 from posecluster_operator.builders.labels import INSTANCE, MANAGED_BY, MANAGER
-from posecluster_operator.kube import DEPLOYMENTS, PDBS, PODS, POSECLUSTERS, SERVICES, Resource
+from posecluster_operator.kube import PODS, POSECLUSTERS
 from posecluster_operator.models import GROUP, KIND
 
-CHILDREN = (DEPLOYMENTS, SERVICES, PDBS)
+CHILDREN = table.kinds()
 WATCHED = (POSECLUSTERS, *CHILDREN, PODS)
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 

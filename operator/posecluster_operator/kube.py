@@ -15,25 +15,22 @@ import aiohttp
 
 from posecluster_operator.access import USER_AGENT, Access, load_access
 from posecluster_operator.answers import read_object
+from posecluster_operator.builders.kinds import DEPLOYMENTS, SERVICES, Resource
 from posecluster_operator.builders.labels import MANAGER
 from posecluster_operator.errors import NotFound, NotLeader, Retryable, Unanswered
 from posecluster_operator.observed import child
 from posecluster_operator.resources import (
     ACCESS_REVIEWS,
     BY_KIND,
-    DEPLOYMENTS,
     EVENTS,
     LEASES,
-    PDBS,
     PODS,
     POSECLUSTERS,
-    SERVICES,
-    Resource,
     describe,
 )
 
 __all__ = [
-    "ACCESS_REVIEWS", "DEPLOYMENTS", "EVENTS", "LEASES", "PDBS", "PODS", "POSECLUSTERS", "SERVICES",
+    "ACCESS_REVIEWS", "DEPLOYMENTS", "EVENTS", "LEASES", "PODS", "POSECLUSTERS", "SERVICES",
     "Access", "Kube", "Resource", "connect",
 ]  # fmt: skip
 

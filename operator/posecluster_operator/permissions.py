@@ -1,9 +1,13 @@
-"""Every right that the operator uses: the table behind the start-up check and the chart. Pure.
+"""Every right that the operator uses, for the check at start-up and for the chart. Pure.
 
-`make manifests` takes it into the chart.
+The rights on children come from the table of children. `make manifests` writes all of them into the chart.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from posecluster_operator.builders.kinds import Resource
+from posecluster_operator.builders.table import CHILDREN
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +30,24 @@ class Rule:
         return f"{name}/{subresource}" if subresource else name
 
 
-_READ = ("get", "list", "watch")
-# A server-side apply is authorised as a patch, and as a create too when the object is not there yet.
-_KEEP = (*_READ, "create", "patch")
+def _children_rules() -> Iterator[Rule]:
+    """One rule for each kind, with the verbs of all children of that kind."""
+    verbs: dict[Resource, dict[str, None]] = {}
+    for row in CHILDREN:
+        verbs.setdefault(row.resource, {}).update(dict.fromkeys(row.verbs))
+    for resource, used in verbs.items():
+        yield Rule(resource.group, resource.plural, tuple(used))
+
 
 # in every namespace that is watched
 WATCHED = (
-    Rule("posecluster.io", "poseclusters", _READ),
+    Rule("posecluster.io", "poseclusters", ("get", "list", "watch")),
     Rule("posecluster.io", "poseclusters/status", ("patch",)),
-    Rule("apps", "deployments", _KEEP),
-    Rule("", "services", _KEEP),
-    Rule("policy", "poddisruptionbudgets", (*_KEEP, "delete")),
+    *_children_rules(),
     Rule("", "pods", ("list", "watch", "patch")),
     Rule("events.k8s.io", "events", ("create", "patch")),
 )
-# in the Lease's namespace alone, which others may share: their Leases are not to be touched
+# only in the namespace of the Lease, which other programs may share: their Leases must not be touched
 LEASE = (
     Rule("coordination.k8s.io", "leases", ("create",)),
     Rule("coordination.k8s.io", "leases", ("get", "update"), ours=True),

@@ -9,8 +9,9 @@ from random import Random
 
 from posecluster_operator.applying import Applied, apply_children, unreadable
 from posecluster_operator.autoscaler import Decision
-from posecluster_operator.builders import desired_children
-from posecluster_operator.children import Children, Memory, blocked_by, read_children, size_owner
+from posecluster_operator.builders import Inputs, desired_children
+from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOYMENT
+from posecluster_operator.children import Carryover, Children, blocked_by, read_children, size_owner
 from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
 from posecluster_operator.failures import Failure
 from posecluster_operator.fields import Json
@@ -69,11 +70,11 @@ class Reconciler:
         self._kube, self._lease, self._recorder, self._metrics = kube, lease, recorder, metrics
         self._images, self._version, self._resync_seconds = images, version, resync_seconds
         self._scaler, self._now, self._random = scaler, now, random
-        self._known: dict[str, Memory] = {}
+        self._carryovers: dict[str, Carryover] = {}
 
     def known_keys(self) -> set[str]:
         """Every PoseCluster that was looked at and not found gone."""
-        return set(self._known)
+        return set(self._carryovers)
 
     async def every_key(self, namespaces: Sequence[str]) -> set[str]:
         """`known_keys()`, and every PoseCluster that is there now in these namespaces, or in all."""
@@ -92,24 +93,24 @@ class Reconciler:
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._forget(key)  # the owner references do the deleting
             return Result()
-        memory = self._memory_of(key, body)
-        memory.check_fresh(body)
+        carryover = self._carryover_of(key, body)
+        carryover.check_fresh(body)
         cluster, invalid = _parse(body)
         try:
-            children = await read_children(self._kube, cluster, memory)
+            children = await read_children(self._kube, cluster, carryover)
         except (Forbidden, Rejected) as error:
             problem = invalid or unreadable(error)
             status = mark_problem(cluster, problem, now=self._now())
-            await self._patch_status(cluster, status, memory)
+            await self._patch_status(cluster, status, carryover)
             if self._leads():
                 self._show_unmet(cluster, status)
             raise
         if not self._leads():
             return Result()  # lost meanwhile: what begins now would not end
         sizing = self._size(cluster, children, invalid)
-        applied = await self._bring(cluster, children, sizing, memory, invalid)
+        applied = await self._bring(cluster, children, sizing, carryover, invalid)
         await self._write_status(
-            cluster, replace(children, live=applied.live), sizing, applied.problem, memory
+            cluster, replace(children, live=applied.live), sizing, applied.problem, carryover
         )
         if applied.error is not None:
             raise applied.error
@@ -128,15 +129,15 @@ class Reconciler:
     def _leads(self) -> bool:
         return self._lease.held
 
-    def _memory_of(self, key: str, body: Json) -> Memory:
-        """Return what is kept of it: of an earlier one of its name, only what spares writes."""
+    def _carryover_of(self, key: str, body: Json) -> Carryover:
+        """Return what the last pass left; of an earlier PoseCluster with this name only what saves writes."""
         uid = body["metadata"]["uid"]
-        memory = self._known.get(key)
-        if memory is None or memory.uid != uid:
+        carryover = self._carryovers.get(key)
+        if carryover is None or carryover.uid != uid:
             self._scaler.forget(key)
-            earlier = memory or Memory()
+            earlier = carryover or Carryover()
             status = child(body, "status")
-            memory = self._known[key] = Memory(
+            carryover = self._carryovers[key] = Carryover(
                 uid=uid,
                 applied=earlier.applied,
                 newest=earlier.newest,
@@ -146,10 +147,10 @@ class Reconciler:
                 # an earlier operator's Event
                 scaling_told=blind.reason if (blind := lasting_blindness(status, now=self._now())) else "",
             )
-        return memory
+        return carryover
 
     def _forget(self, key: str) -> None:
-        self._known.pop(key, None)
+        self._carryovers.pop(key, None)
         self._scaler.forget(key)
         self._metrics.forget(*key.split("/", 1))
 
@@ -157,7 +158,7 @@ class Reconciler:
         if cluster.paused or invalid:
             self._scaler.forget(cluster.key)
             return None
-        deployment = children.deployment_of(cluster)
+        deployment = children[INFERENCE_DEPLOYMENT]
         owner = size_owner(cluster, deployment, now=self._now())
         return self._scaler.decide(cluster, deployment, owner)
 
@@ -166,7 +167,7 @@ class Reconciler:
         cluster: PoseCluster,
         children: Children,
         sizing: Sizing | None,
-        memory: Memory,
+        carryover: Carryover,
         invalid: Failure | None,
     ) -> Applied:
         if sizing is None:
@@ -174,41 +175,43 @@ class Reconciler:
         decision = sizing.decision
         try:
             desired = desired_children(
-                cluster,
-                replicas=decision.replicas,
-                images=self._images,
-                version=self._version,
-                taken_over=sizing.owner.taken_over,
-                taken_back=sizing.owner.taken_back,
+                Inputs(
+                    cluster=cluster,
+                    replicas=decision.replicas,
+                    images=self._images,
+                    version=self._version,
+                    taken_over=sizing.owner.taken_over,
+                    taken_back=sizing.owner.taken_back,
+                )
             )
         except InvalidSpec as error:
             return Applied(dict(children.live), _invalid(error))
         if blocked := blocked_by(cluster, children.live):
             return Applied(dict(children.live), blocked)
         await self._mark_victims(cluster, children, decision)
-        applied = await apply_children(self._kube, cluster, desired, children, memory)
+        applied = await apply_children(self._kube, cluster, desired, children, carryover)
         if not applied.problem:
             self._scaler.ordered(cluster.key, decision.replicas)
-            self._note_size(memory, decision)
+            self._note_size(carryover, decision)
         for kind, name in applied.repaired:
             self._recorder.emit(cluster, repaired(kind, name))
         return applied
 
     async def _mark_victims(self, cluster: PoseCluster, children: Children, decision: Decision) -> None:
         """Before a step down by load, say who goes; before one up, take back what an earlier one said."""
-        size = count(child(children.deployment_of(cluster), "spec"), "replicas")
+        size = count(child(children[INFERENCE_DEPLOYMENT], "spec"), "replicas")
         if decision.numbers is not None and size not in (0, decision.replicas):
             activity = self._scaler.activity(cluster.key)
-            wanted = costs(children.pods, activity, removed=size - decision.replicas)
+            wanted = costs(children.pods_of(INFERENCE_DEPLOYMENT), activity, removed=size - decision.replicas)
             await mark(self._kube, cluster.namespace, wanted)
 
-    def _note_size(self, memory: Memory, decision: Decision) -> None:
+    def _note_size(self, carryover: Carryover, decision: Decision) -> None:
         """Note a change of size; also one that an operator made which was killed before it told."""
-        before, memory.desired = memory.desired, decision.replicas
+        before, carryover.desired = carryover.desired, decision.replicas
         if before in (None, decision.replicas) or decision.blind is ScalingReason.REPLICAS_TAKEN_OVER:
             return
         self._metrics.count_decision(decision.reason)
-        memory.last_scaling = scaled(decision, before=before or 0, now=self._now())
+        carryover.last_scaling = scaled(decision, before=before or 0, now=self._now())
 
     async def _write_status(
         self,
@@ -216,22 +219,22 @@ class Reconciler:
         children: Children,
         sizing: Sizing | None,
         problem: Failure | None,
-        memory: Memory,
+        carryover: Carryover,
     ) -> None:
         status = compute_status(
             cluster,
-            deployment=children.deployment_of(cluster),
-            service=children.service_of(cluster),
-            pods=children.pods,
+            deployment=children[INFERENCE_DEPLOYMENT],
+            service=children[CLIENT_SERVICE],
+            pods=children.pods_of(INFERENCE_DEPLOYMENT),
             decision=sizing.decision if sizing else None,
             shown=sizing.shown if sizing else None,
-            last_scaling=memory.last_scaling,
-            rolled_out=memory.rolled_out,
+            last_scaling=carryover.last_scaling,
+            rolled_out=carryover.rolled_out,
             problem=problem,
             now=self._now(),
         )
-        memory.rolled_out = ready_generation(status) or memory.rolled_out
-        await self._patch_status(cluster, status, memory)
+        carryover.rolled_out = ready_generation(status) or carryover.rolled_out
+        await self._patch_status(cluster, status, carryover)
         if self._lease.held:  # else the pass was overtaken, and another shows it
             desired, ready = status["desiredReplicas"], status["readyReplicas"]
             self._metrics.show_size(cluster.namespace, cluster.name, desired=desired, ready=ready)
@@ -241,31 +244,31 @@ class Reconciler:
         unmet = [(one["type"], one["reason"]) for one in status["conditions"] if one["status"] == "False"]
         self._metrics.show_unmet(cluster.namespace, cluster.name, unmet)
 
-    async def _patch_status(self, cluster: PoseCluster, status: Json, memory: Memory) -> None:
+    async def _patch_status(self, cluster: PoseCluster, status: Json, carryover: Carryover) -> None:
         patch = status_patch(cluster.status, status)
         if patch is not None:
             patch["metadata"] = {"resourceVersion": cluster.resource_version}  # judged from this version only
             await self._kube.patch_status(POSECLUSTERS, cluster.namespace, cluster.name, patch)
-        for notice in self._news(cluster, status, memory):
+        for notice in self._news(cluster, status, carryover):
             level = logging.WARNING if notice.type == "Warning" else logging.INFO
             fields = {"key": cluster.key, "reason": notice.reason, "note": notice.note}
             logger.log(level, "Condition changed", extra={"fields": fields})
             self._recorder.emit(cluster, notice)
 
-    def _news(self, cluster: PoseCluster, status: Json, memory: Memory) -> tuple[Notice, ...]:
+    def _news(self, cluster: PoseCluster, status: Json, carryover: Carryover) -> tuple[Notice, ...]:
         """Return what is worth an Event, with load that cannot be read unless its transition was one."""
         found = notices(cluster.status, status)
         reason = text(condition(status, ConditionType.SCALING_ACTIVE), "reason")
         if any(notice.reason == reason for notice in found):
-            memory.scaling_told = reason
+            carryover.scaling_told = reason
         blind = lasting_blindness(status, now=self._now())
-        if blind is None or memory.scaling_told == reason:
+        if blind is None or carryover.scaling_told == reason:
             return found
-        memory.scaling_told = reason
+        carryover.scaling_told = reason
         return (*found, blind)
 
     def _resync(self) -> float:
-        seconds = max(self._resync_seconds, _RESYNC_SECONDS_EACH * len(self._known))
+        seconds = max(self._resync_seconds, _RESYNC_SECONDS_EACH * len(self._carryovers))
         return seconds * self._random.uniform(1 - _RESYNC_JITTER, 1 + _RESYNC_JITTER)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from posecluster_operator.autoscaler import Decision
 from posecluster_operator.autoscaler.shown import Shown
-from posecluster_operator.builders.labels import child_name, selector_text
+from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOYMENT
 from posecluster_operator.failures import Failure, find_failure, has_given_up, judges_current_spec
 from posecluster_operator.fields import Json
 from posecluster_operator.models import PoseCluster
@@ -87,11 +87,11 @@ def compute_status(
 ) -> dict[str, Any]:
     """Return the whole status.
 
-    `deployment`, `service` and `pods` are this PoseCluster's own, or None and empty. `problem`, what kept the
-    pass from acting, goes before what the Deployment says. Without a decision (paused, invalid
-    spec) the size is the Deployment's. `shown` is what is to be seen of the load; None, with a decision
-    that follows from load: what is seen now. `last_scaling` None: there was none. `rolled_out` is the
-    generation that was rolled out last (0: none). `now` (aware) dates only conditions that change.
+    `deployment` runs inference in `pods`, and `service` is the one for clients; they are None or empty if
+    they do not exist. `problem`, which kept the pass from acting, takes precedence over the Deployment.
+    Without a decision (paused, invalid spec) the size is the Deployment's. `shown` is the load to show; None,
+    with a decision that follows from load: the present one. `last_scaling` None: there was none. `rolled_out`
+    is the generation that was rolled out last (0: none). `now` (aware) dates only conditions that change.
     """
     observed = child(deployment, "status")
     desired = decision.replicas if decision else count(child(deployment, "spec"), "replicas")
@@ -146,7 +146,7 @@ def _endpoint(cluster: PoseCluster, service: Json | None) -> str:
     first = child(ports[0]) if isinstance(ports, list) and ports else {}
     port = count(first, "port") or cluster.spec.service.port
     suffix = "" if port == _HTTP_PORT else f":{port}"
-    return f"http://{child_name(cluster.name)}.{cluster.namespace}.svc{suffix}"
+    return f"http://{CLIENT_SERVICE.name(cluster.name)}.{cluster.namespace}.svc{suffix}"
 
 
 def _status(
@@ -161,7 +161,7 @@ def _status(
     return {
         "observedGeneration": generation,
         **sizes,
-        "selector": selector_text(cluster.name),
+        "selector": INFERENCE_DEPLOYMENT.selector_text(cluster.name),
         "endpoint": endpoint,
         "conditions": [
             _condition(cluster.status, kind, verdict, generation, now) for kind, verdict in verdicts.items()

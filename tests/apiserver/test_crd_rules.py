@@ -9,7 +9,7 @@ from harness import crd
 from harness.kubernetes.api import Api, ApiError
 from harness.spec_cases import CASES, Json, body
 from harness.spec_generator import SpecGenerator
-from posecluster_operator.builders import labels
+from posecluster_operator.builders.table import CHILDREN, INFERENCE_DEPLOYMENT
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.parsing import parse, parse_spec
 
@@ -136,10 +136,10 @@ def test_no_child_of_the_longest_name_is_cut_and_none_is_shared(api: Api, namesp
     children: list[str] = []
     for name in names:
         api.create(body({}, name=name, namespace=namespace))
-        children += {labels.child_name(name), labels.pods_service_name(name)}
+        children += {row.name(name) for row in CHILDREN}
     assert len(set(children)) == 2 * len(names)
     assert max(len(child) for child in children) <= 63
-    assert len(labels.child_name("a" * 40)) + len("-0123456789-") <= 58
+    assert len(INFERENCE_DEPLOYMENT.name("a" * 40)) + len("-0123456789-") <= 58
 
 
 @pytest.mark.hostile("K-4")

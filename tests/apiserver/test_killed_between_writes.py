@@ -210,10 +210,10 @@ def test_killed_at_any_write_the_end_is_the_same(make_world, phase, record_figur
 
 RANDOM_NAMES = """
 import secrets
-from posecluster_operator.builders import labels
+from posecluster_operator.builders import table
 suffix = secrets.token_hex(3)
-labels.child_name = lambda name: f"{name}-{suffix}-pose"
-labels.pods_service_name = lambda name: f"{name}-{suffix}-pose-pods"
+for row in table.CHILDREN:
+    object.__setattr__(row, "suffix", f"-{suffix}{row.suffix}")
 """
 
 

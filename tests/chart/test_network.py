@@ -6,7 +6,7 @@ import pytest
 
 from harness.chart import NAMESPACE, Json, of_kind, one_of, pod_templates, render
 from harness.poseclusters import posecluster
-from posecluster_operator.builders import desired_children
+from posecluster_operator.builders import Inputs, desired_children
 from posecluster_operator.models import PodDefaults
 
 WATCHED = pytest.mark.parametrize("watched", [[], ["one", "two"]], ids=["all", "named"])
@@ -15,7 +15,7 @@ WATCHED = pytest.mark.parametrize("watched", [[], ["one", "two"]], ids=["all", "
 def inference_template() -> Json:
     """The pods that the operator makes of a PoseCluster."""
     images = PodDefaults(image="example.test/pose:1")
-    children = desired_children(posecluster({}), replicas=1, images=images, version="1")
+    children = desired_children(Inputs(cluster=posecluster({}), replicas=1, images=images, version="1"))
     return one_of(children, "Deployment")["spec"]["template"]
 
 

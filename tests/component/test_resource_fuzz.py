@@ -21,8 +21,9 @@ from harness.recorder import RecordFigure
 from posecluster_operator.applying import fingerprint
 from posecluster_operator.autoscaler import Samples, State, decide
 from posecluster_operator.autoscaler.policy import policy_of
-from posecluster_operator.builders import desired_children
-from posecluster_operator.children import blocked_by, idents
+from posecluster_operator.builders import Inputs, desired_children
+from posecluster_operator.builders.table import idents
+from posecluster_operator.children import blocked_by
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.failures import Failure, find_failure
 from posecluster_operator.models import PodDefaults, PoseCluster, Spec
@@ -93,7 +94,7 @@ def one_pass(rng: random.Random, spec: Any) -> tuple[str, str]:
 def _parse(body: Mapping[str, Any]) -> tuple[PoseCluster, Failure | None]:
     try:
         cluster = parse(body)
-        desired_children(cluster, replicas=1, images=IMAGES, version="")  # for labels that are not allowed
+        desired_children(_inputs(cluster, replicas=1))  # for labels that are not allowed
         return cluster, None
     except InvalidSpec as error:
         message = str(error)
@@ -102,10 +103,14 @@ def _parse(body: Mapping[str, Any]) -> tuple[PoseCluster, Failure | None]:
     return parse(body, spec=Spec()), Failure(ProgressingReason.INVALID_SPEC, message)
 
 
+def _inputs(cluster: PoseCluster, *, replicas: int) -> Inputs:
+    return Inputs(cluster=cluster, replicas=replicas, images=IMAGES, version="0.0.1")
+
+
 def _desired(rng: random.Random, cluster: PoseCluster) -> tuple[dict[str, Any], ...]:
     """The manifests, checked; also for an invalid spec, of which the children are those of an earlier one."""
     replicas = rng.choice((0, 1, 2, cluster.spec.replicas))
-    desired = desired_children(cluster, replicas=replicas, images=IMAGES, version="0.0.1")
+    desired = desired_children(_inputs(cluster, replicas=replicas))
     assert [one["kind"] for one in desired[:3]] == ["Service", "Service", "Deployment"]
     assert len(desired) == (4 if replicas >= 2 else 3)
     for manifest in desired:

@@ -11,7 +11,7 @@ from harness.poseclusters import UID, posecluster
 from harness.tolerations import CASES as TOLERATIONS
 from harness.tolerations import expected
 from posecluster_inference import settings as server
-from posecluster_operator.builders import desired_children, labels
+from posecluster_operator.builders import Inputs, desired_children, labels
 from posecluster_operator.builders.deployment import check_image
 from posecluster_operator.builders.environment import FIELDS
 from posecluster_operator.errors import InvalidSpec
@@ -42,8 +42,8 @@ def build(
     replicas: int = 1,
     images: PodDefaults = IMAGES,
 ) -> dict[str, dict[str, Any]]:
-    children = desired_children(posecluster(spec), replicas=replicas, images=images, version="0.1.0")
-    return {f"{child['kind']}/{child['metadata']['name']}": child for child in children}
+    inputs = Inputs(cluster=posecluster(spec), replicas=replicas, images=images, version="0.1.0")
+    return {f"{child['kind']}/{child['metadata']['name']}": child for child in desired_children(inputs)}
 
 
 def template(spec: dict[str, Any], images: PodDefaults = IMAGES) -> dict[str, Any]:
@@ -178,8 +178,9 @@ def test_no_image_anywhere_is_an_invalid_spec_that_says_what_to_do() -> None:
 
 def test_only_what_pods_are_made_of_changes_the_templates_hash() -> None:
     def revision(spec: dict[str, Any], version: str = "0.1.0", replicas: int = 1) -> str:
-        children = desired_children(posecluster(spec), replicas=replicas, images=IMAGES, version=version)
-        return str(children[2]["spec"]["template"]["metadata"]["annotations"][labels.TEMPLATE_HASH])
+        inputs = Inputs(cluster=posecluster(spec), replicas=replicas, images=IMAGES, version=version)
+        metadata = desired_children(inputs)[2]["spec"]["template"]["metadata"]
+        return str(metadata["annotations"][labels.TEMPLATE_HASH])
 
     first = revision({})
     assert len(first) == 10

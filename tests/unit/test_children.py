@@ -7,6 +7,7 @@ import pytest
 
 from harness.poseclusters import posecluster
 from posecluster_operator.applying import has_foreign_fields
+from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
 from posecluster_operator.children import SizeOwner, is_own, size_owner
 from posecluster_operator.words import stamp
 
@@ -69,7 +70,7 @@ EXTRA = {"f:containers": {'k:{"name":"evil"}': {".": {}, "f:image": {}}}}
     ],
 )
 def test_only_fields_beside_ours_where_all_is_ours_are_foreign(theirs: dict[str, Any], foreign: bool) -> None:
-    assert has_foreign_fields(child(APPLIED, theirs)) is foreign
+    assert has_foreign_fields(child(APPLIED, theirs), INFERENCE_DEPLOYMENT.owned) is foreign
 
 
 NOW = datetime(2026, 11, 23, 2, 0, 0, tzinfo=UTC)

@@ -10,6 +10,7 @@ import pytest
 from harness import crd
 from harness.markdown import plain, rows
 from posecluster_operator.builders import labels
+from posecluster_operator.builders.table import CHILDREN
 from posecluster_operator.models import PAUSED_ANNOTATION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,8 +54,8 @@ def test_labels_children_and_annotation_are_the_codes() -> None:
     told = {plain(label): on_pods for label, _value, on_pods in rows(PAGE, "label", "value", "on pods")}
     assert told.keys() == labels.labels("a", "1").keys()
     assert {label for label, on_pods in told.items() if on_pods == "yes"} == labels.pod_labels("a").keys()
-    names = [plain(name) for _kind, name, _is in rows(PAGE, "kind", "name", "is")]
-    assert set(names) == {labels.child_name("NAME"), labels.pods_service_name("NAME")}
+    children = [(kind.partition(",")[0], plain(name)) for kind, name, _is in rows(PAGE, "kind", "name", "is")]
+    assert sorted(children) == sorted(row.ident("NAME") for row in CHILDREN)
     assert [plain(name) for name, *_ in rows(PAGE, "annotation", "value", "meaning")] == [PAUSED_ANNOTATION]
 
 

@@ -10,7 +10,7 @@ import yaml
 from harness.everything import EVERYTHING
 from harness.poseclusters import posecluster
 from harness.server import ROOT
-from posecluster_operator.builders import desired_children, labels
+from posecluster_operator.builders import Inputs, desired_children, labels
 from posecluster_operator.builders.environment import ADMIN_PORT
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.models import PodDefaults
@@ -26,7 +26,8 @@ EVICTABLE_VOLUMES = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volume
 
 
 def template(spec: dict[str, Any], images: PodDefaults) -> dict[str, Any]:
-    children = desired_children(posecluster(spec), replicas=1, images=images, version="0.1.0")
+    inputs = Inputs(cluster=posecluster(spec), replicas=1, images=images, version="0.1.0")
+    children = desired_children(inputs)
     found: dict[str, Any] = children[2]["spec"]["template"]
     return found
 
@@ -93,9 +94,8 @@ def test_our_labels_and_annotations_win_even_where_theirs_are_allowed() -> None:
         cluster.spec, pod_labels=dict.fromkeys(ours, "x"), pod_annotations=dict.fromkeys(ours, "x")
     )
     everything = replace(IMAGES, allowed_labels=("*",), allowed_annotations=("*",))
-    made = desired_children(replace(cluster, spec=spec), replicas=1, images=everything, version="1")[2][
-        "spec"
-    ]["template"]["metadata"]
+    inputs = Inputs(cluster=replace(cluster, spec=spec), replicas=1, images=everything, version="1")
+    made = desired_children(inputs)[2]["spec"]["template"]["metadata"]
     assert made["labels"].items() >= labels.pod_labels("demo").items()
     assert made["annotations"][labels.TEMPLATE_HASH] != "x"
 

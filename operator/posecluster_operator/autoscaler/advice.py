@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from posecluster_operator.autoscaler.values import Numbers, Policy
-from posecluster_operator.builders.labels import INSTANCE, child_name
+from posecluster_operator.builders.labels import INSTANCE
+from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
 from posecluster_operator.models import PAUSED_ANNOTATION
 from posecluster_operator.reasons import ScalingReason as R
 
@@ -102,7 +103,7 @@ def advice(reason: R, case: Case) -> tuple[str, ...]:
             " another write. If something keeps writing the Deployment's spec.replicas, most likely an HPA,"
             " find and remove it:",
             f"{kubectl} get hpa",
-            f"{kubectl} get deployment {child_name(case.name)} -o yaml --show-managed-fields",
+            f"{kubectl} get deployment {INFERENCE_DEPLOYMENT.name(case.name)} -o yaml --show-managed-fields",
             "Then, or to end it now, hand the size back with a pause of some seconds:",
             *(f"{annotate}=true", f"{annotate}-"),
         ),

@@ -56,31 +56,27 @@ def _check_keys(spec: Spec, images: PodDefaults) -> None:
 
 def deployment(
     cluster: PoseCluster,
+    selector: dict[str, str],
     *,
     replicas: int | None,
     images: PodDefaults,
-    version: str,
     taken_back: bool = False,
 ) -> dict[str, Any]:
-    """Return the Deployment with `replicas` pods.
+    """Return the Deployment with `replicas` pods, which carry the labels of `selector`.
 
     Raises InvalidSpec if no image is named, or a label or annotation of the pods is not allowed.
 
     None: somebody else sets the size. `taken_back`: note this generation in an annotation.
 
-    The pod template carries a hash of itself, so that pods of this revision can be told from
+    The pod template carries a hash of itself, so that pods of this revision can be distinguished from
     older ones without reading ReplicaSets.
     """
     _check_keys(cluster.spec, images)
-    template = _template(cluster, images)
+    template = _template(cluster.spec, selector, images)
     template["metadata"]["annotations"][labels.TEMPLATE_HASH] = _hash(template)
-    metadata = labels.metadata(cluster, labels.child_name(cluster.name), version)
-    if taken_back:
-        metadata["annotations"] = {labels.SIZE_TAKEN_BACK: str(cluster.generation)}
+    annotations = {labels.SIZE_TAKEN_BACK: str(cluster.generation)}
     return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata,
+        "metadata": {"annotations": annotations} if taken_back else {},
         "spec": {
             **({} if replicas is None else {"replicas": replicas}),
             # stated, so that `kubectl rollout pause` is drift like any other
@@ -95,7 +91,7 @@ def deployment(
                     "maxUnavailable": cluster.spec.rollout.max_unavailable,
                 },
             },
-            "selector": {"matchLabels": labels.selector(cluster.name)},
+            "selector": {"matchLabels": selector},
             "template": template,
         },
     }
@@ -106,8 +102,7 @@ def _hash(template: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
-def _template(cluster: PoseCluster, images: PodDefaults) -> dict[str, Any]:
-    spec = cluster.spec
+def _template(spec: Spec, selector: dict[str, str], images: PodDefaults) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         # a Service called `posecluster` would set POSECLUSTER_PORT=tcp://...
@@ -122,18 +117,18 @@ def _template(cluster: PoseCluster, images: PodDefaults) -> dict[str, Any]:
         "terminationGracePeriodSeconds": spec.grace_seconds,
         "containers": [_container(spec, images)],
         "volumes": _volumes(spec),
-        "topologySpreadConstraints": _spread(cluster),
+        "topologySpreadConstraints": _spread(spec, selector),
     }
     secrets = list(spec.image_pull_secrets) or [{"name": name} for name in images.pull_secrets]
     optional = {
         "imagePullSecrets": [dict(secret) for secret in secrets],
         "nodeSelector": dict(spec.node_selector),
-        "affinity": _affinity(cluster),
+        "affinity": _affinity(spec, selector),
         "tolerations": _tolerations(spec),
         "priorityClassName": spec.priority_class_name,
     }
     pod |= {name: value for name, value in optional.items() if value}
-    metadata: dict[str, Any] = {"labels": {**spec.pod_labels, **labels.pod_labels(cluster.name)}}
+    metadata: dict[str, Any] = {"labels": {**spec.pod_labels, **labels.managed(selector)}}
     metadata["annotations"] = {_EVICTABLE_VOLUMES: _TMP_VOLUME, **spec.pod_annotations}
     return {"metadata": metadata, "spec": pod}
 
@@ -207,10 +202,10 @@ def _volumes(spec: Spec) -> list[dict[str, Any]]:
     return volumes
 
 
-def _affinity(cluster: PoseCluster) -> dict[str, Any]:
-    """Return the user's affinity; in a term without a selector, which matches no pods, with ours."""
-    ours = {"matchLabels": labels.selector(cluster.name)}
-    affinity = copy.deepcopy(dict(cluster.spec.affinity))
+def _affinity(spec: Spec, selector: dict[str, str]) -> dict[str, Any]:
+    """Return the user's affinity; a term without a selector, which would match no pods, gets ours."""
+    ours = {"matchLabels": selector}
+    affinity = copy.deepcopy(dict(spec.affinity))
     for kind in ("podAffinity", "podAntiAffinity"):
         terms = affinity.get(kind, {})
         for term in (
@@ -225,10 +220,10 @@ def _affinity(cluster: PoseCluster) -> dict[str, Any]:
     return affinity
 
 
-def _spread(cluster: PoseCluster) -> list[dict[str, Any]]:
-    """The user's constraints; without any, a soft spread over nodes, judged for each revision apart."""
-    ours = {"matchLabels": labels.selector(cluster.name)}
-    if not cluster.spec.topology_spread_constraints:
+def _spread(spec: Spec, selector: dict[str, str]) -> list[dict[str, Any]]:
+    """The user's constraints; without any, a soft spread over nodes, evaluated per revision."""
+    ours = {"matchLabels": selector}
+    if not spec.topology_spread_constraints:
         return [
             {
                 "maxSkew": 1,
@@ -238,7 +233,7 @@ def _spread(cluster: PoseCluster) -> list[dict[str, Any]]:
                 "matchLabelKeys": ["pod-template-hash"],
             }
         ]
-    constraints = [copy.deepcopy(dict(item)) for item in cluster.spec.topology_spread_constraints]
+    constraints = [copy.deepcopy(dict(item)) for item in spec.topology_spread_constraints]
     for constraint in constraints:
         # without a selector a constraint counts no pods and does nothing
         if constraint.get("labelSelector") is None:

@@ -1,53 +1,45 @@
 """Names, labels and owner of every child."""
 
-from types import MappingProxyType
 from typing import Any
 
 from posecluster_operator.models import API_VERSION, GROUP, KIND, PoseCluster
 
 MANAGER = "posecluster-operator"
-COMPONENT = "inference"
+INFERENCE = "inference"  # the component whose pods process pictures
 
 NAME = "app.kubernetes.io/name"
 INSTANCE = "app.kubernetes.io/instance"
-COMPONENT_LABEL = "app.kubernetes.io/component"
+COMPONENT = "app.kubernetes.io/component"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 VERSION = "app.kubernetes.io/version"
 TEMPLATE_HASH = f"{GROUP}/template-hash"
 # annotation of the Deployment: the PoseCluster's generation in which a silent writer lost the size to us
 SIZE_TAKEN_BACK = f"{GROUP}/size-taken-back"
 
-_FIXED = MappingProxyType({NAME: "posecluster", COMPONENT_LABEL: COMPONENT})
+
+def selector(name: str, component: str = INFERENCE) -> dict[str, str]:
+    """Labels that select a component's pods. They must never change: a Deployment's selector is immutable."""
+    return {NAME: "posecluster", COMPONENT: component, INSTANCE: name}
 
 
-def child_name(name: str) -> str:
-    """Name of the Deployment, the Service and the PodDisruptionBudget of PoseCluster `name`."""
-    return f"{name}-pose"
+def selector_text(name: str, component: str = INFERENCE) -> str:
+    """`selector` in the form of label queries and the scale subresource."""
+    return ",".join(f"{key}={value}" for key, value in sorted(selector(name, component).items()))
 
 
-def pods_service_name(name: str) -> str:
-    """Name of the headless Service."""
-    return f"{name}-pose-pods"
+def managed(selector: dict[str, str]) -> dict[str, str]:
+    """Labels of a selector's pods. They contain no version: a new operator must not replace pods."""
+    return {**selector, MANAGED_BY: MANAGER}
 
 
-def selector(name: str) -> dict[str, str]:
-    """Labels that select the pods; they can never change, because a Deployment's selector cannot."""
-    return {**_FIXED, INSTANCE: name}
+def pod_labels(name: str, component: str = INFERENCE) -> dict[str, str]:
+    """Labels of a component's pods."""
+    return managed(selector(name, component))
 
 
-def selector_text(name: str) -> str:
-    """`selector` as the scale subresource and label queries want it."""
-    return ",".join(f"{key}={value}" for key, value in sorted(selector(name).items()))
-
-
-def pod_labels(name: str) -> dict[str, str]:
-    """Labels of the pods. No version among them: a new operator alone must not replace pods."""
-    return {**selector(name), MANAGED_BY: MANAGER}
-
-
-def labels(name: str, version: str) -> dict[str, str]:
+def labels(name: str, version: str, component: str = INFERENCE) -> dict[str, str]:
     """Labels of every child; `version` is the operator's."""
-    return {**pod_labels(name), VERSION: version}
+    return {**pod_labels(name, component), VERSION: version}
 
 
 def owner_reference(cluster: PoseCluster) -> dict[str, Any]:
@@ -65,11 +57,11 @@ def owner_reference(cluster: PoseCluster) -> dict[str, Any]:
     }
 
 
-def metadata(cluster: PoseCluster, name: str, version: str) -> dict[str, Any]:
+def metadata(cluster: PoseCluster, name: str, version: str, component: str) -> dict[str, Any]:
     """Metadata of the child called `name`."""
     return {
         "name": name,
         "namespace": cluster.namespace,
-        "labels": labels(cluster.name, version),
+        "labels": labels(cluster.name, version, component),
         "ownerReferences": [owner_reference(cluster)],
     }

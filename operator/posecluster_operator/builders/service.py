@@ -2,31 +2,24 @@
 
 from typing import Any
 
-from posecluster_operator.builders import labels
 from posecluster_operator.builders.environment import CLIENT_PORT
-from posecluster_operator.models import PoseCluster
+from posecluster_operator.models import Service
 
 CLIENT_PORT_NAME = "http"
 
 
-def client_service(cluster: PoseCluster, *, version: str) -> dict[str, Any]:
-    """Return the Service that clients use; the admin port is not behind it, since it asks for no token."""
-    spec = cluster.spec.service
-    metadata = labels.metadata(cluster, labels.child_name(cluster.name), version)
-    if spec.annotations:
-        metadata["annotations"] = dict(spec.annotations)
+def client_service(spec: Service, selector: dict[str, str]) -> dict[str, Any]:
+    """Return the Service that clients use; it does not expose the admin port, which requires no token."""
     optional = {
         "externalTrafficPolicy": spec.external_traffic_policy,
         "trafficDistribution": spec.traffic_distribution,
         "loadBalancerClass": spec.load_balancer_class,
     }
     return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata,
+        "metadata": {"annotations": dict(spec.annotations)} if spec.annotations else {},
         "spec": {
             "type": spec.type.value,
-            "selector": labels.selector(cluster.name),
+            "selector": selector,
             # set explicitly, so that a manual `true` is reverted
             "publishNotReadyAddresses": False,
             "ports": [_port(spec.port)],
@@ -35,16 +28,13 @@ def client_service(cluster: PoseCluster, *, version: str) -> dict[str, Any]:
     }
 
 
-def pods_service(cluster: PoseCluster, *, version: str) -> dict[str, Any]:
+def pods_service(selector: dict[str, str]) -> dict[str, Any]:
     """Return the headless Service; its port is the pods' own, since nothing translates it."""
     return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": labels.metadata(cluster, labels.pods_service_name(cluster.name), version),
         "spec": {
             "type": "ClusterIP",
             "clusterIP": "None",
-            "selector": labels.selector(cluster.name),
+            "selector": selector,
             # set explicitly, so that a manual `true` is reverted
             "publishNotReadyAddresses": False,
             "ports": [_port(CLIENT_PORT)],

@@ -1,0 +1,146 @@
+"""The table of children: one row for each object that a PoseCluster may own. Pure.
+
+Everything else about children follows from these rows: names, labels, the order of applying, RBAC rules,
+watches, which objects and pods a pass reads, which fields it overwrites, and what it deletes. To add a child,
+write its builder and add a row to `CHILDREN`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from posecluster_operator.builders import labels
+from posecluster_operator.builders.deployment import deployment
+from posecluster_operator.builders.kinds import DEPLOYMENTS, PDBS, SERVICES, Resource
+from posecluster_operator.builders.labels import INFERENCE
+from posecluster_operator.builders.pdb import SMALLEST_SIZE, disruption_budget
+from posecluster_operator.builders.service import client_service, pods_service
+from posecluster_operator.models import PodDefaults, PoseCluster
+
+Ident = tuple[str, str]  # kind, name
+Selector = dict[str, str]
+
+# Every child is read by each pass and watched. The API server authorises a server-side apply as a patch, and
+# also as a create when the object does not exist yet.
+_VERBS = ("get", "list", "watch", "create", "patch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What the children of one PoseCluster are built from.
+
+    `taken_over`: somebody else sets the size, so the Deployment is applied without `replicas`.
+    `taken_back`: in this generation the operator has taken the size back, which it does once.
+    """
+
+    cluster: PoseCluster
+    replicas: int
+    images: PodDefaults
+    version: str
+    taken_over: bool = False
+    taken_back: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildRow:
+    """One child: its role in the PoseCluster, by which `Children` is read.
+
+    `suffix`: its name is that of the PoseCluster and this.
+    `component`: the pods that it runs or selects, by their component label.
+    `owned`: the path of the part that belongs to the operator as a whole. What others add there is removed;
+    what they add elsewhere stays, such as an annotation of the pod template (`kubectl rollout restart`).
+    `build`: from the inputs and the labels that select the pods, the object without apiVersion, kind, name,
+    labels and owner; None if this child must not exist. Raises InvalidSpec.
+    `is_optional`: whether `build` may return None. The operator may then delete the child.
+    """
+
+    resource: Resource
+    suffix: str
+    component: str
+    owned: tuple[str, ...]
+    build: Callable[[Inputs, Selector], dict[str, Any] | None]
+    is_optional: bool = False
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """What the operator does with this child, as RBAC verbs."""
+        return (*_VERBS, "delete") if self.is_optional else _VERBS
+
+    def name(self, cluster: str) -> str:
+        """Return the child's name; `cluster` is the PoseCluster's."""
+        return f"{cluster}{self.suffix}"
+
+    def ident(self, cluster: str) -> Ident:
+        """Return the child's kind and name."""
+        return self.resource.kind, self.name(cluster)
+
+    def selector_text(self, cluster: str) -> str:
+        """Return the label selector of the pods, as label queries and the scale subresource want it."""
+        return labels.selector_text(cluster, self.component)
+
+    def manifest(self, inputs: Inputs) -> dict[str, Any] | None:
+        """Return the object to apply, or None if it must not exist; raises InvalidSpec."""
+        cluster = inputs.cluster
+        body = self.build(inputs, labels.selector(cluster.name, self.component))
+        if body is None:
+            return None
+        made = {"apiVersion": self.resource.api_version, "kind": self.resource.kind, "metadata": {}, **body}
+        common = labels.metadata(cluster, self.name(cluster.name), inputs.version, self.component)
+        return made | {"metadata": common | made["metadata"]}
+
+
+CLIENT_SERVICE = ChildRow(
+    resource=SERVICES,
+    suffix="-pose",
+    component=INFERENCE,
+    owned=("spec", "ports"),
+    build=lambda inputs, selector: client_service(inputs.cluster.spec.service, selector),
+)
+PODS_SERVICE = ChildRow(
+    resource=SERVICES,
+    suffix="-pose-pods",
+    component=INFERENCE,
+    owned=("spec", "ports"),
+    build=lambda _inputs, selector: pods_service(selector),
+)
+INFERENCE_DEPLOYMENT = ChildRow(
+    resource=DEPLOYMENTS,
+    suffix="-pose",
+    component=INFERENCE,
+    owned=("spec", "template", "spec"),
+    build=lambda inputs, selector: deployment(
+        inputs.cluster,
+        selector,
+        replicas=None if inputs.taken_over else inputs.replicas,
+        images=inputs.images,
+        taken_back=inputs.taken_back,
+    ),
+)
+DISRUPTION_BUDGET = ChildRow(
+    resource=PDBS,
+    suffix="-pose",
+    component=INFERENCE,
+    owned=("spec",),
+    build=lambda inputs, selector: disruption_budget(selector) if inputs.replicas >= SMALLEST_SIZE else None,
+    is_optional=True,
+)
+
+# In the order of applying. Services come first: their names resolve, and load balancers are set up, while the
+# pods start.
+CHILDREN: tuple[ChildRow, ...] = (CLIENT_SERVICE, PODS_SERVICE, INFERENCE_DEPLOYMENT, DISRUPTION_BUDGET)
+
+
+def kinds() -> tuple[Resource, ...]:
+    """Return the kinds of all children, each once."""
+    return tuple(dict.fromkeys(row.resource for row in CHILDREN))
+
+
+def idents(cluster: PoseCluster) -> dict[Ident, ChildRow]:
+    """Return the row of every child that a PoseCluster may have, in the order of applying."""
+    return {row.ident(cluster.name): row for row in CHILDREN}
+
+
+def desired_children(inputs: Inputs) -> tuple[dict[str, Any], ...]:
+    """Return all children in the order of applying; raises InvalidSpec."""
+    manifests = (row.manifest(inputs) for row in CHILDREN)
+    return tuple(manifest for manifest in manifests if manifest is not None)
