@@ -10,7 +10,6 @@ from posecluster_common.descriptors import raise_limit
 from posecluster_inference import __version__, floors, machine, settings
 from posecluster_inference.errors import PoseClusterError
 from posecluster_inference.models import cli as models_cli
-from posecluster_inference.server import serve
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +35,8 @@ def run(arguments: list[str] | None) -> int:
 
 def _serve(parsed: argparse.Namespace) -> int:
     floors.check()
+    from posecluster_inference.server import serve  # not before: another aiohttp may lack what it imports
+
     raise_limit()
     machine.check_processor()
     loaded = settings.load(os.environ, vars(parsed))

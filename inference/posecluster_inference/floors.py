@@ -1,14 +1,48 @@
-"""What this server needs of its surroundings; anything less stops the start."""
+"""What this server needs of its Python and of aiohttp; it refuses to start where that is missing."""
 
+import inspect
+import pkgutil
 import sys
+from collections.abc import Iterator, Mapping
 
 import aiohttp
-from aiohttp import http
 
 from posecluster_inference.errors import InvalidSetting
 
 _AIOHTTP = (3, 14, 1)  # older parsers let smuggled requests through
+SUPPORTED = "aiohttp>=3.14.1,<3.15"  # the range in pyproject.toml
 _PYTHON = (3, 11)
+
+# Undocumented parts of aiohttp that `connection` and `framing` use. Any minor version may change them.
+_CONNECTION = "aiohttp.web:RequestHandler"
+_PARSER = "aiohttp.http:HttpRequestParser"
+# fmt: off
+RELIED_ON: Mapping[str, frozenset[str]] = {
+    _CONNECTION: frozenset(
+        {
+            "_force_close", "_loop", "_messages", "_parser", "finish_response", "force_close", "handle_error",
+            "transport",
+        }
+    ),
+    _PARSER: frozenset({"feed_data", "message_consumed", "pause_reading", "set_upgraded"}),
+    "aiohttp.http:RawRequestMessage": frozenset(
+        {
+            "_replace", "chunked", "headers", "method", "path", "raw_headers", "should_close", "upgrade",
+            "version",
+        }
+    ),
+    "aiohttp:StreamReader": frozenset({"feed_eof", "is_eof", "readany", "set_exception", "total_bytes"}),
+    "aiohttp.http_exceptions": frozenset({"BadHttpMessage", "HttpProcessingError", "LineTooLong"}),
+    "aiohttp.web_protocol": frozenset({"MAX_MSG_QUEUE_SIZE"}),
+}
+# Keyword arguments of the connection's constructor.
+KEYWORDS = frozenset(
+    {
+        "access_log", "auto_decompress", "keepalive_timeout", "lingering_time", "loop", "max_field_size",
+        "max_headers", "max_line_size", "read_bufsize",
+    }
+)
+# fmt: on
 
 
 def check() -> None:
@@ -22,5 +56,22 @@ def check() -> None:
     version = tuple(int(part) for part in aiohttp.__version__.split(".")[:3] if part.isdigit())
     if version < _AIOHTTP:
         raise InvalidSetting(f"aiohttp {aiohttp.__version__}: 3.14.1 or newer is needed")
-    if http.HttpRequestParser.__module__ != "aiohttp._http_parser":
+    if missing := ", ".join(_missing()):
+        raise InvalidSetting(
+            f"aiohttp {aiohttp.__version__} lacks what this server relies on ({missing}): install {SUPPORTED}"
+        )
+    if pkgutil.resolve_name(_PARSER).__module__ != "aiohttp._http_parser":
         raise InvalidSetting("aiohttp's C parser is missing or switched off (AIOHTTP_NO_EXTENSIONS)")
+
+
+def _missing() -> Iterator[str]:
+    for place, names in RELIED_ON.items():
+        try:
+            owner = pkgutil.resolve_name(place)
+        except (ImportError, AttributeError):
+            yield place
+            continue
+        yield from (f"{place}.{name}" for name in sorted(names) if not hasattr(owner, name))
+        if place == _CONNECTION:
+            arguments = KEYWORDS - inspect.signature(owner).parameters.keys()
+            yield from (f"{place}({name}=)" for name in sorted(arguments))
