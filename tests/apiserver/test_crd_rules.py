@@ -9,7 +9,8 @@ from harness import crd
 from harness.kubernetes.api import Api, ApiError
 from harness.spec_cases import CASES, Json, body
 from harness.spec_generator import SpecGenerator
-from posecluster_operator.builders.table import CHILDREN, INFERENCE_DEPLOYMENT
+from posecluster_operator.builders.kinds import DEPLOYMENTS
+from posecluster_operator.builders.table import CHILDREN
 from posecluster_operator.errors import InvalidSpec
 from posecluster_operator.parsing import parse, parse_spec
 
@@ -137,9 +138,10 @@ def test_no_child_of_the_longest_name_is_cut_and_none_is_shared(api: Api, namesp
     for name in names:
         api.create(body({}, name=name, namespace=namespace))
         children += {row.name(name) for row in CHILDREN}
-    assert len(set(children)) == 2 * len(names)
+    assert len(set(children)) == len({row.suffix for row in CHILDREN}) * len(names)
     assert max(len(child) for child in children) <= 63
-    assert len(INFERENCE_DEPLOYMENT.name("a" * 40)) + len("-0123456789-") <= 58
+    deployments = [row.name("a" * 40) for row in CHILDREN if row.resource is DEPLOYMENTS]
+    assert max(map(len, deployments)) + len("-0123456789-") <= 58
 
 
 @pytest.mark.hostile("K-4")

@@ -11,6 +11,7 @@ answers    the numbers of an answer, and their distance from the goldens
 alone      MediaPipe in the plain public way, for comparison
 picture_parts, hostile_pictures, mutations: pictures made in memory that no encoder writes
 peaks      memory, and how long others wait, while something happens
+gateway_child: rows for a second Deployment, which a test adds to the table of children
 generated_specs, generated_objects: odd specs, stored PoseClusters, live children and pods for the fuzz
 stub       pictures for the stub engine, requests left waiting, its count of inferences
 processes  what /proc says of a process: alive, memory, children, session
