@@ -34,6 +34,7 @@ def test_operations_of_the_document_get_documented_answers(start, seed, tmp_path
     assert_well(server, workers=workers)
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(36)
 @pytest.mark.timeout(120)
 def test_the_document_holds_where_tokens_are_asked_for(start, seed, tmp_path):

@@ -63,6 +63,7 @@ def good(pose_server: ServerProcess, full_model: Path) -> list[Any]:
     return alone(full_model, [built_in()])[0]  # type: ignore[no-any-return]
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("name", files())
 def test_a_file_is_answered_as_listed(
     name: str, pose_server: ServerProcess, bare: dict[str, Any], good: list[Any]

@@ -69,7 +69,7 @@ def _slope(sizes, requests_apart):
 @pytest.mark.usefixtures("full_model")
 def test_large_pictures_are_no_growth(start):
     """glibc kept 93 MiB after 11-megapixel pictures, and MediaPipe keeps its copy of the last picture."""
-    server = start(workers=1, cache_entries=0)
+    server = start(workers=1, cache_entries=0, deadline_ms=30_000)
     image = cv2.imdecode(np.frombuffer(pictures.built_in(), np.uint8), cv2.IMREAD_COLOR)
     for side, accept, count in (
         (3_464, "image/png", 25),
@@ -87,6 +87,7 @@ def test_large_pictures_are_no_growth(start):
     assert server.metrics("worker_restarts_total", cause="memory") == 0
 
 
+@pytest.mark.serial
 @pytest.mark.acceptance(18)
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("full_model")
