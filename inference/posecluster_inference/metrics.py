@@ -1,4 +1,4 @@
-"""Every metric, declared once, on an explicit registry; names are a contract (docs/operations.md)."""
+"""Every metric, declared once on an explicit registry. The names are a contract (docs/operations.md)."""
 
 from collections.abc import Callable
 
@@ -19,33 +19,46 @@ _STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 
 
 class Metrics:
-    """The server's metrics; one instance a process."""
+    """The server's metrics, one instance per process."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of the lines, and the process's start says the same
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they are a third of the lines, and repeat process_start_time_seconds
         self.registry = CollectorRegistry(auto_describe=True)
-        started = Gauge("process_start_time_seconds", "Start, as a UNIX time", registry=self.registry)
+        started = Gauge(
+            "process_start_time_seconds",
+            "Start time of the process, in seconds since the UNIX epoch",
+            registry=self.registry,
+        )
         started.set_to_current_time()
-        self.arrivals = self._counter("arrivals", "Detections that asked for compute, admitted or refused")
-        self.refused = self._counter(
-            "refused", "Of the arrivals, those refused for lack of capacity", "reason"
+        self.arrivals = self._counter(
+            "arrivals", "Detections that needed a worker, whether admitted or refused"
         )
-        self.completed = self._counter("completed", "Detections that a worker answered")
-        self.failed = self._counter("failed", "Detections that a worker could not answer", "reason")
-        self.busy_seconds = self._counter("busy_seconds", "Worker time spent on requests, decode to answer")
-        self.late = self._counter("late", "Answers slower than the latency objective, plus refused")
+        self.refused = self._counter("refused", "Arrivals that were refused for lack of capacity", "reason")
+        self.completed = self._counter("completed", "Detections that a worker completed")
+        self.failed = self._counter("failed", "Detections that no worker could complete", "reason")
+        self.busy_seconds = self._counter(
+            "busy_seconds", "Time that workers spent on requests, from decoding to the response"
+        )
+        self.late = self._counter("late", "Responses slower than the latency objective, and refused arrivals")
         self.http_requests = self._counter(
-            "http_requests", "Answered HTTP requests", "route", "method", "code"
+            "http_requests", "HTTP requests that got a response", "route", "method", "code"
         )
-        self.worker_restarts = self._counter("worker_restarts", "Workers replaced", "cause")
-        self.cache_requests = self._counter("cache_requests", "Look-ups in the answer cache", "result")
+        self.worker_restarts = self._counter("worker_restarts", "Workers that were replaced", "cause")
+        self.cache_requests = self._counter(
+            "cache_requests", "Requests by what the response cache did for them", "result"
+        )
         self.request_duration_seconds = self._histogram(
-            "request_duration_seconds", "Whole requests, head read to answer made", _SECONDS, "route"
+            "request_duration_seconds",
+            "Duration of a request, from the end of its head to its response",
+            _SECONDS,
+            "route",
         )
         self.queue_wait_seconds = self._histogram(
-            "queue_wait_seconds", "Time from admission to a worker", _SECONDS
+            "queue_wait_seconds", "Time from admission until a worker takes the request", _SECONDS
         )
-        self.stage_seconds = self._histogram("stage_seconds", "Stages of the work", _STAGE_SECONDS, "stage")
+        self.stage_seconds = self._histogram(
+            "stage_seconds", "Duration of each stage of a detection", _STAGE_SECONDS, "stage"
+        )
         for reason in ("queue_full", "deadline", "draining", "starting", "memory"):
             self.refused.labels(reason)
         for reason in ("worker_crashed", "worker_hung", "undecodable", "picture_too_large", "malformed"):
@@ -62,11 +75,11 @@ class Metrics:
         return Histogram(name, meaning, labels, namespace=_PREFIX, buckets=buckets, registry=self.registry)
 
     def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
-        """Add a gauge that is read when it is scraped."""
+        """Add a gauge whose value is read at each scrape."""
         Gauge(name, meaning, namespace=_PREFIX, registry=self.registry).set_function(value)
 
     def gauge_by(self, name: str, label: str, meaning: str, values: Callable[[], dict[str, float]]) -> None:
-        """Add a gauge with one label whose values are read when it is scraped."""
+        """Add a gauge with one label whose values are read at each scrape."""
         self.registry.register(_LabelledGauge(f"{_PREFIX}_{name}", label, meaning, values))
 
     def build_info(self, **labels: str) -> None:
@@ -74,7 +87,7 @@ class Metrics:
         info.labels(**labels).set(1)
 
     def text(self, names: list[str]) -> bytes:
-        """Return the exposition text, of the named sample names only if any are given."""
+        """Return the exposition text, restricted to the samples in `names` unless it is empty."""
         if not names:
             return generate_latest(self.registry)
         return generate_latest(self.registry.restricted_registry(names))

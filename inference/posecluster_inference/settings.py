@@ -1,7 +1,7 @@
-"""Every setting of the server, its default, its bounds and its meaning: one table.
+"""Every setting of the server with its default, its bounds and its meaning, in one table.
 
 Each field of `Settings` is read from the environment as `POSECLUSTER_<FIELD>` and from the
-command line as `--<field>`; the command line wins. The figures are those of docs/operations.md.
+command line as `--<field>`; the command line wins. A test compares docs/operations.md with them.
 """
 
 import ipaddress
@@ -19,65 +19,125 @@ _VARIANTS = list(dict.fromkeys(model.variant for task in CATALOGUE.values() for 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _MILLISECONDS_A_DAY = 86_400_000
-# so that a body, or a drawn picture as PNG (3 bytes a pixel), fits a frame on a worker's pipe
+# so that a body, or a drawn picture as PNG (3 bytes per pixel), fits into one frame on a worker's pipe
 _LARGEST_BODY_BYTES = 128 << 20
 _LARGEST_PICTURE = 80_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The server's settings, checked. Made by `load`; `_MS` is milliseconds, 0 often means computed."""
+    """The server's checked settings, as `load` returns them. `_ms` stands for milliseconds."""
 
-    host: str = text("", "comma list of addresses to listen on; empty: all, of every family")
-    port: int = number(8080, 0, 65535, "port for clients; 0 takes a free one")
-    admin_port: int = number(9090, 0, 65535, "port for probes and metrics; 0 takes a free one")
-    workers: int = number(0, 0, 64, "worker processes; 0: from the CPU quota, else the allowed CPUs")
-    queue_length: int = number(0, 0, 100_000, "waiting places; 0: 8 per worker")
-    model_task: str = choice("pose", list(CATALOGUE), "what is detected")
-    model_variant: str = choice("full", _VARIANTS, "size of the model")
-    model_dir: str = text("models", "folder with the model files")
-    engine: str = text("mediapipe", "mediapipe, or package.module:Class")
-    max_people: int = number(1, 1, 10, "people found in a picture")
-    max_body_bytes: int = number(10_485_760, 1_024, _LARGEST_BODY_BYTES, "largest request body")
-    max_pixels: int = number(25_000_000, 1, _LARGEST_PICTURE, "largest declared width x height")
-    max_side_pixels: int = number(16_384, 1, 1 << 20, "largest declared side")
-    deadline_ms: int = number(10_000, 1, _MILLISECONDS_A_DAY, "answer or 504, from the last body byte")
-    hang_limit_ms: int = number(5_000, 1, _MILLISECONDS_A_DAY, "one request in one worker; then it is killed")
-    latency_objective_ms: int = number(250, 1, _MILLISECONDS_A_DAY, "slower answers count as late")
-    drain_delay_ms: int = number(15_000, 0, _MILLISECONDS_A_DAY, "go on accepting after SIGTERM")
-    rate_limit_per_minute: int = number(0, 0, 1_000_000, "detections a caller may ask for a minute; 0 is off")
-    rate_limit_burst: int = number(10, 1, 1_000_000, "of these, how many at once")
-    trusted_proxies: str = text("", "comma list of networks whose X-Forwarded-For is believed")
-    allowed_origins: str = text(
-        "", "comma list of origins whose pages may call the API (CORS), or * for every origin; empty: none"
+    host: str = text("", "comma-separated addresses to listen on; empty: all addresses, IPv4 and IPv6")
+    port: int = number(8080, 0, 65535, "port for clients; 0: any free port")
+    admin_port: int = number(9090, 0, 65535, "port for probes and metrics; 0: any free port")
+    workers: int = number(
+        0,
+        0,
+        64,
+        "number of worker processes; 0: derived from the CPU quota and the CPUs that the process may use",
     )
-    cache_entries: int = number(1_024, 0, 1_000_000, "answers kept, by content hash; 0 is off")
+    queue_length: int = number(
+        0, 0, 100_000, "number of requests that may wait for a worker; 0: 8 per worker"
+    )
+    model_task: str = choice("pose", list(CATALOGUE), "task that the server performs")
+    model_variant: str = choice("full", _VARIANTS, "variant of the model")
+    model_dir: str = text("models", "folder that contains the model files")
+    engine: str = text("mediapipe", "inference engine: mediapipe, or a class as package.module:Class")
+    max_people: int = number(1, 1, 10, "maximum number of people detected in a picture")
+    max_body_bytes: int = number(10_485_760, 1_024, _LARGEST_BODY_BYTES, "maximum size of a request body")
+    max_pixels: int = number(
+        25_000_000, 1, _LARGEST_PICTURE, "maximum width x height that a picture's header may declare"
+    )
+    max_side_pixels: int = number(
+        16_384, 1, 1 << 20, "maximum width or height that a picture's header may declare"
+    )
+    deadline_ms: int = number(
+        10_000,
+        1,
+        _MILLISECONDS_A_DAY,
+        "time from the last byte of the body within which a request is answered; otherwise it gets 504",
+    )
+    hang_limit_ms: int = number(
+        5_000,
+        1,
+        _MILLISECONDS_A_DAY,
+        "maximum time that a worker may spend on one request before it is killed",
+    )
+    latency_objective_ms: int = number(
+        250, 1, _MILLISECONDS_A_DAY, "a response that takes longer counts as late"
+    )
+    drain_delay_ms: int = number(
+        15_000, 0, _MILLISECONDS_A_DAY, "time after SIGTERM during which the server still accepts requests"
+    )
+    rate_limit_per_minute: int = number(
+        0, 0, 1_000_000, "maximum number of detections per caller and minute; 0: no limit"
+    )
+    rate_limit_burst: int = number(
+        10,
+        1,
+        1_000_000,
+        "maximum number of detections that a caller may request in one burst under the rate limit",
+    )
+    trusted_proxies: str = text(
+        "", "comma-separated networks of proxies whose X-Forwarded-For header is trusted"
+    )
+    allowed_origins: str = text(
+        "", "comma-separated origins whose pages may call the API (CORS), or * for every origin; empty: none"
+    )
+    cache_entries: int = number(1_024, 0, 1_000_000, "maximum number of responses in the cache; 0: no cache")
     recycle_requests: int = number(
-        5_000, 0, 1_000_000_000, "requests after which a worker is renewed, +-10 %; 0 is off"
+        5_000, 0, 1_000_000_000, "number of requests after which a worker is replaced, +-10 %; 0: never"
     )
     recycle_growth_percent: int = number(
-        150, 0, 10_000, "renew a worker whose memory passes this share of its size after warm-up; 0 is off"
+        150,
+        0,
+        10_000,
+        "replace a worker when its memory exceeds this percentage of its memory after warm-up; 0: never",
     )
     worker_memory_bytes: int = number(
-        0, 0, 1 << 44, "memory a worker may add after warm-up; 0: from the memory limit, else 2 GiB"
+        0,
+        0,
+        1 << 44,
+        "memory that a worker may use beyond its memory after warm-up; 0: from the memory limit, else 2 GiB",
     )
     max_connections: int = number(
-        512, 1, 1_000_000, "client connections; lowered, with a warning, to fit the limit on open files"
+        512,
+        1,
+        1_000_000,
+        "maximum number of client connections; reduced, with a warning, to fit the limit on open files",
     )
-    header_timeout_ms: int = number(5_000, 1, _MILLISECONDS_A_DAY, "whole request head")
-    body_timeout_ms: int = number(60_000, 1, _MILLISECONDS_A_DAY, "whole request body, at any rate")
+    header_timeout_ms: int = number(
+        5_000, 1, _MILLISECONDS_A_DAY, "maximum time to receive the request line and headers"
+    )
+    body_timeout_ms: int = number(
+        60_000, 1, _MILLISECONDS_A_DAY, "maximum time to receive the whole request body"
+    )
     body_bytes_per_second: int = number(
-        50_000, 0, 1 << 30, "slowest rate of a request body after its first 10 s; 0 is off"
+        50_000, 0, 1 << 30, "minimum rate of a request body after its first 10 s; 0: no minimum"
     )
-    idle_timeout_ms: int = number(75_000, 1, _MILLISECONDS_A_DAY, "kept connection without a request")
-    write_timeout_ms: int = number(10_000, 1, _MILLISECONDS_A_DAY, "answer that the client does not read")
+    idle_timeout_ms: int = number(
+        75_000, 1, _MILLISECONDS_A_DAY, "time after which a connection without a request is closed"
+    )
+    write_timeout_ms: int = number(
+        10_000, 1, _MILLISECONDS_A_DAY, "maximum time to wait for a client that does not read its response"
+    )
     connection_age_ms: int = number(
-        300_000, 0, _MILLISECONDS_A_DAY, "close a connection at its first answer after this, +-20 %; 0 is off"
+        300_000,
+        0,
+        _MILLISECONDS_A_DAY,
+        "age after which a connection is closed with its next response, +-20 %; 0: never",
     )
-    auth_tokens_dir: str = text("", "folder of files, each a bearer token; empty: no tokens asked for")
-    cgroup_root: str = text("/sys/fs/cgroup", "where the CPU quota and the memory limit are read (v1 or v2)")
-    log_format: str = choice("text", ["text", "json"], "form of the log lines")
-    request_log: str = choice("none", ["none", "sampled", "all"], "which answered requests are logged")
+    auth_tokens_dir: str = text(
+        "", "folder of files that each contain a bearer token; empty: no token is required"
+    )
+    cgroup_root: str = text(
+        "/sys/fs/cgroup", "cgroup folder (v1 or v2) from which the CPU quota and the memory limit are read"
+    )
+    log_format: str = choice("text", ["text", "json"], "format of the log lines")
+    request_log: str = choice(
+        "none", ["none", "sampled", "all"], "which requests are logged after their response"
+    )
 
     @property
     def proxy_networks(self) -> tuple[IPNetwork, ...]:
@@ -86,12 +146,12 @@ class Settings:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """`allowed_origins` parsed: each as a browser sends it in `Origin`, or only `*`."""
+        """`allowed_origins` parsed: origins as a browser sends them in `Origin`, or only `*`."""
         return items(self.allowed_origins)
 
 
 def _unmapped(network: IPNetwork) -> IPNetwork:
-    """Return a network of IPv4-mapped addresses as the IPv4 network: peers' addresses have that form."""
+    """Return a network of IPv4-mapped addresses as an IPv4 network, the form in which peers are compared."""
     if isinstance(network, ipaddress.IPv4Network) or not network.subnet_of(_IPV4_MAPPED):
         return network
     address = int(network.network_address) - int(_IPV4_MAPPED.network_address)
@@ -131,7 +191,7 @@ def _check(settings: Settings) -> None:
     if 0 < settings.recycle_growth_percent <= 100:
         raise InvalidSetting(
             f"{PREFIX}RECYCLE_GROWTH_PERCENT={settings.recycle_growth_percent}: must be 0 or more than 100, "
-            "or every worker would be renewed all the time"
+            "or every worker would be replaced all the time"
         )
 
 

@@ -129,11 +129,15 @@ def _model(settings: Settings) -> dict[str, Any]:
 
 def _declare_gauges(service: Service) -> None:
     metrics, pool = service.metrics, service.pool
-    metrics.gauge("queue_depth", "Detections waiting for a worker now", lambda: len(pool.queue))
-    metrics.gauge("queue_limit", "Waiting places", lambda: pool.queue.limit)
-    metrics.gauge("running", "Detections in compute now", lambda: pool.running)
+    metrics.gauge("queue_depth", "Detections that wait for a worker", lambda: len(pool.queue))
+    metrics.gauge("queue_limit", "Maximum number of detections that may wait", lambda: pool.queue.limit)
+    metrics.gauge("running", "Detections that a worker is processing", lambda: pool.running)
     metrics.gauge("connections", "Open client connections", lambda: service.connections.open.value)
-    metrics.gauge("connections_limit", "Most client connections", lambda: service.connections.max_connections)
+    metrics.gauge(
+        "connections_limit",
+        "Maximum number of client connections",
+        lambda: service.connections.max_connections,
+    )
     metrics.gauge_by("workers", "state", "Workers by state", service.health.workers_by_state)
     metrics.build_info(
         version=__version__,

@@ -1,4 +1,4 @@
-"""Every metric of the operator, declared once, on an explicit registry; names are a contract."""
+"""Every metric of the operator, declared once on an explicit registry. The names are a contract."""
 
 from collections.abc import Callable, Iterable
 
@@ -21,36 +21,36 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The operator's metrics; one instance a process. Counting is safe from any thread."""
+    """The operator's metrics, one instance per process. Every thread may count."""
 
     def __init__(self, *, version: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of the lines, and the process's start says the same
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they are a third of the lines, and repeat process_start_time_seconds
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)  # memory, CPU, descriptors, start
-        self._reconcile = self._counter("reconcile", "Passes over a PoseCluster", "result")
+        self._reconcile = self._counter("reconcile", "Reconciliations of a PoseCluster", "result")
         self._reconcile_seconds = Histogram(
             "reconcile_seconds",
-            "Time of a pass",
+            "Duration of a reconciliation",
             namespace=_PREFIX,
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._queue_depth = self._gauge("work_queue_depth", "Keys that are due and wait for a worker")
-        self._scrape_failures = self._counter("scrape_failures", "Pods whose load could not be read")
+        self._queue_depth = self._gauge("work_queue_depth", "PoseClusters that are due and wait for a worker")
+        self._scrape_failures = self._counter("scrape_failures", "Failed scrapes of a pod's load")
         self._scrape_seconds = Histogram(
             "scrape_seconds",
-            "Time to read the load of all pods once and to decide",
+            "Duration of one scrape of all pods, including the scaling decisions",
             namespace=_PREFIX,
             buckets=_SECONDS,
             registry=self.registry,
         )
         self._scrape_interval = self._gauge(
             "scrape_interval_seconds",
-            "Time between two readings of a pod; stretched when there are very many",
+            "Time between two scrapes of a pod, which increases with a large number of pods",
         )
-        self._scraped = self._gauge("scraped_pods", "Pods whose load was read last time")
-        self._desired = self._gauge("desired_replicas", "Pods that are wanted", "namespace", "name")
-        self._ready = self._gauge("ready_replicas", "Pods that are ready", "namespace", "name")
+        self._scraped = self._gauge("scraped_pods", "Pods that were scraped successfully in the last round")
+        self._desired = self._gauge("desired_replicas", "Desired number of pods", "namespace", "name")
+        self._ready = self._gauge("ready_replicas", "Number of Ready pods", "namespace", "name")
         self._unmet = self._gauge(
             "unmet_conditions",
             "1 for each condition that is False",
@@ -60,8 +60,10 @@ class Metrics:
             "reason",
         )
         self._shown_unmet: dict[tuple[str, str], frozenset[tuple[str, str]]] = {}
-        self._scaling_decisions = self._counter("scaling_decisions", "Changes of a size", "reason")
-        self._api_requests = self._counter("api_requests", "Answered calls to the API server", "verb", "code")
+        self._scaling_decisions = self._counter(
+            "scaling_decisions", "Changes of a PoseCluster's size", "reason"
+        )
+        self._api_requests = self._counter("api_requests", "Requests to the API server", "verb", "code")
         self._leader = self._gauge("leader", "1 while this process holds the Lease")
         self._gauge("build_info", "Always 1", "version").labels(version=version).set(1)
         for result in RESULTS:
@@ -76,25 +78,25 @@ class Metrics:
         return Gauge(name, meaning, labels, namespace=_PREFIX, registry=self.registry)
 
     def count_pass(self, result: str, seconds: float) -> None:
-        """Count a pass that ended; `result` is one of RESULTS."""
+        """Count a reconciliation that ended; `result` is one of RESULTS."""
         self._reconcile.labels(result).inc()
         self._reconcile_seconds.observe(seconds)
 
     def count_call(self, verb: str, code: str) -> None:
-        """Count a call to the API server; `code` is the status, or `error` when there was no answer."""
+        """Count a request to the API server; `code` is the status, or `error` or `timeout`."""
         self._api_requests.labels(verb, code).inc()
 
     def count_decision(self, reason: ScalingReason) -> None:
-        """Count a change of a size."""
+        """Count a change of a PoseCluster's size."""
         self._scaling_decisions.labels(reason.value).inc()
 
     def count_scrapes(self, *, read: int, failed: int) -> None:
-        """Count one reading of all pods."""
+        """Count one scrape of all pods."""
         self._scraped.set(read)
         self._scrape_failures.inc(failed)
 
     def show_scrape(self, *, interval: float, seconds: float | None) -> None:
-        """Show how often pods are read, in seconds, and how long it took; None: there were none to read."""
+        """Show the interval and the duration of a scrape, in seconds; None: there was no pod to scrape."""
         self._scrape_interval.set(interval)
         if seconds is None:
             self._scraped.set(0)
@@ -102,12 +104,12 @@ class Metrics:
             self._scrape_seconds.observe(seconds)
 
     def show_size(self, namespace: str, name: str, *, desired: int, ready: int) -> None:
-        """Show how many pods a PoseCluster wants and has."""
+        """Show how many pods of a PoseCluster are desired and how many are Ready."""
         self._desired.labels(namespace, name).set(desired)
         self._ready.labels(namespace, name).set(ready)
 
     def show_unmet(self, namespace: str, name: str, unmet: Iterable[tuple[str, str]]) -> None:
-        """Show the conditions that are False, as type and reason, in place of those shown before."""
+        """Show the conditions that are False, as type and reason, and remove the other ones."""
         now = frozenset(unmet)
         for one in self._shown_unmet.pop((namespace, name), frozenset()) - now:
             self._unmet.remove(namespace, name, *one)
@@ -117,13 +119,13 @@ class Metrics:
             self._shown_unmet[namespace, name] = now
 
     def forget(self, namespace: str, name: str) -> None:
-        """Remove the labels of a PoseCluster that is gone; unknown ones are fine."""
+        """Remove the series of a deleted PoseCluster, if there are any."""
         self.show_unmet(namespace, name, ())
         for gauge in (self._desired, self._ready):
             gauge.remove_by_labels({"namespace": namespace, "name": name})
 
     def forget_all(self) -> None:
-        """Remove all PoseClusters' labels: only the holder of the Lease shows sizes."""
+        """Remove the series of all PoseClusters, because only the holder of the Lease shows sizes."""
         self._desired.clear()
         self._ready.clear()
         self._unmet.clear()
@@ -134,11 +136,11 @@ class Metrics:
         self._leader.set(held)
 
     def show_queue_depth(self, depth: Callable[[], float]) -> None:
-        """Read the queue's depth from here whenever it is scraped."""
+        """Read the queue's depth from `depth` at each scrape."""
         self._queue_depth.set_function(depth)
 
     def text(self, names: list[str]) -> bytes:
-        """Return the exposition text, of the named sample names only if any are given."""
+        """Return the exposition text, restricted to the samples in `names` unless it is empty."""
         if not names:
             return generate_latest(self.registry)
         return generate_latest(self.registry.restricted_registry(names))

@@ -1,4 +1,4 @@
-"""Every setting of the operator, its default, its bounds and its meaning: one table.
+"""Every setting of the operator with its default, its bounds and its meaning, in one table.
 
 Each field of `Settings` is read from the environment as `POSECLUSTER_OPERATOR_<FIELD>` and from the
 command line of `posecluster-operator run` as `--<field>`; the command line wins.
@@ -23,65 +23,81 @@ _SECONDS_A_DAY = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The operator's settings, checked. Made by `load`."""
+    """The operator's checked settings, as `load` returns them."""
 
-    host: str = text("", "comma list of addresses to listen on; empty: all, of every family")
-    port: int = number(9091, 0, 65_535, "port for /metrics, /livez and /readyz; 0 takes a free one")
-    namespaces: str = text("", "comma list of the namespaces to watch; empty: all")
-    inference_image: str = text("", "image of pods whose spec names none")
+    host: str = text("", "comma-separated addresses to listen on; empty: all addresses, IPv4 and IPv6")
+    port: int = number(9091, 0, 65_535, "port for /metrics, /livez, /readyz and /explain; 0: any free port")
+    namespaces: str = text("", "comma-separated namespaces to watch; empty: all")
+    inference_image: str = text("", "image of inference pods if spec.image is unset")
     inference_image_pull_policy: str = choice(
-        "", ["", *PullPolicy], "pull policy of pods whose spec names none; empty: the cluster's"
+        "",
+        ["", *PullPolicy],
+        "pull policy of inference pods if spec.imagePullPolicy is unset; empty: the Kubernetes default",
     )
     inference_image_pull_secrets: str = text(
-        "", "comma list of pull Secrets' names, for pods whose spec names none"
+        "", "comma-separated names of pull Secrets for inference pods if spec.imagePullSecrets is unset"
     )
     inference_run_as_user: int | None = number(
         None,
         1,
         _HIGHEST_ID,
-        "runAsUser of inference pods; empty: the image's user, or one that the cluster assigns",
+        "runAsUser of inference pods; empty: the user of the image, or one that the cluster assigns",
     )
     inference_run_as_group: int | None = number(
         None,
         0,
         _HIGHEST_ID,
-        "runAsGroup of inference pods; empty: the image's group, or one that the cluster assigns",
+        "runAsGroup of inference pods; empty: the group of the image, or one that the cluster assigns",
     )
     inference_fs_group: int | None = number(
-        None, 0, _HIGHEST_ID, "fsGroup of inference pods; empty: none, or one that the cluster assigns"
+        None, 0, _HIGHEST_ID, "fsGroup of inference pods; empty: unset, or one that the cluster assigns"
     )
     inference_otlp_endpoint: str = text(
-        "", "address of an OpenTelemetry collector (OTLP over HTTP) for the spans of all pods; empty: none"
+        "",
+        "OpenTelemetry collector (OTLP over HTTP) for the spans of all inference pods, as a URL; empty: none",
     )
     allowed_pod_labels: str = text(
-        "", "comma list of keys that podLabels may have; example.com/* is a whole prefix; empty: none"
+        "",
+        "comma-separated keys that podLabels may contain; example.com/* allows a prefix; empty: none",
     )
     allowed_pod_annotations: str = text(
-        "", "comma list of keys that podAnnotations may have; example.com/* is a whole prefix; empty: none"
+        "",
+        "comma-separated keys that podAnnotations may contain; example.com/* allows a prefix; empty: none",
     )
-    lease_namespace: str = text("", "namespace of the Lease; empty: the pod's own, else default")
+    lease_namespace: str = text(
+        "", "namespace of the Lease; empty: the namespace of the operator's pod, or default outside a cluster"
+    )
     lease_name: str = text(
-        "posecluster-operator", "name of the Lease; operators that watch the same must share it"
+        "posecluster-operator",
+        "name of the Lease; operators that watch the same namespaces must use the same Lease",
     )
     lease_seconds: int = number(
-        15, 3, 3_600, "a Lease that is not renewed for so long is taken over; renewed at 2/15 of it"
+        15,
+        3,
+        3_600,
+        "time without renewal after which another operator takes the Lease over; renewed after 2/15 of it",
     )
-    identity: str = text("", "this process's name in the Lease; empty: POD_ID, else made up")
-    workers: int = number(16, 1, 256, "PoseClusters looked at at once")
+    identity: str = text(
+        "", "name of this process in the Lease; empty: the value of POD_ID, or else a generated name"
+    )
+    workers: int = number(16, 1, 256, "number of PoseClusters reconciled concurrently")
     resync_seconds: int = number(
         90,
         1,
         _SECONDS_A_DAY,
-        "each PoseCluster is looked at so often, +-10 %; beyond 100 of them every 0.9 s times their number",
+        "time after which a PoseCluster is reconciled again, +-10 %; at least 0.9 s times their number",
     )
-    request_timeout_seconds: int = number(10, 1, 300, "one call to the API server")
+    request_timeout_seconds: int = number(10, 1, 300, "timeout of a request to the API server")
     watch_inactivity_seconds: int = number(
-        70, 1, 3_600, "a watch that is silent for so long is opened anew; bookmarks come every 60 s"
+        70,
+        1,
+        3_600,
+        "time without an event after which a watch is reopened; the API server sends a bookmark every 60 s",
     )
     stall_seconds: int = number(
-        150, 2, 7_200, "/livez fails when a watch brings nothing, though opened anew, for so long"
+        150, 2, 7_200, "time without an event after which /livez fails, although the watch was reopened"
     )
-    log_format: str = choice("text", ["text", "json"], "form of the log lines")
+    log_format: str = choice("text", ["text", "json"], "format of the log lines")
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:
@@ -90,7 +106,7 @@ class Settings:
 
     @property
     def images(self) -> PodDefaults:
-        """What pods get whose spec does not say."""
+        """The values that pods get for fields that are unset in the spec."""
         policy = self.inference_image_pull_policy
         ids = {
             "runAsUser": self.inference_run_as_user,
@@ -118,7 +134,7 @@ def _check_names(settings: Settings) -> None:
     ):
         for name in names:
             if len(name) > longest or not re.fullmatch(pattern, name):
-                raise InvalidSetting(f"{PREFIX}{variable}: {name[:80]!r} is no valid name")
+                raise InvalidSetting(f"{PREFIX}{variable}: {name[:80]!r} is not a valid name")
 
 
 def _check_keys(settings: Settings) -> None:
@@ -143,7 +159,7 @@ def _check_endpoint(settings: Settings) -> None:
     try:
         parts = urlsplit(address)
         is_right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, or a broken IPv6 address
+    except ValueError:  # the port is not a number, or the IPv6 address is malformed
         is_right = False
     if address and not is_right:
         raise InvalidSetting(
@@ -159,7 +175,7 @@ def _check_together(settings: Settings) -> None:
         raise InvalidSetting(
             f"{PREFIX}STALL_SECONDS={settings.stall_seconds}: must be more than "
             f"{PREFIX}WATCH_INACTIVITY_SECONDS={settings.watch_inactivity_seconds}, or a silent watch "
-            "would end the process before it is opened anew"
+            "would end the process before it is reopened"
         )
 
 
