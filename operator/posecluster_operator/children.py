@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from posecluster_operator.builders import labels
 from posecluster_operator.builders.table import ChildRow, Ident, idents
@@ -11,12 +10,10 @@ from posecluster_operator.failures import Failure
 from posecluster_operator.fields import Json
 from posecluster_operator.kube import PODS, Kube
 from posecluster_operator.models import GROUP, KIND, PoseCluster
-from posecluster_operator.observed import child, children, condition, count, text
-from posecluster_operator.reasons import ConditionType, ProgressingReason, ScalingReason
+from posecluster_operator.reasons import ProgressingReason
 
 # With their back-offs about 90 s; then it is believed: the cluster was restored from a back-up.
 _STALE_READS = 8
-SILENT_SECONDS = 600.0  # an HPA looks every 15 s, and holds a size down for 5 minutes at most by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,60 +113,6 @@ def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failu
             ProgressingReason.ROLLING_OUT, f"Waiting for the deletion of {kind} {name}, which is under way."
         )
     return waiting
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeOwner:
-    """Who sets the Deployment's size: the operator, or, with `taken_over`, somebody else.
-
-    `taken_back`: in this generation the operator has taken the size back from a writer who had been silent.
-    `seconds_left`: the time until that happens; None: it does not.
-    """
-
-    taken_over: bool = False
-    taken_back: bool = False
-    seconds_left: float | None = None
-
-
-def size_owner(cluster: PoseCluster, deployment: Json | None, *, now: datetime) -> SizeOwner:
-    """Return who sets the Deployment's size, from what the API server notes of each field. Pure.
-
-    The user hands the size back by a change of the spec, or by a pause. Somebody who set it and then wrote
-    nothing for 10 minutes loses it too, once a generation: a second write shows that they go on writing,
-    as an HPA does. `now` is aware.
-    """
-    before = condition(cluster.status, ConditionType.SCALING_ACTIVE)
-    reason = text(before, "reason")
-    was_taken_over = reason == ScalingReason.REPLICAS_TAKEN_OVER
-    handed_back = was_taken_over and count(before, "observedGeneration") < cluster.generation
-    if deployment is None or handed_back or reason == ScalingReason.PAUSED:
-        return SizeOwner()
-    noted = text(child(deployment, "metadata", "annotations"), labels.SIZE_TAKEN_BACK)
-    taken_back = noted == str(cluster.generation)
-    written = _written_by_others(deployment, now)
-    if written is None:
-        return SizeOwner(taken_back=taken_back)
-    if taken_back:
-        return SizeOwner(taken_over=True, taken_back=True)
-    seconds_left = SILENT_SECONDS - (now - written).total_seconds()
-    if seconds_left > 0:
-        return SizeOwner(taken_over=True, seconds_left=seconds_left)
-    return SizeOwner(taken_back=True)
-
-
-def _written_by_others(deployment: Json, now: datetime) -> datetime | None:
-    """Return when somebody else last set the size; None: it is ours. An unreadable time counts as now."""
-    entries = [
-        entry
-        for entry in children(child(deployment, "metadata"), "managedFields")
-        if "f:replicas" in child(entry, "fieldsV1", "f:spec")
-    ]
-    if not entries or any(entry.get("manager") == labels.MANAGER for entry in entries):
-        return None
-    try:
-        return max(datetime.fromisoformat(text(entry, "time")).astimezone(UTC) for entry in entries)
-    except (ValueError, OverflowError):
-        return now
 
 
 def is_own(cluster: PoseCluster, body: Json) -> bool:

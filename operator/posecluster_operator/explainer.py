@@ -31,6 +31,6 @@ class Explainer:
             return Verdict(False, _STARTING)
         if not self._held():
             return Verdict(False, _STANDBY)
-        if known := self._scaler.known(f"{namespace}/{name}"):
-            return Verdict(True, explain(namespace, name, known).rstrip("\n"))
+        if snapshot := self._scaler.snapshot(f"{namespace}/{name}"):
+            return Verdict(True, explain(namespace, name, snapshot).rstrip("\n"))
         return Verdict(False, _UNKNOWN)

@@ -11,7 +11,7 @@ from posecluster_operator.applying import Applied, apply_children, unreadable
 from posecluster_operator.autoscaler import Decision
 from posecluster_operator.builders import Inputs, desired_children
 from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOYMENT
-from posecluster_operator.children import Carryover, Children, blocked_by, read_children, size_owner
+from posecluster_operator.children import Carryover, Children, blocked_by, read_children
 from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
 from posecluster_operator.failures import Failure
 from posecluster_operator.fields import Json
@@ -19,6 +19,7 @@ from posecluster_operator.kube import POSECLUSTERS, Kube
 from posecluster_operator.lease import Lease
 from posecluster_operator.metrics import Metrics
 from posecluster_operator.models import PodDefaults, PoseCluster, Spec
+from posecluster_operator.notice import Notice
 from posecluster_operator.observed import child, condition, count, text
 from posecluster_operator.parsing import parse
 from posecluster_operator.readiness import ready_generation
@@ -26,8 +27,8 @@ from posecluster_operator.reasons import ConditionType, ProgressingReason, Scali
 from posecluster_operator.recorder import Recorder
 from posecluster_operator.scaler import Scaler, Sizing
 from posecluster_operator.scaling_status import scaled
+from posecluster_operator.size_owner import size_owner
 from posecluster_operator.status import (
-    Notice,
     compute_status,
     lasting_blindness,
     mark_problem,

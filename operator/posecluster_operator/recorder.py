@@ -25,7 +25,7 @@ from posecluster_operator.errors import (
 )
 from posecluster_operator.kube import EVENTS, Kube
 from posecluster_operator.models import API_VERSION, KIND, PoseCluster
-from posecluster_operator.status import Notice
+from posecluster_operator.notice import Notice
 
 logger = logging.getLogger(__name__)
 

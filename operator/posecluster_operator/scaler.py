@@ -16,16 +16,16 @@ from posecluster_operator.autoscaler import (
     Windows,
     decide,
 )
-from posecluster_operator.autoscaler.explanation import Known
+from posecluster_operator.autoscaler.autoscaler import Snapshot
 from posecluster_operator.autoscaler.policy import policy_of
 from posecluster_operator.autoscaler.shown import Shown
-from posecluster_operator.children import SizeOwner
 from posecluster_operator.fields import Json
 from posecluster_operator.fleet import PodList
 from posecluster_operator.metrics import Metrics
 from posecluster_operator.models import PoseCluster, ScalingMode
 from posecluster_operator.observed import child, count
 from posecluster_operator.scraper import Scraper, Target, interval_seconds
+from posecluster_operator.size_owner import SizeOwner
 
 logger = logging.getLogger(__name__)
 
@@ -104,19 +104,10 @@ class Scaler:
         if autoscaler := self._autoscalers.get(key):
             autoscaler.ordered(replicas)
 
-    def known(self, key: str) -> Known | None:
+    def snapshot(self, key: str) -> Snapshot | None:
         """Return what there is to explain of a PoseCluster; None: it is not sized here."""
         autoscaler = self._autoscalers.get(key)
-        if autoscaler is None:
-            return None
-        return Known(
-            policy=autoscaler.policy,
-            samples=autoscaler.samples,
-            decision=autoscaler.decision,
-            failures=autoscaler.failures,
-            at=autoscaler.at,
-            now=self._monotonic(),
-        )
+        return None if autoscaler is None else autoscaler.snapshot(self._monotonic())
 
     def activity(self, key: str) -> Mapping[str, tuple[float, float]]:
         """Return how busy pods are, by uid: requests in the pod now, and arrivals since the tick before."""

@@ -7,7 +7,6 @@ The status that is there counts only as a source of `lastTransitionTime`s (and, 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOY
 from posecluster_operator.failures import Failure, find_failure, has_given_up, judges_current_spec
 from posecluster_operator.fields import Json
 from posecluster_operator.models import PoseCluster
+from posecluster_operator.notice import Notice
 from posecluster_operator.observed import child, condition, count, text
 from posecluster_operator.readiness import (
     Verdict,
@@ -61,15 +61,6 @@ _NOT_APPLIED = {
     ProgressingReason.APPLY_REJECTED,
     ProgressingReason.FORBIDDEN,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """An Event about a transition."""
-
-    type: Literal["Normal", "Warning"]
-    reason: str
-    note: str
 
 
 def compute_status(

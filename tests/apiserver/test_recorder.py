@@ -11,8 +11,8 @@ from harness.kubernetes.api import Api
 from harness.kubernetes.client import open_kube
 from harness.kubernetes.proxy import FaultProxy
 from posecluster_operator.models import PoseCluster, Spec
+from posecluster_operator.notice import Notice
 from posecluster_operator.recorder import Recorder
-from posecluster_operator.status import Notice
 
 pytestmark = pytest.mark.apiserver
 

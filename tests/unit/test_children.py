@@ -8,7 +8,8 @@ import pytest
 from harness.poseclusters import posecluster
 from posecluster_operator.applying import has_foreign_fields
 from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
-from posecluster_operator.children import SizeOwner, is_own, size_owner
+from posecluster_operator.children import is_own
+from posecluster_operator.size_owner import SizeOwner, size_owner
 from posecluster_operator.words import stamp
 
 CLUSTER = posecluster()

@@ -80,4 +80,4 @@ async def test_what_passes_told_is_known_until_it_is_forgotten(scaler: Scaler, c
 
 async def test_a_fixed_one_is_not_sized(scaler: Scaler) -> None:
     pass_over(scaler, posecluster({"scaling": {"mode": "Fixed"}}))
-    assert scaler.known("default/demo") is None
+    assert scaler.snapshot("default/demo") is None

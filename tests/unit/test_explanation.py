@@ -11,7 +11,8 @@ from harness.fleet import Fleet
 from harness.golden import Golden
 from harness.scaling import POLICY, decision, fixed_decision
 from posecluster_operator.autoscaler import Decision, Numbers, Policy, Samples, State
-from posecluster_operator.autoscaler.explanation import Known, explain, next_step_down
+from posecluster_operator.autoscaler.autoscaler import Snapshot
+from posecluster_operator.autoscaler.explanation import explain, next_step_down
 from posecluster_operator.autoscaler.memory import History, Need
 from posecluster_operator.models import ScalingMode
 from posecluster_operator.reasons import ScalingReason
@@ -35,7 +36,7 @@ def known(
     service: float | None = 0.095,
     listed: bool = True,
     **figures: float,
-) -> Known:
+) -> Snapshot:
     """A decision of a moment ago; `figures` are those of its numbers."""
     usual: dict[str, Any] = {"ready": ready, "measured": ready}
     load = None if made.load is None else replace(made.load, scraped_pods=ready if read is None else read)
@@ -43,7 +44,9 @@ def known(
     history = History(needs=needs, service_seconds=service)
     made = replace(made, numbers=numbers, load=load, state=State(policy=policy, history=history))
     samples = Samples(replicas=made.replicas if ordered is None else ordered, ready=ready, listed=listed)
-    return Known(policy=policy, samples=samples, decision=made, failures=failures or {}, at=AT, now=AT + 0.3)
+    return Snapshot(
+        policy=policy, samples=samples, decision=made, failures=failures or {}, at=AT, now=AT + 0.3
+    )
 
 
 def needs(*pairs: tuple[float, float], burst: bool = False) -> tuple[Need, ...]:
@@ -61,7 +64,7 @@ def blind(reason: ScalingReason, replicas: int = 3) -> Decision:
 
 CALM: dict[str, float] = {"steady_pods": 1.1, "burst_pods": 0.9, "refused_per_second": 0.0}
 HELD: dict[str, float] = CALM | {"highest_pods": 4.6, "highest_age_seconds": 12.0}
-KNOWN: dict[ScalingReason, Known] = {
+KNOWN: dict[ScalingReason, Snapshot] = {
     R.STEADY: known(of(R.STEADY), needs=needs((2.9, 0)), **CALM | {"steady_pods": 2.9, "highest_pods": 2.9}),
     R.DEMAND_ROSE: known(
         of(R.DEMAND_ROSE, 5), ordered=3, needs=needs((4.6, 0)), steady_pods=4.6, highest_age_seconds=0.0
@@ -112,7 +115,7 @@ KNOWN: dict[ScalingReason, Known] = {
 NEVER_KNOWN = {R.PAUSED}
 
 
-def text(found: Known) -> str:
+def text(found: Snapshot) -> str:
     return explain("demo", "pose", found)
 
 
@@ -185,15 +188,15 @@ def test_right_after_a_start_it_says_until_when() -> None:
 # ---- the look ahead: what it says comes true when the load stays
 
 
-def look(fleet: Fleet, rate: float) -> Known:
+def look(fleet: Fleet, rate: float) -> Snapshot:
     """Let a second pass, decide, and be asked."""
     pods = fleet.pass_second(rate)
     samples = Samples(replicas=fleet.replicas, ready=len(fleet.ready), pods=pods)
     made = fleet.size(pods)
-    return Known(policy=fleet.policy, samples=samples, decision=made, at=fleet.now, now=fleet.now)
+    return Snapshot(policy=fleet.policy, samples=samples, decision=made, at=fleet.now, now=fleet.now)
 
 
-def comes_true(fleet: Fleet, rate: float, expected: Callable[[Known], tuple[float, int] | None]) -> int:
+def comes_true(fleet: Fleet, rate: float, expected: Callable[[Snapshot], tuple[float, int] | None]) -> int:
     """Ask each second, until the size no longer changes; return how many steps down came as was said."""
     steps, told = 0, None
     for _ in range(int(3 * fleet.policy.max_hold_seconds)):
@@ -241,7 +244,7 @@ def test_a_load_that_needs_its_size_has_no_step_down() -> None:
 @pytest.mark.control
 @pytest.mark.parametrize("wrong", [(0.0, 1), (0.0, -1), (-5.0, 0), (5.0, 0)], ids=str)
 def test_control_a_wrong_look_ahead_is_seen(wrong: tuple[float, int]) -> None:
-    def off(found: Known) -> tuple[float, int] | None:
+    def off(found: Snapshot) -> tuple[float, int] | None:
         told = next_step_down(found)
         return None if told is None else (told[0] + wrong[0], told[1] + wrong[1])
 

@@ -10,8 +10,9 @@ from harness.poseclusters import posecluster
 from harness.scaling import decision, fixed_decision
 from posecluster_operator.autoscaler import Decision
 from posecluster_operator.autoscaler.shown import next_shown
+from posecluster_operator.notice import Notice
 from posecluster_operator.reasons import ScalingReason
-from posecluster_operator.status import Notice, compute_status, lasting_blindness, notices
+from posecluster_operator.status import compute_status, lasting_blindness, notices
 
 pytestmark = pytest.mark.unit
 

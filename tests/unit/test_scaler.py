@@ -71,7 +71,7 @@ class World:
         return sizing
 
     def lowered_at(self) -> float | None:
-        known = self.scaler.known(KEY)
+        known = self.scaler.snapshot(KEY)
         assert known is not None
         return known.decision.state.history.lowered_at
 

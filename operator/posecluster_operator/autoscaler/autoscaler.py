@@ -28,6 +28,21 @@ class Scrape:
     stale_seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The last decision about a PoseCluster, made at `at`, and what it was made from.
+
+    `failures`: why pods could not be read, by pod name. `now` and `at` are of one monotonic clock.
+    """
+
+    policy: Policy
+    samples: Samples
+    decision: Decision
+    at: float
+    now: float
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
 class Autoscaler:
     """The size of one PoseCluster in mode `Auto`, why it is that, and what the status shows of it.
 
@@ -88,6 +103,17 @@ class Autoscaler:
         if is_due:
             self._woken = (self.decision.replicas, now)
         return self._show(now, resized=is_due) or is_due
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Return what there is to explain at this time."""
+        return Snapshot(
+            policy=self.policy,
+            samples=self.samples,
+            decision=self.decision,
+            failures=self.failures,
+            at=self.at,
+            now=now,
+        )
 
     def activity(self) -> Mapping[str, tuple[float, float]]:
         """Return how busy pods are, by uid: requests in the pod now, and arrivals since the tick before."""

@@ -5,12 +5,12 @@ tests/unit/test_explanation.py lets that time pass and compares.
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 from posecluster_operator.autoscaler.advice import COMMAND, NOTHING, Case, advice
+from posecluster_operator.autoscaler.autoscaler import Snapshot
 from posecluster_operator.autoscaler.memory import Need, held_seconds, lowest_size, rate_seconds
-from posecluster_operator.autoscaler.values import Decision, Numbers, Policy, Samples
+from posecluster_operator.autoscaler.values import Decision, Numbers, Policy
 from posecluster_operator.models import ScalingMode
 from posecluster_operator.reasons import ScalingReason
 
@@ -21,24 +21,9 @@ _WIDTH = 100
 _MOST_NAMES = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What the operator knows of a PoseCluster: its last decision, made at `at`, and what that was made of.
-
-    `failures`: why pods could not be read, by pod name. `now` and `at` are of one monotonic clock.
-    """
-
-    policy: Policy
-    samples: Samples
-    decision: Decision
-    at: float
-    now: float
-    failures: Mapping[str, str] = field(default_factory=dict)
-
-
-def explain(namespace: str, name: str, known: Known) -> str:
+def explain(namespace: str, name: str, snapshot: Snapshot) -> str:
     """Return why this PoseCluster has its present size."""
-    decision, samples, policy = known.decision, known.samples, known.policy
+    decision, samples, policy = snapshot.decision, snapshot.samples, snapshot.policy
     numbers = decision.numbers
     size = decision.replicas if samples.replicas is None else samples.replicas
     case = Case(
@@ -46,8 +31,8 @@ def explain(namespace: str, name: str, known: Known) -> str:
     )
     rows = [
         *(_load_rows(decision, policy, numbers) if numbers else [objective_row(policy)]),
-        ("Pods", [*_pods(known, size)]),
-        ("Next", [_next(known)]),
+        ("Pods", [*_pods(snapshot, size)]),
+        ("Next", [_next(snapshot)]),
     ]
     news = "" if size == decision.replicas else f", and will get {decision.replicas}"
     reasons = [reason for reason in (decision.blind, decision.reason) if reason]
@@ -159,30 +144,30 @@ def _held(numbers: Numbers, policy: Policy) -> Iterator[str]:
         )
 
 
-def _pods(known: Known, ordered: int) -> Iterator[str]:
-    samples, load, numbers = known.samples, known.decision.load, known.decision.numbers
+def _pods(snapshot: Snapshot, ordered: int) -> Iterator[str]:
+    samples, load, numbers = snapshot.samples, snapshot.decision.load, snapshot.decision.numbers
     line = f"{ordered} ordered, {samples.ready} ready"
     if load is not None:
         line += f", {load.scraped_pods} read"
         if numbers is not None and numbers.measured < load.scraped_pods:
             line += f", {numbers.measured} of them twice, which a rate needs"
-    elif known.decision.reason in (ScalingReason.NO_METRICS, ScalingReason.JUST_STARTED):
+    elif snapshot.decision.reason in (ScalingReason.NO_METRICS, ScalingReason.JUST_STARTED):
         line += ", none measured"
     yield line
-    if known.now - known.at > samples.stale_seconds:
-        yield f"These figures are {known.now - known.at:.0f} s old: the operator is late."
+    if snapshot.now - snapshot.at > samples.stale_seconds:
+        yield f"These figures are {snapshot.now - snapshot.at:.0f} s old: the operator is late."
     if not samples.listed:
         yield "The list of pods is outdated: the API server does not answer."
     by_failure: dict[str, list[str]] = {}
-    for pod, failure in sorted(known.failures.items()):
+    for pod, failure in sorted(snapshot.failures.items()):
         by_failure.setdefault(failure, []).append(pod)
     for failure, names in by_failure.items():
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         yield f"{', '.join(names[:_MOST_NAMES])}{more}: {failure}"
 
 
-def _next(known: Known) -> str:
-    decision, policy = known.decision, known.policy
+def _next(snapshot: Snapshot) -> str:
+    decision, policy = snapshot.decision, snapshot.policy
     size, numbers = decision.replicas, decision.numbers
     if decision.blind is ScalingReason.REPLICAS_TAKEN_OVER:
         return "nothing: the size is left to whoever set it"
@@ -195,22 +180,22 @@ def _next(known: Known) -> str:
         up = f"never more than {policy.max_replicas} (spec.scaling.maxReplicas)"
     if size <= policy.min_replicas:
         return f"{up}; never fewer than {policy.min_replicas} (spec.scaling.minReplicas)"
-    if not known.samples.listed or numbers.measured < numbers.ready or not numbers.ready:
+    if not snapshot.samples.listed or numbers.measured < numbers.ready or not numbers.ready:
         return f"{up}; not down before the load of every ready pod is known"
-    step = next_step_down(known)
+    step = next_step_down(snapshot)
     if step is None:
         return f"{up}; not down while the load stays as it is"
     when = f"in {step[0]:.0f} s" if step[0] >= 1 else "in a moment"
     return f"{up}; down to {step[1]} {when} if no more are wanted until then"
 
 
-def next_step_down(known: Known) -> tuple[float, int] | None:
+def next_step_down(snapshot: Snapshot) -> tuple[float, int] | None:
     """Return in how many seconds the next step down comes if the load stays, and to how many pods.
 
     None: it does not. It comes when each earlier need that this size still serves is past its hold,
     the load was watched for a whole hold, and every ready pod is in the rate.
     """
-    decision, policy, numbers = known.decision, known.policy, known.decision.numbers
+    decision, policy, numbers = snapshot.decision, snapshot.policy, snapshot.decision.numbers
     history = decision.state.history
     if numbers is None or not history.needs:
         return None
@@ -218,7 +203,7 @@ def next_step_down(known: Known) -> tuple[float, int] | None:
 
     def left(need: Need) -> float:
         held = held_seconds(need, hold_seconds=hold, max_hold_seconds=policy.max_hold_seconds)
-        return held - (known.at - need.at)
+        return held - (snapshot.at - need.at)
 
     def enough(need: Need) -> int:
         size = lowest_size(
@@ -232,7 +217,7 @@ def next_step_down(known: Known) -> tuple[float, int] | None:
     if enough(present) >= decision.replicas:
         return None
     blocking = [left(need) for need in earlier if enough(need) >= decision.replicas]
-    missing = [tick.at + window - known.at for tick in history.ticks if tick.missing]
+    missing = [tick.at + window - snapshot.at for tick in history.ticks if tick.missing]
     seconds = max(0.0, numbers.watch_seconds - numbers.watched_seconds, *blocking, *missing)
     rest = [need for need in earlier if left(need) > seconds]
     return seconds, max(map(enough, [*rest, present]))
