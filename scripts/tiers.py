@@ -37,7 +37,7 @@ _NAMES = 12  # lines for one reason
 _SLOWEST = 10
 _OK, _TESTS_FAILED, _NO_TESTS = 0, 1, 5  # pytest's exit codes
 # How many tests of a tier run at once; files stay together. More than processors where tests mostly wait.
-_AT_ONCE = {"unit": 2, "component": 4, "apiserver": 3}
+_AT_ONCE = {"unit": 2, "component": 4, "apiserver": 3, "e2e": 3}
 _RUN_AGAIN = 5  # at most so many failures of a tier may be chance
 
 

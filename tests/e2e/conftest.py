@@ -1,6 +1,7 @@
 """For e2e tests: the cluster that KUBECONFIG names, the chart installed, a namespace and a load generator."""
 
 import itertools
+import os
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from harness.e2e.cluster import find_cluster
 from harness.e2e.collecting import collect, folder_name
 from harness.e2e.pose import Place, new_place
 from harness.e2e.release import CHART, NAMESPACE, Release
+from harness.e2e.users import Users
 from harness.kubernetes.api import Api
 from harness.server import ROOT
 
@@ -45,11 +47,24 @@ def _collected(api: Api, namespaces: list[str], folder: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def api(request: pytest.FixtureRequest) -> Iterator[Api]:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of pytest-xdist share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def users(shared_folder: Path) -> Users:
+    """Those of the release."""
+    return Users(shared_folder, "release")
+
+
+@pytest.fixture(scope="session")
+def api(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Api]:
     """Admin of the cluster; skips, saying what to set, if there is none for tests."""
     if not (CHART / "Chart.yaml").is_file():
         pytest.skip("no chart in charts/posecluster")
-    with find_cluster() as found:
+    with find_cluster(Users(shared_folder, "cluster")) as found:
         request.config.stash[_PLACES] = []
         request.config.stash[_API] = found
         yield found
@@ -57,18 +72,26 @@ def api(request: pytest.FixtureRequest) -> Iterator[Api]:
 
 
 @pytest.fixture(scope="session")
-def installed(api: Api) -> Iterator[Release]:
-    """The release, for the session; whatever is left of it afterwards is taken away, the CRD too."""
+def installed(api: Api, users: Users) -> Iterator[Release]:
+    """The release, for the session; the last process that uses it removes all of it, the CRD too.
+
+    A test that changes or removes the release must be marked `serial`.
+    """
     release = Release(api)
-    release.remove_all()
+    with users.change(+1) as now:
+        if now == 1:
+            release.remove_all()
     yield release
-    release.remove_all()
+    with users.change(-1) as now:
+        if now == 0:
+            release.remove_all()
 
 
 @pytest.fixture
-def release(installed: Release) -> Release:
+def release(installed: Release, users: Users) -> Release:
     """The release, installed and ready, also after a test that took it away."""
-    return installed.ensure()
+    with users.change(0):
+        return installed.ensure()
 
 
 @pytest.fixture
@@ -85,9 +108,12 @@ def place(release: Release, make_place: Callable[[], Place]) -> Place:
 
 
 @pytest.fixture(scope="module")
-def shared_place(api: Api, installed: Release, request: pytest.FixtureRequest) -> Iterator[Place]:
+def shared_place(
+    api: Api, installed: Release, users: Users, request: pytest.FixtureRequest
+) -> Iterator[Place]:
     """A place that the tests of a module share."""
-    installed.ensure()
+    with users.change(0):
+        installed.ensure()
     with _places(api, request) as make:
         yield make()
 

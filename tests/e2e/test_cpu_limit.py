@@ -33,6 +33,8 @@ print(json.dumps({'periods': periods, 'throttled': throttled, 'threads': threads
                   'allowed': len(os.sched_getaffinity(0))}))
 """
 
+pytestmark = pytest.mark.serial
+
 
 def pod(place: Place, name: str, cpu: str | None, **env: str) -> Inside:
     """The image as it is, outside of any PoseCluster, with this CPU limit."""

@@ -14,6 +14,8 @@ from harness.kubernetes.resources import BY_PLURAL
 from harness.kubernetes.waiting import Json, wait_until
 from harness.recorder import RecordFigure
 
+pytestmark = pytest.mark.serial
+
 GONE_SECONDS = 60.0
 WAYS = ("singly", "with the namespace", "after the chart")
 # state -> spec, and the reasons that Progressing may have in it

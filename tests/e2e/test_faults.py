@@ -14,6 +14,8 @@ from harness.kubernetes.api import Api
 from harness.kubernetes.waiting import Json, wait_until
 from harness.recorder import RecordFigure
 
+pytestmark = pytest.mark.serial
+
 SIZE, WORKERS = 2, 2
 LEAST = 400
 BACK_SECONDS, DRAIN_SECONDS = 60.0, 120.0

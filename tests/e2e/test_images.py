@@ -11,6 +11,8 @@ from harness.kubernetes.api import Api
 from harness.kubernetes.waiting import Json, wait_until
 from harness.recorder import RecordFigure
 
+pytestmark = pytest.mark.serial  # three servers start at once
+
 VARIANTS = ("lite", "full", "heavy")
 # a text that nobody may execute lies over each of them
 SHELLS = ("/bin/sh", "/bin/bash")

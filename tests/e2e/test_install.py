@@ -20,6 +20,8 @@ from harness.scene import SCENE, SCENE_GOLDEN
 from harness.server import ROOT
 from harness.stub import DETECT
 
+pytestmark = pytest.mark.serial
+
 EXAMPLE = ROOT / "examples" / "posecluster.yaml"
 INSTALL_SECONDS, AVAILABLE_SECONDS = 60.0, 12.0
 TOLERANCE = 0.03  # of x and y, as fractions of the picture

@@ -44,6 +44,8 @@ name = next(one for one in ('/sys/fs/cgroup/memory.events', '/sys/fs/cgroup/memo
 print(next(line.split()[1] for line in open(name) if line.startswith('oom_kill ')))
 """
 
+pytestmark = pytest.mark.serial
+
 Start = Callable[..., Inside]
 
 

@@ -13,6 +13,8 @@ from harness.kubernetes.api import Api
 from harness.kubernetes.waiting import wait_until
 from harness.recorder import RecordFigure
 
+pytestmark = pytest.mark.serial
+
 LEAST = 400
 AWAY_SECONDS, BACK_SECONDS = 20.0, 30.0
 SHARE, PROBERS = 0.5, 4  # of what its pods can do

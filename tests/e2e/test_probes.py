@@ -14,6 +14,8 @@ from harness.e2e.release import Release
 from harness.kubernetes.waiting import wait_until
 from harness.recorder import RecordFigure
 
+pytestmark = pytest.mark.serial
+
 SAMPLES = 20  # a state
 OVERLOAD = 600  # requests
 LIVE_SECONDS = 0.5

@@ -16,6 +16,8 @@ from harness.pictures import built_in
 from harness.recorder import RecordFigure
 from harness.stub import DETECT
 
+pytestmark = pytest.mark.serial
+
 A_MINUTE, BURST = 120, 5
 SLOWER_SECONDS = 2.0  # what a busy machine does to twenty requests; the component tier has the strict figure
 LEAST = 200

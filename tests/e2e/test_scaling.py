@@ -11,6 +11,8 @@ from harness.e2e.rollout import Rollout
 from harness.kubernetes.waiting import Json, wait_until
 from harness.recorder import RecordFigure
 
+pytestmark = pytest.mark.serial
+
 ROUNDS = 3
 SHARE, SHARE_FROM, SHARE_TO = 0.7, 0.5, 0.9  # of what one pod can do
 LEAST, EACH = 400, 4

@@ -14,6 +14,8 @@ from harness.kubernetes.api import Api
 from harness.kubernetes.facts import wait_rolled_out
 from harness.recorder import RecordFigure
 
+pytestmark = pytest.mark.serial
+
 LEAST = 400
 BEFORE = "0.0.9"  # the release before this one, until there is one: this chart, renumbered
 

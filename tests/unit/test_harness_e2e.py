@@ -4,6 +4,7 @@ import copy
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from harness.e2e.cluster import INFERENCE_IMAGE, OPERATOR_IMAGE, missing_images,
 from harness.e2e.collecting import folder_name
 from harness.e2e.load_pod import Files, Run, send
 from harness.e2e.release import renumbered, state
+from harness.e2e.users import Users
 from harness.kubernetes.api import Api
 from harness.kubernetes.apiserver import is_own_context, named_server
 from harness.kubernetes.waiting import Json, wait_until
@@ -225,3 +227,14 @@ def test_a_chart_renumbered_is_the_same_chart(tmp_path: Path) -> None:
 
 def test_a_folder_has_the_tests_name() -> None:
     assert folder_name("tests/e2e/test_x.py::test_y[a b, c]") == "test_x.py-test_y-a-b-c-"
+
+
+def test_users_are_counted_one_after_the_other(tmp_path: Path) -> None:
+    """Each change reads what the one before it has written, also while that one is still at work."""
+    users = Users(tmp_path, "release")
+    with ThreadPoolExecutor(1) as pool:
+        with users.change(+1) as first:
+            second = pool.submit(users.change(+1).__enter__)
+            assert first == 1
+            assert not wait({second}, timeout=0.1).done
+        assert second.result(10) == 2

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import posecluster_inference
+from harness.e2e.users import Users
 from harness.kubernetes.api import Api
 from harness.kubernetes.apiserver import named_server
 from harness.kubernetes.waiting import Json, wait_until
@@ -33,8 +34,8 @@ _LISTED_SECONDS = 60.0  # until it tells of one that was just loaded
 
 
 @contextmanager
-def find_cluster() -> Iterator[Api]:
-    """An admin of the cluster for this session; all namespaces of these tests are gone at its end."""
+def find_cluster(users: Users) -> Iterator[Api]:
+    """An admin of the cluster for this session; the last of `users` removes all namespaces of these tests."""
     if not os.environ.get("KUBECONFIG"):
         pytest.skip("set KUBECONFIG to a cluster for tests: make kind-up, or any whose context says so")
     for program in ("kubectl", "helm"):
@@ -51,9 +52,13 @@ def find_cluster() -> Iterator[Api]:
             except AssertionError:
                 names = " and ".join(missing_images(api.list("nodes")))
                 pytest.skip(f"images are not on the node: {names}: make images, and load them")
-            remove_namespaces(api)
+            with users.change(+1) as now:
+                if now == 1:
+                    remove_namespaces(api)
             yield api
-            remove_namespaces(api)
+            with users.change(-1) as now:
+                if now == 0:
+                    remove_namespaces(api)
         finally:
             api.close()
 
