@@ -49,7 +49,9 @@ class Admission:
     def check_open(self) -> None:
         """Refuse a request before its body is read if admission is closed; raises Refusal."""
         if self._is_closed:
-            raise self.count_early_refusal(Reason.DRAINING, "This server is shutting down.")
+            raise self.count_early_refusal(
+                Reason.DRAINING, "This server is shutting down: retry on a new connection."
+            )
 
     def count_early_refusal(self, reason: Reason, detail: str) -> Refusal:
         """Count a request that is refused before its picture is known, and return the refusal."""
@@ -67,21 +69,26 @@ class Admission:
         pool = self.pool
         wait = pool.wait_seconds(now, cost)
         if self._is_closed:
-            return self._unavailable(Reason.DRAINING, "This server is shutting down.", 0.0)
+            return self._unavailable(
+                Reason.DRAINING, "This server is shutting down: retry on a new connection.", 0.0
+            )
         if pool.live == 0:
-            return self._unavailable(Reason.STARTING, "No worker is ready yet.", _WORKER_START_SECONDS)
+            return self._unavailable(
+                Reason.STARTING, "No worker is ready yet: retry later.", _WORKER_START_SECONDS
+            )
         if self.memory.is_short:
-            return self._unavailable(Reason.MEMORY, "The memory limit is nearly reached.", wait)
+            return self._unavailable(Reason.MEMORY, "The server is near its memory limit: retry later.", wait)
         if wait > 0 and now + wait + cost.seconds > deadline:
             return Refusal(
                 Reason.DEADLINE,
-                f"About {wait * 1000:.0f} ms of work are waiting ahead, more than the deadline allows.",
+                f"The queue ahead needs about {wait * 1000:.0f} ms, which is more than the deadline allows: "
+                "retry later, or allow more time.",
             )
         if wait > 0 and pool.queue.is_full(cost):
             places = f"{pool.queue.limit} waiting places"
             if not pool.queue.is_full(ORDINARY):
-                places = f"{pool.queue.heavy_limit} of {places} that large pictures may have"
-            return self._unavailable(Reason.QUEUE_FULL, f"All {places} are taken.", wait)
+                places = f"{pool.queue.heavy_limit} of {places} that large pictures may use"
+            return self._unavailable(Reason.QUEUE_FULL, f"All {places} are taken: retry later.", wait)
         return None
 
     def _unavailable(self, reason: Reason, detail: str, wait_seconds: float) -> Refusal:

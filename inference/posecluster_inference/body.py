@@ -76,7 +76,10 @@ class BodyReader:
                 Reason.DEADLINE, f"The body arrived too slowly: send {self.pace}.", status=408
             ) from None
         except (web.RequestPayloadError, HttpProcessingError):
-            raise Refusal(Reason.MALFORMED, "The body is not framed as its head says.") from None
+            raise Refusal(
+                Reason.MALFORMED,
+                "The body does not match its Content-Length or chunks: let an HTTP library send it.",
+            ) from None
         return b"".join(chunks)
 
     def _check_size(self, size: int) -> None:

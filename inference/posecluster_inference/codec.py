@@ -76,12 +76,18 @@ def decode(data: bytes, header: Header) -> "NDArray[np.uint8]":
         picture = None
     if picture is None:
         _check_memory(header.width, header.height)
-        raise Undecodable(f"The {header.format} data is broken or incomplete.")
+        raise Undecodable(
+            f"The {header.format} data is broken or incomplete: send the whole file, or save it again."
+        )
     height, width = picture.shape[:2]
     if (width, height) not in ((header.width, header.height), (header.height, header.width)):
-        raise Undecodable(f"The {header.format} data does not have the size that its header declares.")
+        raise Undecodable(
+            f"The {header.format} data does not have the size that its header declares: save it again."
+        )
     if picture.dtype != np.uint8 or picture.ndim != 3 or not picture.flags.c_contiguous:
-        raise Undecodable(f"The {header.format} data does not decode to 8-bit colour.")
+        raise Undecodable(
+            f"The {header.format} data does not decode to 8-bit colour: save it with 8 bits a sample."
+        )
     return picture  # type: ignore[return-value]  # cv2 types every picture as integer or float
 
 
@@ -123,7 +129,9 @@ def encode(picture: "NDArray[np.uint8]", picture_format: PictureFormat, profile:
         encoded = False
     if not encoded:
         _check_memory(width, height)
-        raise Undecodable(f"A picture of {width} x {height} cannot be written as {picture_format}.")
+        raise Undecodable(
+            f"A picture of {width} x {height} cannot be written as {picture_format}: ask for another format."
+        )
     written = data.tobytes()
     if not profile:
         return written
@@ -136,5 +144,5 @@ def _check_memory(width: int, height: int) -> None:
         np.empty(width * height * _WORKING_BYTES_A_PIXEL, np.uint8)  # reserved, never touched
     except MemoryError:
         raise TooLarge(
-            "The picture needs more memory than this server has for one: send a smaller one."
+            "The picture needs more memory than this server has for one: send a smaller copy."
         ) from None

@@ -69,7 +69,9 @@ def _check_coco(service: Service) -> None:
     """Refuse `keypoints=coco` where an engine of the user's own has other landmarks."""
     model = service.workers.model
     if model and not set(COCO_KEYPOINTS) <= set(model.landmarks):
-        raise Refusal(Reason.MALFORMED, "The model of this server has no COCO keypoints: see GET /v1/model.")
+        raise Refusal(
+            Reason.MALFORMED, "This model has no COCO keypoints: GET /v1/model lists its landmarks."
+        )
 
 
 def _take_quota(service: Service, caller: str) -> Allowance | None:
@@ -79,7 +81,8 @@ def _take_quota(service: Service, caller: str) -> Allowance | None:
     if not allowance.allowed:
         raise Refusal(
             Reason.QUOTA,
-            f"You may ask for {service.settings.rate_limit_per_minute} detections a minute.",
+            f"You may send {service.settings.rate_limit_per_minute} requests a minute: "
+            "retry after the time in Retry-After.",
             retry_after_seconds=service.admission.retry_after(allowance.retry_after_seconds),
         ).with_headers(_quota_headers(service, allowance))
     return allowance
@@ -129,7 +132,7 @@ async def model(request: web.Request) -> web.StreamResponse:
     if loaded is None:
         raise Refusal(
             Reason.STARTING,
-            "No worker has loaded the model yet.",
+            "No worker has loaded the model yet: retry later.",
             retry_after_seconds=service.admission.retry_after(1),
         )
     limits = openapi.limits(service.settings, queue_length=service.pool.queue.limit)
@@ -162,7 +165,7 @@ def _file(request: web.Request, name: str) -> web.Response:
     """Return a file, packed if the caller takes that; 304 if it has it already."""
     file = request.app[SERVICE].pages.get(name)
     if file is None:
-        raise Refusal(Reason.NOT_FOUND, "There is no file of this name.")
+        raise Refusal(Reason.NOT_FOUND, "No file has this name: correct the path.")
     headers = {**file.headers, hdrs.ETAG: f'W/"{file.tag}"'}
     known = request.if_none_match or ()
     if any(tag.value in (file.tag, "*") for tag in known):
@@ -195,7 +198,11 @@ async def livez(request: web.Request) -> web.StreamResponse:
     """GET /livez: would a new container help? Never a matter of load."""
     if request.app[SERVICE].health.is_alive:
         return web.Response(text="alive\n")
-    return problem(Refusal(Reason.STARTING, "No worker can be started any more.", retry_after_seconds=60))
+    return problem(
+        Refusal(
+            Reason.STARTING, "No worker process can be started: restart the server.", retry_after_seconds=60
+        )
+    )
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:

@@ -65,7 +65,9 @@ class Job:
             async with asyncio.timeout_at(deadline):
                 return await asyncio.shield(self.done)
         except TimeoutError:
-            raise Refusal(Reason.DEADLINE, "No answer was ready before the deadline.") from None
+            raise Refusal(
+                Reason.DEADLINE, "No answer was ready before the deadline: retry later, or allow more time."
+            ) from None
         finally:
             self.waiters -= 1
             if self.waiters == 0 and not self.done.done():

@@ -73,7 +73,7 @@ async def _answer(
             response = web.Response(status=204, headers={hdrs.ALLOW: _allow(methods)})
         else:
             response = _without_slash(request) or _refuse(
-                Refusal(Reason.NOT_FOUND, "There is nothing at this path."), service, facts
+                Refusal(Reason.NOT_FOUND, "Nothing exists at this path: correct the path."), service, facts
             )
     except Refusal as refusal:
         if refusal.status == 503 and refusal.retry_after_seconds is None:

@@ -40,7 +40,7 @@ def answer_form(query: Iterable[tuple[str, str]], accept: str) -> AnswerForm:
     if "draw" in asked and of_json:
         raise Refusal(
             Reason.MALFORMED,
-            f"The query parameter draw asks for a picture, and {min(of_json)} is for JSON: leave one out.",
+            f"The query parameter draw asks for a picture, and {min(of_json)} for JSON: send one of them.",
         )
     if of_json:
         return AnswerForm(JSON_ANSWER, is_coco="keypoints" in asked, in_pixels="coordinates" in asked)

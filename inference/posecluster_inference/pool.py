@@ -73,7 +73,12 @@ class Pool:
             if self.quarantine.holds(job.key[0], now):
                 job.fail(killed_workers())
             elif job.deadline <= now:
-                job.fail(Refusal(Reason.DEADLINE, "The deadline passed while the request waited."))
+                job.fail(
+                    Refusal(
+                        Reason.DEADLINE,
+                        "The deadline passed while the request waited: retry later, or allow more time.",
+                    )
+                )
             elif not job.done.done():
                 job.start(now)
                 self._metrics.queue_wait_seconds.observe(now - job.arrived)
@@ -138,7 +143,12 @@ class Pool:
         self._metrics.busy_seconds.inc(now - worker.busy_since)
         if worker.ended is Ended.HANG:
             self._metrics.failed.labels(Reason.WORKER_HUNG).inc()
-            job.fail(Refusal(Reason.WORKER_HUNG, "The worker did not answer in time and was replaced."))
+            job.fail(
+                Refusal(
+                    Reason.WORKER_HUNG,
+                    "The worker did not answer in time and was replaced: do not retry this picture.",
+                )
+            )
             return
         self.quarantine.record(job.key[0], now)
         if job.done.done():
@@ -151,11 +161,14 @@ class Pool:
         job.fail(
             Refusal(
                 Reason.WORKER_CRASHED,
-                "Two workers ended while they held this picture; it was not tried again.",
+                "Two worker processes ended while they processed this picture: retry it once at most.",
             )
         )
 
 
 def killed_workers() -> Refusal:
     """The refusal of a picture that is in quarantine."""
-    return Refusal(Reason.UNDECODABLE, "This picture ended two workers; it is refused for ten minutes.")
+    return Refusal(
+        Reason.UNDECODABLE,
+        "This picture ended two worker processes and is refused for ten minutes: do not retry it.",
+    )

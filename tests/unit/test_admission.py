@@ -158,7 +158,7 @@ async def test_a_large_picture_is_refused_when_the_half_of_the_places_for_them_i
     for _ in range(2):
         assert admission.admit(b"", large, KEY, math.inf).cost.is_heavy
     with pytest.raises(
-        Refusal, match="All 2 of 4 waiting places that large pictures may have are taken"
+        Refusal, match="All 2 of 4 waiting places that large pictures may use are taken"
     ) as caught:
         admission.admit(b"", large, KEY, math.inf)
     assert caught.value.reason is Reason.QUEUE_FULL

@@ -124,7 +124,7 @@ def test_a_picture_in_base64_is_a_picture_too(text: bytes) -> None:
         (PICTURE, "JPEG picture"),
         (form(*[field()] * 100, file_part()), "Maximum segment count"),
         (form(file_part())[:-5], "Unexpected end"),
-        (form(file_part()).replace(b"frontier", b"other"), "boundary that its Content-Type names"),
+        (form(file_part()).replace(b"frontier", b"other"), "boundary of its Content-Type"),
     ],
 )
 def test_a_refusal_says_what_is_wrong(body: bytes, words: str) -> None:

@@ -70,7 +70,7 @@ def _text(body: bytes, most: int) -> tuple[bytes, bool]:
     data_url = _DATA_URL.match(body, start)
     if data_url:
         if not data_url[1].lower().endswith(b";base64"):
-            raise _malformed("The data URL is not in base64: it begins with data:image/jpeg;base64,")
+            raise _malformed("The data URL is not in base64: let it begin with data:image/jpeg;base64,")
         start = data_url.end()
     return body[start : min(end, start + most)], is_json
 
@@ -93,7 +93,7 @@ def _json_fault(body: bytes) -> str:
             json.loads(body)
         except (ValueError, RecursionError):
             return f"The JSON is broken: {_SHAPE}"
-    return f"The JSON has other members than it should: {_SHAPE}"
+    return f"The JSON has the wrong members: {_SHAPE}"
 
 
 def _unescaped(text: bytes) -> bytes:

@@ -63,7 +63,7 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
             if scans > most:
                 raise undecodable(f"The JPEG has over {most} scans: save it as a baseline JPEG")
         elif marker not in _SKIPPED:
-            raise undecodable("The JPEG holds a marker that has no place there: save it again")
+            raise undecodable("The JPEG has a misplaced marker: save it again")
     raise undecodable(f"The JPEG has over {_MAX_SEGMENTS} segments: save it without metadata")
 
 

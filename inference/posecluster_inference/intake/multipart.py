@@ -79,7 +79,7 @@ def _parts(body: bytes, boundary: str) -> Iterator[_Part]:
                     part.content = bytes(event)
                 else:
                     if name == "_charset_" and part.content.strip().lower() not in (b"utf-8", b""):
-                        raise _malformed("The form's _charset_ must be UTF-8")
+                        raise _malformed("The form's _charset_ is not UTF-8: send the form in UTF-8")
                     yield part
     except MultipartError as error:
         error.__traceback__ = None  # the parser keeps the error, whose frames keep the body
@@ -103,7 +103,9 @@ class _FormParser(PushMultipartParser):  # type: ignore[misc]
     def _create_segment(self, headerlist: list[tuple[str, str]]) -> MultipartSegment:
         total = sum(len(name) + len(value) + 4 for name, value in headerlist)
         if total > _MAX_PART_HEADER_BYTES:
-            raise _malformed(f"A part of the form has over {_MAX_PART_HEADER_BYTES} bytes of headers")
+            raise _malformed(
+                f"A part of the form has over {_MAX_PART_HEADER_BYTES} bytes of headers: send fewer"
+            )
         names = [name for name, _value in headerlist]
         if len(set(names)) != len(names):
             raise _malformed("A part of the form repeats a header: send each once")
@@ -118,10 +120,12 @@ def _boundary(body: bytes, content_type: str) -> str:
             "Content-Type image/jpeg or none, or in a form"
         )
     if len(content_type) > _MAX_CONTENT_TYPE_CHARACTERS:
-        raise _malformed(f"The Content-Type is over {_MAX_CONTENT_TYPE_CHARACTERS} characters")
+        raise _malformed(
+            f"The Content-Type is over {_MAX_CONTENT_TYPE_CHARACTERS} characters: send a shorter one"
+        )
     media_type, *parameters = content_type.split(";")
     if media_type.strip().lower() != "multipart/form-data":
-        raise _malformed("The Content-Type of a form is multipart/form-data, with a boundary")
+        raise _malformed("The body is a form of another type: send multipart/form-data with a boundary")
     pairs = [parameter.partition("=") for parameter in parameters]
     boundaries = [value.strip() for name, _, value in pairs if name.strip().lower() == "boundary"]
     if len(boundaries) != 1:
@@ -135,7 +139,9 @@ def _boundary(body: bytes, content_type: str) -> str:
     if not _BOUNDARY.fullmatch(boundary):
         raise _malformed("The boundary must have 1 to 70 of the characters that RFC 2046 allows")
     if b"--" + boundary.encode() not in body:
-        raise _malformed("The form does not hold the boundary that its Content-Type names")
+        raise _malformed(
+            "The form does not contain the boundary of its Content-Type: let an HTTP library write both"
+        )
     return boundary
 
 
@@ -145,7 +151,7 @@ def _part(part: MultipartSegment) -> _Part:
     if content_type.startswith("multipart/"):
         raise _malformed("The form is nested: send one file part")
     if any(_NOT_IN_A_NAME.search(name) for name in (part.name, part.filename) if name):
-        raise _malformed("A name in the form has a NUL or a line end")
+        raise _malformed("A name in the form contains a NUL or a line end: remove it")
     is_binary = content_type.startswith(("image/", "application/octet-stream"))
     is_file = is_binary or part.filename is not None
     for header, plain in _PLAIN_CODINGS.items():

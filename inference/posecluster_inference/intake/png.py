@@ -127,7 +127,7 @@ def _check_order(data: bytes, *, needs_palette: bool) -> None:
     has_palette = has_pixels = False
     for kind, start, end in chunks(data, IHDR_END):
         if kind[0] < ord("a") and kind not in _PICTURE:
-            raise undecodable("The PNG holds a second header or a chunk that the standard does not know")
+            raise undecodable("The PNG has a second header or an unknown chunk: save it again")
         if kind == b"PLTE":
             if has_palette or has_pixels or not _is_palette(end - start - 12):
                 raise undecodable("The PNG has a misplaced or damaged palette: save it again")
