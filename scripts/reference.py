@@ -1,6 +1,6 @@
 """Fill docs/reference.md from the CRD and the closed sets of reasons.
 
-Usage: reference.py [--check]. Only what stands between its marker lines is replaced; `--check`
+Usage: reference.py [--check]. Only the text between its marker lines is replaced; `--check`
 changes nothing and ends with 1 if the page is not up to date.
 """
 
@@ -61,7 +61,11 @@ def blocks() -> dict[str, str]:
         "columns": _table(
             "column from meaning",
             (
-                (one["name"], f"`{one['jsonPath']}`", one.get("description", "Time since it was made."))
+                (
+                    one["name"],
+                    f"`{one['jsonPath']}`",
+                    one.get("description", "Time since the PoseCluster was created."),
+                )
                 for one in columns
             ),
         ),

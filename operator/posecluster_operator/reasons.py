@@ -32,8 +32,12 @@ class ConditionType(_Documented):
         "`message` are those of `Progressing`",
     )
     AVAILABLE = "Available", "at least one ready pod answers requests"
-    PROGRESSING = "Progressing", "True: the pods are as the spec says, or on their way; False: stuck, and why"
-    SCALING_ACTIVE = "ScalingActive", "the size follows from measured load"
+    PROGRESSING = (
+        "Progressing",
+        "True: the pods match the spec, or a rollout is making progress; "
+        "False: the rollout is stuck, and `reason` says why",
+    )
+    SCALING_ACTIVE = "ScalingActive", "the number of pods follows the measured load"
     RECONCILING = (
         "Reconciling",
         "present, and True, only while `Ready` is False and the rollout is under way; `reason` and `message` "
@@ -51,13 +55,13 @@ class ReadyReason(_Documented):
     """Why `Ready` is True or Unknown; while it is False, its reason is a `ProgressingReason`."""
 
     ROLLED_OUT = "RolledOut", "True: the current generation is rolled out, and at least one pod is ready"
-    SCALED_TO_ZERO = "ScaledToZero", "True: no pod is wanted, and none is left, because `spec.replicas` is 0"
+    SCALED_TO_ZERO = "ScaledToZero", "True: no pod is desired, and none is left, because `spec.replicas` is 0"
     # the default in the CRD
     WAITING_FOR_OPERATOR = "WaitingForOperator", "Unknown: no operator has processed this PoseCluster yet"
 
 
 class AvailableReason(_Documented):
-    """Why `Available` is what it is."""
+    """Why `Available` is True or False."""
 
     PODS_READY = "PodsReady", "True: at least one pod is ready"
     NO_READY_PODS = "NoReadyPods", "False: no pod is ready; `Progressing` says why, if it is known"
@@ -65,15 +69,15 @@ class AvailableReason(_Documented):
 
 
 class ProgressingReason(_Documented):
-    """Why `Progressing` is what it is. Names that Kubernetes uses for the same fact are Kubernetes'."""
+    """Why `Progressing` is True or False. Where Kubernetes has a name for the same fact, it is used."""
 
-    ROLLOUT_COMPLETE = "RolloutComplete", "True: every pod that is wanted is ready and of this spec"
+    ROLLOUT_COMPLETE = "RolloutComplete", "True: all desired pods are ready and match the spec"
     ROLLING_OUT = "RollingOut", "True: pods are being started or replaced"
     IMAGE_PULL_BACK_OFF = "ImagePullBackOff", "False: the image cannot be pulled, or its name is wrong"
     CRASH_LOOP_BACK_OFF = "CrashLoopBackOff", "False: the container ends soon after each start"
     CREATE_CONTAINER_ERROR = (
         "CreateContainerError",
-        "False: the container or a volume cannot be set up; a missing Secret, for instance",
+        "False: the container or a volume cannot be set up, for example because a Secret is missing",
     )
     UNSCHEDULABLE = "Unschedulable", "False: no node has room for a pod, or none may run it"
     FAILED_CREATE = (
@@ -86,35 +90,44 @@ class ProgressingReason(_Documented):
     )
     NAME_TAKEN = (
         "NameTaken",
-        "False: a child's name is held by an object that is not this PoseCluster's; it is not touched",
+        "False: an unmanaged object has the name of a child; the operator leaves it unchanged",
     )
-    INVALID_SPEC = "InvalidSpec", "False: the spec cannot be acted on; the pods stay as they were"
+    INVALID_SPEC = "InvalidSpec", "False: the operator cannot act on the spec; the pods stay unchanged"
     APPLY_REJECTED = (
         "ApplyRejected",
-        "False: the API server, or an admission webhook, refused a child; tried again",
+        "False: the API server, or an admission webhook, refused a child; the operator retries",
     )
-    FORBIDDEN = "Forbidden", "False: the operator lacks a right that it had; tried again"
+    FORBIDDEN = "Forbidden", "False: the operator lacks a permission that it needs; it retries"
     PAUSED = "Paused", 'False: the annotation `posecluster.io/paused` is "true"; nothing is changed'
 
 
 class ScalingReason(_Documented):
-    """Why the size is what it is: `ScalingActive`'s reason, and a size change's."""
+    """Why there are this many pods: the reason of `ScalingActive`, and of a change of size."""
 
-    STEADY = "Steady", "True: the load wants the present size"
-    DEMAND_ROSE = "DemandRose", "True: raised, the rate of the last seconds wants more pods"
-    BURST = "Burst", "True: raised, a burst of the last seconds wants more pods than the mean rate does"
-    DEMAND_FELL = "DemandFell", "True: lowered, nothing within the hold window wanted as many pods"
+    STEADY = "Steady", "True: the present number of pods matches the load"
+    DEMAND_ROSE = (
+        "DemandRose",
+        "True: the size was raised, because the rate of the last seconds needs more pods",
+    )
+    BURST = (
+        "Burst",
+        "True: the size was raised, because a burst in the last seconds needs more pods than the mean rate",
+    )
+    DEMAND_FELL = (
+        "DemandFell",
+        "True: the size was lowered, because fewer pods were enough during the whole hold window",
+    )
     HOLDING_AFTER_BURST = (
         "HoldingAfterBurst",
-        "True: fewer pods would do now, but more were wanted within the hold window",
+        "True: fewer pods are enough now, but more were needed within the hold window",
     )
     JUST_STARTED = (
         "JustStarted",
-        "True: the load is not known for a whole hold window yet, so the size is not lowered",
+        "True: the load has not been observed for a whole hold window yet, so the size is not lowered",
     )
     WAITING_FOR_PODS = "WaitingForPods", "True: enough pods are ordered, and some are not ready yet"
-    AT_MAXIMUM = "AtMaximum", "True: the load wants more pods than `spec.scaling.maxReplicas`"
-    AT_MINIMUM = "AtMinimum", "True: the load wants fewer pods than `spec.scaling.minReplicas`"
+    AT_MAXIMUM = "AtMaximum", "True: the load needs more pods than `spec.scaling.maxReplicas`"
+    AT_MINIMUM = "AtMinimum", "True: the load needs fewer pods than `spec.scaling.minReplicas`"
     NO_METRICS = "NoMetrics", "False: no pod's load can be read; the size is held"
     PARTIAL_METRICS = (
         "PartialMetrics",

@@ -203,7 +203,7 @@ def _progressing(
         return False, ProgressingReason.PAUSED, message
     if deployment is not None:
         if _is_complete(deployment, desired):
-            message = "Every pod that is wanted is ready and of this spec."
+            message = "All desired pods are ready and match the spec."
             return True, ProgressingReason.ROLLOUT_COMPLETE, message
         secret = cluster.spec.auth.token_secret_name
         if failure := find_failure(deployment, pods, token_secret=secret):

@@ -54,7 +54,7 @@ FIELDS: Mapping[str, str] = MappingProxyType(
 )
 WITHOUT_FIELD: Mapping[str, str] = MappingProxyType(
     {
-        "HOST": "unset, so that pods listen on all addresses, of every family that the cluster gives them",
+        "HOST": "unset, so that pods listen on all their addresses, of both IP families",
         "PORT": f"{CLIENT_PORT} in every pod; the Service's port is `service.port`",
         "ADMIN_PORT": f"{ADMIN_PORT} in every pod",
         "MODEL_DIR": "the image contains the model files",
