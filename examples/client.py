@@ -1,10 +1,10 @@
-"""A client to copy that needs no packages: a deadline, retries within a budget, Retry-After honoured.
+"""A client to copy. It needs no packages, keeps a deadline, limits its retries and obeys Retry-After.
 
     python3 examples/client.py photograph.jpg [http://127.0.0.1:8080]
 
-Only refusals for lack of capacity (503), the quota (429) and broken connections are tried again:
-they cost the server little and may well work later. A tenth of all requests may be retries, so that
-a client never doubles the load of a server that is already short of capacity.
+The client retries only after refusals for lack of capacity (503), after an exhausted quota (429) and after
+broken connections: these cost the server little, and a later attempt may succeed. At most a tenth of all
+requests are retries, so that a client never doubles the load of a server that is already overloaded.
 """
 
 import http.client
@@ -21,10 +21,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 DEADLINE_SECONDS = 5.0
-MARGIN_SECONDS = 0.1  # the server is told to end earlier, so that its own 504 still arrives
+MARGIN_SECONDS = 0.1  # the server's deadline ends earlier, so that its 504 still arrives
 RETRY_SHARE = 0.1
-RETRY_RESERVE = 3.0  # retries that may be saved up
-USUAL_PAUSE_SECONDS = 1.0  # where Retry-After is missing or a date
+RETRY_RESERVE = 3.0  # the most retries that can accumulate
+USUAL_PAUSE_SECONDS = 1.0  # if Retry-After is missing or is a date
 
 
 class Refused(Exception):
@@ -41,7 +41,7 @@ class Refused(Exception):
 
 
 class PoseClient:
-    """Keep one in each thread for the life of the program: it holds the connection and the retry budget."""
+    """A connection and a retry budget. Create one per thread and keep it while the program runs."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         address = urlsplit(url)
@@ -112,7 +112,7 @@ class PoseClient:
 
 @contextmanager
 def _cut_off_after(seconds: float, connection: socket.socket) -> Iterator[None]:
-    """Bound a whole exchange: the socket's own time-out starts again with each byte that comes."""
+    """Limit the time of a whole exchange; the socket's time-out restarts with each byte received."""
 
     def cut_off() -> None:
         with suppress(OSError):
@@ -128,7 +128,7 @@ def _cut_off_after(seconds: float, connection: socket.socket) -> Iterator[None]:
 
 
 def _seconds(retry_after: str) -> float:
-    """Never wait less than what is asked for."""
+    """Return the pause in seconds, never less than the server asked for."""
     return float(retry_after) if retry_after.isdecimal() else USUAL_PAUSE_SECONDS
 
 

@@ -30,10 +30,10 @@ _PERMISSIONS = (
     "# Made by `make manifests` from operator/posecluster_operator/permissions.py: change it there.\n"
 )
 _INSTALL = """\
-# Everything but a PoseCluster: namespace, CRD, operator, rights. By `make manifests` from charts/posecluster.
+# Installs the namespace, the CRD, the operator and its RBAC rules. By `make manifests` from charts/posecluster.
 #   kubectl apply --server-side --force-conflicts -f deploy/install.yaml
-# Its images are those of this checkout, without a registry: put yours before posecluster-operator: and
-# posecluster-inference: below.
+# The image names are those of this checkout and have no registry: prefix posecluster-operator: and
+# posecluster-inference: below with your registry.
 """
 
 
