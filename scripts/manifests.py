@@ -30,7 +30,7 @@ _PERMISSIONS = (
     "# Made by `make manifests` from operator/posecluster_operator/permissions.py: change it there.\n"
 )
 _INSTALL = """\
-# Installs the namespace, the CRD, the operator and its RBAC rules. By `make manifests` from charts/posecluster.
+# Installs the namespace, the CRD, the operator and its RBAC. By `make manifests` from charts/posecluster.
 #   kubectl apply --server-side --force-conflicts -f deploy/install.yaml
 # The image names are those of this checkout and have no registry: prefix posecluster-operator: and
 # posecluster-inference: below with your registry.
