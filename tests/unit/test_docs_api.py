@@ -84,7 +84,7 @@ def test_routes_are_those_of_the_applications() -> None:
         for route in app.admin_app(Mock(spec=Service)).router.routes()
         if route.resource
     }
-    ports = rows(OPERATIONS, "port", "for", "reach")
+    ports = rows(OPERATIONS, "port", "for", "access")
     assert set(re.findall(r"/[a-z]+", ports[1][1])) == admin
 
 

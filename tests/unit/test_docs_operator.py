@@ -66,9 +66,9 @@ def test_results_and_the_process_s_own_metrics_are_told() -> None:
 
 def test_figures_are_those_of_the_code() -> None:
     assert f"the event loop is {health._LONGEST_LAG_SECONDS:.0f} s late" in OPERATOR
-    assert f"a pass takes more than {health._LONGEST_PASS_SECONDS:.0f} s" in OPERATOR
+    assert f"a reconciliation takes more than {health._LONGEST_PASS_SECONDS:.0f} s" in OPERATOR
     first, last = watcher._FIRST_BACK_OFF_SECONDS, watcher._LONGEST_BACK_OFF_SECONDS
-    assert f"after {first:.0f} s, later\n{last:.0f} s" in OPERATOR
+    assert f"a back-off of {first:.0f} s,\nwhich grows up to {last:.0f} s" in OPERATOR
 
 
 @pytest.mark.control
