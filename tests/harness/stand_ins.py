@@ -26,9 +26,9 @@ _REAL = (
     "tail",
 )
 _STAND_IN = """#!/bin/sh
-printf '%s' "$(basename "$0")" >>"$STAND_INS_LOG"
-for word in "$@"; do printf ' %s' "$word" >>"$STAND_INS_LOG"; done
-printf '\\n' >>"$STAND_INS_LOG"
+line=$(basename "$0")
+for word in "$@"; do line="$line $word"; done
+printf '%s\\n' "$line" >>"$STAND_INS_LOG"  # in one write: several may run at the same time
 """
 
 
