@@ -84,7 +84,9 @@ class _Process:
             explain=self.explainer.explain,
         )
         connections = pod_connections(watches=len(watches(settings.watched_namespaces)))
-        self.scraper = Scraper(monotonic=time.monotonic, connections=connections)
+        self.scraper = Scraper(
+            seconds=windows.scrape_seconds, monotonic=time.monotonic, connections=connections
+        )
 
     async def listen(self) -> None:
         """Begin to answer probes."""

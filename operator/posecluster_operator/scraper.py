@@ -61,7 +61,7 @@ class Scraper:
     def __init__(
         self,
         *,
-        seconds: float = 1.0,
+        seconds: float = WINDOWS.scrape_seconds,
         most_bytes: int = 262_144,
         connections: int = sys.maxsize,
         monotonic: Callable[[], float],

@@ -13,7 +13,7 @@ from harness.kubernetes.accounts import Account
 from harness.kubernetes.api import Api
 from harness.kubernetes.apiserver import find_server, own_server
 from harness.kubernetes.loaded_pods import LoadedPods
-from harness.kubernetes.operator import OperatorProcess
+from harness.kubernetes.operator import FAST_COMMAND, OperatorProcess
 from harness.kubernetes.operator import start_operator as run_operator
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FIRST_DOOR, FaultProxy
@@ -116,7 +116,10 @@ def start_operator(
     stack: ExitStack,
     tmp_path: Path,
 ) -> Callable[..., OperatorProcess]:
-    """Operators as children, through a proxy or straight, under their own exact rights."""
+    """Operators as children, through a proxy or straight, under their own exact rights.
+
+    `fast`: with an autoscaler that watches and waits a fifth as long (harness.kubernetes.fast_operator).
+    """
     proxies = {id(api): proxy}
 
     def start(
@@ -128,6 +131,7 @@ def start_operator(
         door: str = FIRST_DOOR,
         proxied: bool = True,
         account: Account | None = None,
+        fast: bool = False,
         wait: bool = True,
         **options: Any,
     ) -> OperatorProcess:
@@ -139,6 +143,8 @@ def start_operator(
         if proxied and through is None:
             through = proxies[id(api)] = start_proxy(api)
         url = through.door(door) if proxied and through else None
+        if fast:
+            options["command"] = FAST_COMMAND
         operator = stack.enter_context(
             run_operator(
                 kubeconfig=account.kubeconfig(url),
@@ -162,6 +168,12 @@ def start_operator(
 def operator(start_operator: Callable[..., OperatorProcess]) -> OperatorProcess:
     """One operator for `namespace`, through `proxy`, ready and leader."""
     return start_operator()
+
+
+@pytest.fixture
+def fast_operator(start_operator: Callable[..., OperatorProcess]) -> OperatorProcess:
+    """As `operator`, with an autoscaler that watches and waits a fifth as long."""
+    return start_operator(fast=True)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from harness.bars import bar_text
 from harness.kubernetes.api import Api
+from harness.kubernetes.fast_operator import FAST
 from harness.kubernetes.loaded_pods import LoadedPods
 from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.player import Player
@@ -30,7 +31,7 @@ SPIKE_SECONDS = 2.0
 SHARED_SPIKE_SECONDS = SPIKE_SECONDS if LONG else 4.0
 BUSY, HUGE = 80.0, 400.0  # requests a second: for some pods, and for more than any test allows
 MOST = 8
-WATCHED_SECONDS = 21  # so long a load must be known before a size falls, however short the hold
+WATCHED_TICKS = 21  # so long a load must be known before a size falls, however short the hold
 RAISED = {"Burst", "DemandRose"}
 
 
@@ -78,11 +79,11 @@ def test_a_spike_raises_the_size_at_once_and_no_higher_than_allowed(
 
 
 def test_a_change_of_size_is_told_with_its_numbers(
-    api: Api, namespace: str, operator: OperatorProcess, pods: LoadedPods, proxy: FaultProxy
+    api: Api, namespace: str, fast_operator: OperatorProcess, pods: LoadedPods, proxy: FaultProxy
 ) -> None:
     start_measured(api, namespace, pods, ["demo"], auto(1, 6, hold=300))
     assert "lastScaling" not in api.get("poseclusters", namespace, "demo")["status"]
-    assert operator.metrics("scrape_interval_seconds") == 1.0
+    assert fast_operator.metrics("scrape_interval_seconds") == FAST.tick_seconds
     begin = time.monotonic()
     pods.of("demo").change(per_second=BUSY, running=3, queued=7, late_share=0.25, refused_share=0.25)
     write = wait_change(proxy, "demo", since=begin, up=True)
@@ -95,19 +96,19 @@ def test_a_change_of_size_is_told_with_its_numbers(
     age = datetime.now(UTC) - datetime.fromisoformat(found["time"])
     assert -2 <= age.total_seconds() <= 10
     assert re.search(r"\d", found["message"])
-    assert operator.metrics("scaling_decisions_total", reason=found["reason"]) >= 1
+    assert fast_operator.metrics("scaling_decisions_total", reason=found["reason"]) >= 1
     (event,) = api.wait_until(lambda: scaled_events(api, namespace, "demo"), 5, "an Event")
     assert event["type"] == "Normal"
     assert re.fullmatch(rf"Scaled from 1 to {write.size}: .*\d.*", event["note"])
 
     # the load is of the last seconds: wait until those are all busy, and no more pods are wanted for it
-    load = api.wait_until(lambda: busy_load(api, namespace), 75, "the load of all pods in the status") or {}
+    load = api.wait_until(lambda: busy_load(api, namespace), 30, "the load of all pods in the status") or {}
     api.wait_ready(namespace, "demo")
     assert 5 <= load["queued"] <= 9
     assert 1 <= load["running"] <= 5
     assert 150 <= load["lateRequestsPermille"] <= 350
     size = deployment_size(api, namespace, "demo")
-    assert load["scrapedPods"] == size == operator.metrics("scraped_pods")
+    assert load["scrapedPods"] == size == fast_operator.metrics("scraped_pods")
     head, row = api.kubectl("get", "pose", "demo", "-n", namespace).stdout.splitlines()
     shown = dict(zip(head.split(), row.split(), strict=True))
     assert (shown["READY"], shown["DESIRED"], shown["AVAILABLE"]) == (str(size), str(size), "True")
@@ -128,14 +129,14 @@ def test_the_size_falls_after_the_hold_and_the_idlest_pods_go(
     api: Api,
     namespace: str,
     player: Player,
-    operator: OperatorProcess,
+    fast_operator: OperatorProcess,
     pods: LoadedPods,
     proxy: FaultProxy,
 ) -> None:
-    hold = 6
+    hold = 4
     start_measured(api, namespace, pods, ["held"], auto(1, 6, hold=hold))
     start_measured(api, namespace, pods, ["quick"], auto(1, 6, hold=0))
-    wait_ticks(operator, WATCHED_SECONDS)
+    wait_ticks(fast_operator, WATCHED_TICKS)
     begin = time.monotonic()
     for name in ("held", "quick"):
         pods.of(name).per_second = BUSY
@@ -179,7 +180,7 @@ def test_costs_that_were_not_needed_are_removed(
     api: Api,
     namespace: str,
     player: Player,
-    operator: OperatorProcess,
+    fast_operator: OperatorProcess,
     pods: LoadedPods,
     proxy: FaultProxy,
 ) -> None:
@@ -187,7 +188,7 @@ def test_costs_that_were_not_needed_are_removed(
     api.create(posecluster("demo", namespace, replicas=4, scaling=auto(1, 6)))
     api.wait_ready(namespace, "demo")
     player.pause()  # nobody takes the pods that will be marked
-    wait_change(proxy, "demo", since=0.0, up=False, seconds=WATCHED_SECONDS + 20)
+    wait_change(proxy, "demo", since=0.0, up=False, seconds=30)
     assert set(pod_costs(api, namespace, "demo").values()) == {"-1"}
     since = time.monotonic()
     pods.of("demo").per_second = HUGE
@@ -195,5 +196,5 @@ def test_costs_that_were_not_needed_are_removed(
     api.wait_until(lambda: not pod_costs(api, namespace, "demo"), 10, "no costs left")
     player.resume()
     api.wait_until(lambda: len(player.ready_pods(namespace, "demo-pose")) == 6, 10, "6 pods")
-    wait_ticks(operator, 2)
+    wait_ticks(fast_operator, 2)
     assert not pod_costs(api, namespace, "demo")

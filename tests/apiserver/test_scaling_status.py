@@ -75,12 +75,12 @@ def test_a_settled_load_costs_no_write(
     proxy: FaultProxy,
     record_figure: RecordFigure,
 ) -> None:
-    operator = start_operator(resync_seconds=1)
+    operator = start_operator(resync_seconds=1, fast=True)
     start_measured(api, namespace, pods, ["idle"], auto(1, 4))
     start_measured(api, namespace, pods, ["busy"], auto(3, 3))
     pods.of("busy").change(per_second=30.0, running=2)
-    # until the busy one's last 20 s all have that rate, and that was written
-    api.wait_until(lambda: shown_rate(api, namespace, "busy") >= 27, 45, "the rate in the status")
+    # a fifth less than the busy one's rate is no news, so it may be what the status shows of it for good
+    api.wait_until(lambda: shown_rate(api, namespace, "busy") >= 24, 45, "the rate in the status")
     wait_quiet(operator, proxy, 45)
     since, scrapes = time.monotonic(), 12
     wait_ticks(operator, scrapes)
@@ -161,18 +161,18 @@ def ready_pods(api: Api, namespace: str, name: str) -> int:
 
 @pytest.mark.acceptance(26)
 def test_paused_the_load_changes_nothing(
-    api: Api, namespace: str, operator: OperatorProcess, pods: LoadedPods, proxy: FaultProxy
+    api: Api, namespace: str, fast_operator: OperatorProcess, pods: LoadedPods, proxy: FaultProxy
 ) -> None:
     hold = 5
     start_measured(api, namespace, pods, ["demo"], auto(1, 4, hold=hold))
     start_measured(api, namespace, pods, ["other"], auto(1, 4))
     api.patch("poseclusters", namespace, "demo", {"metadata": {"annotations": {PAUSED: "true"}}})
     api.wait_condition(namespace, "demo", "ScalingActive", status="False", reason="Paused")
-    wait_ticks(operator, 1)
+    wait_ticks(fast_operator, 1)
     since, asked = time.monotonic(), pods.scrapes("demo")
     pods.of("demo").per_second = pods.of("other").per_second = HUGE
-    wait_ticks(operator, 4)
-    assert size_changes(proxy, "other", since=since), "whoever is not paused"
+    wait_ticks(fast_operator, 4)
+    assert wait_change(proxy, "other", since=since, up=True), "the one that is not paused"
     assert shown(proxy.find(verb="write", name="demo*", since=since)) == []
     assert pods.scrapes("demo") == asked
 

@@ -12,6 +12,7 @@ class Windows:
     """All of them, with the values that the operator runs with."""
 
     tick_seconds: float = 1.0  # from one scrape to the next, unless there are very many pods
+    scrape_seconds: float = 1.0  # that a pod may take to answer
     stale_seconds: float = 5.0  # five scrapes: a sample older than this is unknown
     gap_seconds: float = 10.0  # after a longer time without data, the hold window starts again
     burst_seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)  # of the envelope: from a scrape to a pod's start
