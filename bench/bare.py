@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from bench.picture import unique
-from posecluster_inference.engines.mediapipe_import import modules
+from posecluster_inference.worker.engines.mediapipe_import import modules
 
 
 @contextmanager

@@ -133,9 +133,9 @@ def interlaced_png(*, samples: int, colour: int) -> bytes:
 
 def costs(made: dict[str, bytes], model: Path) -> list[tuple[str, str, str]]:
     """Return rows: what each picture takes in a worker, by the form of its answer."""
-    from posecluster_inference import intake
-    from posecluster_inference.messages import AnswerForm, WorkerConfig, WorkerRequest
-    from posecluster_inference.worker import Worker
+    from posecluster_inference import pictures
+    from posecluster_inference.worker.main import Worker
+    from posecluster_inference.worker.messages import AnswerForm, WorkerConfig, WorkerRequest
 
     worker = Worker(
         WorkerConfig(
@@ -151,7 +151,7 @@ def costs(made: dict[str, bytes], model: Path) -> list[tuple[str, str, str]]:
     )
     rows = []
     for name, data in made.items():
-        header = intake.inspect(data, max_pixels=_PIXELS, max_side=16_384)
+        header = pictures.inspect(data, max_pixels=_PIXELS, max_side=16_384)
         decode, whole = [], []
         for kind in ("json", "jpeg", "png", "webp"):
             answer = worker.answer(WorkerRequest(len(whole), header, AnswerForm(kind)), data)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from aiohttp import web
 
-from posecluster_inference.engines.mediapipe_import import modules
+from posecluster_inference.worker.engines.mediapipe_import import modules
 
 
 def main() -> None:

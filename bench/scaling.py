@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # the fleet that `decide` is timed with is the tests'
 
 from harness.fleet import POLICY, Fleet  # noqa: E402
-from posecluster_operator.autoscaler import Samples, decide  # noqa: E402
+from posecluster_operator.scaling.policy import Samples, decide  # noqa: E402
 
 _MARKER = "bench-scaling"
 _PAGE = ROOT / "docs" / "autoscaling.md"

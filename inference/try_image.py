@@ -10,11 +10,11 @@ import os
 import sys
 from importlib import resources
 
-from posecluster_inference import codec, engines
-from posecluster_inference.intake import inspect
 from posecluster_inference.models import store
 from posecluster_inference.models.catalogue import CATALOGUE
-from posecluster_inference.tasks import CATALOGUE as TASKS
+from posecluster_inference.pictures import inspect
+from posecluster_inference.worker import codec, engines
+from posecluster_inference.worker.tasks import CATALOGUE as TASKS
 
 _NOSE = (0.437, 0.251)  # of the astronaut, full model
 _NEAR = 0.02  # lite, the least exact, is 0.012 off

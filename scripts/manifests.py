@@ -20,14 +20,14 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import chart_values  # noqa: E402
 
-from posecluster_operator.permissions import LEASE, WATCHED, Rule  # noqa: E402
+from posecluster_operator.kube.permissions import LEASE, WATCHED, Rule  # noqa: E402
 from posecluster_operator.settings import Settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "posecluster"
 _RELEASE = _NAMESPACE = "posecluster"
 _PERMISSIONS = (
-    "# Made by `make manifests` from operator/posecluster_operator/permissions.py: change it there.\n"
+    "# Made by `make manifests` from operator/posecluster_operator/kube/permissions.py: change it there.\n"
 )
 _INSTALL = """\
 # Installs the namespace, the CRD, the operator and its RBAC. By `make manifests` from charts/posecluster.

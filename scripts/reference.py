@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "operator"))
 
 from posecluster_common import origins
 from posecluster_operator.builders.environment import FIELDS, PREFIX, WITHOUT_FIELD
-from posecluster_operator.fields import (
+from posecluster_operator.resource.fields import (
     CIDR_PATTERN,
     IMAGE_PATTERN,
     KEY_PATTERN,
@@ -24,7 +24,7 @@ from posecluster_operator.fields import (
     NAME_PATTERN,
     QUANTITY_PATTERN,
 )
-from posecluster_operator.reasons import REASONS, ConditionType
+from posecluster_operator.resource.reasons import REASONS, ConditionType
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference.md"

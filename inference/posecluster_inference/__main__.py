@@ -2,14 +2,14 @@
 
 import sys
 
-from posecluster_inference import machine
 from posecluster_inference.errors import PoseClusterError
+from posecluster_inference.machine import cpu
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. Errors are one line on stderr."""
     try:
-        machine.check_system()
+        cpu.check_system()
         from posecluster_inference.commands import run  # not before: it imports what only Linux has
 
         return run(arguments)

@@ -7,9 +7,11 @@ import os
 
 from posecluster_common import log
 from posecluster_common.descriptors import raise_limit
-from posecluster_inference import __version__, floors, machine, settings
+from posecluster_inference import __version__, settings
 from posecluster_inference.errors import PoseClusterError
+from posecluster_inference.machine import cpu
 from posecluster_inference.models import cli as models_cli
+from posecluster_inference.server import runtime_check
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +36,13 @@ def run(arguments: list[str] | None) -> int:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    floors.check()
-    from posecluster_inference.server import serve  # not before: another aiohttp may lack what it imports
+    runtime_check.check()
+    from posecluster_inference.server.lifecycle import (
+        serve,  # not before: another aiohttp may lack what it imports
+    )
 
     raise_limit()
-    machine.check_processor()
+    cpu.check_processor()
     loaded = settings.load(os.environ, vars(parsed))
     try:
         lines = log.configure(loaded.log_format, longest_value=_LONGEST_VALUE, stop_seconds=1.0)
@@ -51,7 +55,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     except OSError as error:
         raise PoseClusterError(str(error.strerror or error)) from error
     except RuntimeError as error:
-        if str(error) != machine.NO_THREAD:
+        if str(error) != cpu.NO_THREAD:
             raise
-        raise PoseClusterError(f"cannot start a thread: {machine.ALLOW_PROCESSES}") from error
+        raise PoseClusterError(f"cannot start a thread: {cpu.ALLOW_PROCESSES}") from error
     return 0

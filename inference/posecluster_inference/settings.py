@@ -12,7 +12,7 @@ from pathlib import Path
 from posecluster_common import origins
 from posecluster_common.settings import Table, choice, items, number, text
 from posecluster_inference.errors import InvalidSetting
-from posecluster_inference.tasks import CATALOGUE
+from posecluster_inference.worker.tasks import CATALOGUE
 
 PREFIX = "POSECLUSTER_"
 _VARIANTS = list(dict.fromkeys(model.variant for task in CATALOGUE.values() for model in task.MODELS))

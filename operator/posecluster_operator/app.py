@@ -12,25 +12,25 @@ from datetime import UTC, datetime
 from random import SystemRandom
 
 from posecluster_operator import __version__
-from posecluster_operator.access import own_namespace
-from posecluster_operator.autoscaler.windows import WINDOWS, Windows
+from posecluster_operator.admin.health import Health
+from posecluster_operator.admin.metrics import CONTENT_TYPE, Metrics
+from posecluster_operator.admin.server import Port
 from posecluster_operator.descriptors import pod_connections
 from posecluster_operator.errors import KubeError
-from posecluster_operator.explainer import Explainer
-from posecluster_operator.fleet import PodList
-from posecluster_operator.health import Health
-from posecluster_operator.kube import Kube, connect
-from posecluster_operator.lease import UNACKNOWLEDGED_SHARE, Lease
-from posecluster_operator.metrics import CONTENT_TYPE, Metrics
-from posecluster_operator.port import Port
-from posecluster_operator.preflight import check_permissions, report_old_crd, wait_for_crd
-from posecluster_operator.reconciler import Reconciler
-from posecluster_operator.recorder import Recorder
-from posecluster_operator.scaler import Scaler
-from posecluster_operator.scraper import Scraper
+from posecluster_operator.explain.endpoint import Explainer
+from posecluster_operator.kube.client import Kube, connect
+from posecluster_operator.kube.credentials import own_namespace
+from posecluster_operator.kube.events import Recorder
+from posecluster_operator.kube.lease import UNACKNOWLEDGED_SHARE, Lease
+from posecluster_operator.kube.preflight import check_permissions, report_old_crd, wait_for_crd
+from posecluster_operator.reconcile.reconciler import Reconciler
+from posecluster_operator.reconcile.work_queue import Result, WorkQueue
+from posecluster_operator.scaling.pod_list import PodList
+from posecluster_operator.scaling.policy.windows import WINDOWS, Windows
+from posecluster_operator.scaling.scaler import Scaler
+from posecluster_operator.scaling.scraper import Scraper
 from posecluster_operator.settings import Settings
-from posecluster_operator.watcher import Watcher, watches
-from posecluster_operator.workqueue import Result, WorkQueue
+from posecluster_operator.watch.kopf_runner import Watcher, watches
 
 logger = logging.getLogger(__name__)
 

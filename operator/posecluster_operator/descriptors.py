@@ -1,8 +1,8 @@
 """Open file descriptors: how many the operator may have, and how many pods it may be connected to."""
 
 from posecluster_common.descriptors import soft_limit
-from posecluster_operator.access import CONNECTIONS
 from posecluster_operator.errors import InvalidSetting
+from posecluster_operator.kube.credentials import CONNECTIONS
 
 # What the operator holds besides connections to pods, at most (tests/apiserver/test_descriptors.py)
 _OWN = 16  # standard streams, three of each event loop, a listener for each family; some to spare

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from posecluster_common.settings import Table, choice, items, number, text
 from posecluster_operator.errors import InvalidSetting
-from posecluster_operator.fields import IMAGE_PATTERN, KEY_PATTERN, LONGEST_KEY, NAME_PATTERN
-from posecluster_operator.models import PodDefaults, PullPolicy, is_reserved
+from posecluster_operator.resource.fields import IMAGE_PATTERN, KEY_PATTERN, LONGEST_KEY, NAME_PATTERN
+from posecluster_operator.resource.posecluster import PodDefaults, PullPolicy, is_reserved
 
 PREFIX = "POSECLUSTER_OPERATOR_"
 _NAMESPACE_PATTERN = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"

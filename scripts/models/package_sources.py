@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posecluster_inference.models.sources import Source
-from posecluster_inference.tasks.model_files import Model
+from posecluster_inference.worker.tasks.model_files import Model
 from scripts.models import bundle
 from scripts.models.packages import PackageShelf, Runner, run
 from scripts.models.recipes import CARRIED, RECIPES, Member, Recipe

@@ -12,8 +12,8 @@ from harness.kubernetes.client import open_kube
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.rights import NAME
 from posecluster_operator.errors import Forbidden, InvalidSetting, NotPermitted, Retryable
-from posecluster_operator.kube import POSECLUSTERS, SERVICES, connect
-from posecluster_operator.preflight import check_permissions, report_old_crd, wait_for_crd
+from posecluster_operator.kube.client import POSECLUSTERS, SERVICES, connect
+from posecluster_operator.kube.preflight import check_permissions, report_old_crd, wait_for_crd
 
 pytestmark = pytest.mark.apiserver
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.apiserver
 async def test_new_token_is_read_after_a_401(
     api: Api, namespace: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posecluster_operator.access._SOONEST_RELOAD_SECONDS", 0.0)
+    monkeypatch.setattr("posecluster_operator.kube.credentials._SOONEST_RELOAD_SECONDS", 0.0)
     rule = {"apiGroups": [""], "resources": ["services"], "verbs": ["get"]}
     account = api.account(namespace, "some", [rule])
     kubeconfig = account.kubeconfig(proxy.url)

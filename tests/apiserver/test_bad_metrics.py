@@ -21,7 +21,7 @@ from harness.kubernetes.waiting import conditions, posecluster, wait_until
 from harness.metrics_pod import Fault
 from harness.recorder import RecordFigure
 from harness.scaling import OBJECTIVE, sample
-from posecluster_operator.autoscaler import WINDOWS, Policy, Samples, State, decide
+from posecluster_operator.scaling.policy import WINDOWS, Policy, Samples, State, decide
 
 LONG = os.environ.get("POSECLUSTER_LONG") == "1"
 USED = WINDOWS if LONG else FAST
@@ -57,7 +57,7 @@ KERNEL_KIB = 192
 ZEROS = """
 import dataclasses
 import time
-from posecluster_operator.scraper import Scraper
+from posecluster_operator.scaling.scraper import Scraper
 
 _scrape, _known = Scraper.scrape, {}
 

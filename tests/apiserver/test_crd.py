@@ -14,7 +14,7 @@ from harness.recorder import RecordFigure
 from harness.server import ROOT
 from harness.spec_cases import Json, body
 from harness.spec_generator import SpecGenerator
-from posecluster_operator.parsing import parse
+from posecluster_operator.resource.parsing import parse
 
 OPERATOR = "posecluster-operator"
 OBJECTS = 200

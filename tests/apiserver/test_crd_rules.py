@@ -12,7 +12,7 @@ from harness.spec_generator import SpecGenerator
 from posecluster_operator.builders.kinds import DEPLOYMENTS
 from posecluster_operator.builders.table import CHILDREN
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.parsing import parse, parse_spec
+from posecluster_operator.resource.parsing import parse, parse_spec
 
 SPOILED, VALID = 100, 40
 

@@ -11,7 +11,7 @@ import pytest
 from harness.kubernetes.api import Api, ApiError
 from harness.kubernetes.client import Calls, open_kube
 from posecluster_operator.errors import Conflict, KubeError, NotFound, Rejected
-from posecluster_operator.kube import DEPLOYMENTS, Kube, Resource
+from posecluster_operator.kube.client import DEPLOYMENTS, Kube, Resource
 
 pytestmark = pytest.mark.apiserver
 
@@ -114,7 +114,7 @@ async def test_lists_come_whole_in_chunks(kube: Kube, api: Api, namespace: str, 
         metadata = {"name": f"m{number}", "namespace": namespace, "labels": {"odd": str(number % 2)}}
         api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("posecluster_operator.kube._CHUNK", 2)
+        patch.setattr("posecluster_operator.kube.client._CHUNK", 2)
         found = await kube.list(CONFIG_MAPS, namespace, labels="odd in (0, 1)")
     assert [item["metadata"]["name"] for item in found] == [f"m{number}" for number in range(7)]
     assert calls == [("list", "200")] * 4

@@ -11,7 +11,7 @@ from harness.kubernetes.api import Api
 from harness.kubernetes.client import Calls, open_kube
 from harness.kubernetes.proxy import FaultProxy, Rule
 from posecluster_operator.errors import NotLeader, Retryable
-from posecluster_operator.kube import SERVICES, Kube, Resource
+from posecluster_operator.kube.client import SERVICES, Kube, Resource
 
 pytestmark = pytest.mark.apiserver
 
@@ -40,7 +40,7 @@ async def through(api: Api, namespace: str, proxy: FaultProxy, calls: Calls) -> 
 async def test_a_list_that_grew_too_old_is_begun_again_once(
     through: Kube, api: Api, namespace: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posecluster_operator.kube._CHUNK", 2)
+    monkeypatch.setattr("posecluster_operator.kube.client._CHUNK", 2)
     for number in range(3):
         metadata = {"name": f"m{number}", "namespace": namespace}
         api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})

@@ -12,8 +12,8 @@ from harness.kubernetes.api import Api
 from harness.kubernetes.client import Calls, open_kube
 from harness.kubernetes.proxy import FaultProxy, Rule
 from posecluster_operator.errors import NotLeader
-from posecluster_operator.kube import Kube
-from posecluster_operator.lease import Lease
+from posecluster_operator.kube.client import Kube
+from posecluster_operator.kube.lease import Lease
 
 pytestmark = pytest.mark.apiserver
 

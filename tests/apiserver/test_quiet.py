@@ -31,7 +31,7 @@ WOKEN = 0 if LONG else COUNT // 3
 
 STAMP = """
 import time
-from posecluster_operator import status
+from posecluster_operator.reconcile import status
 _compute = status.compute_status
 
 def _stamped(*arguments, **facts):

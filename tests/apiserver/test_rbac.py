@@ -26,9 +26,9 @@ from harness.kubernetes.sizes import auto
 from harness.kubernetes.waiting import Json, posecluster
 from harness.recorder import RecordFigure
 from posecluster_operator.errors import NotPermitted
-from posecluster_operator.kube import connect
-from posecluster_operator.permissions import LEASE, WATCHED, Rule
-from posecluster_operator.preflight import check_permissions
+from posecluster_operator.kube.client import connect
+from posecluster_operator.kube.permissions import LEASE, WATCHED, Rule
+from posecluster_operator.kube.preflight import check_permissions
 
 RULES = (*WATCHED, *LEASE)
 DANGEROUS_RESOURCES = {
@@ -41,7 +41,7 @@ DANGEROUS_RESOURCES = {
 DANGEROUS_VERBS = {"*", "escalate", "bind", "impersonate", "approve", "sign", "deletecollection"}
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding"}
 # a repeated Event is written once a minute; the test has not that long
-SOON = "from posecluster_operator import recorder\nrecorder._SERIES_SECONDS = 0.5\n"
+SOON = "from posecluster_operator.kube import events\nevents._SERIES_SECONDS = 0.5\n"
 REVOKED_SECONDS = 30.0
 
 Right = tuple[str, str]  # resource, verb

@@ -10,9 +10,9 @@ import pytest
 from harness.kubernetes.api import Api
 from harness.kubernetes.client import open_kube
 from harness.kubernetes.proxy import FaultProxy
-from posecluster_operator.models import PoseCluster, Spec
-from posecluster_operator.notice import Notice
-from posecluster_operator.recorder import Recorder
+from posecluster_operator.kube.events import Recorder
+from posecluster_operator.resource.notice import Notice
+from posecluster_operator.resource.posecluster import PoseCluster, Spec
 
 pytestmark = pytest.mark.apiserver
 

@@ -21,7 +21,7 @@ from harness.kubernetes.player import Player
 from harness.kubernetes.resources import BY_PLURAL
 from harness.kubernetes.waiting import Json, conditions, is_settled
 from harness.recorder import RecordFigure
-from posecluster_operator.reasons import REASONS, ConditionType
+from posecluster_operator.resource.reasons import REASONS, ConditionType
 
 OBJECTS, STORED = 100, 60
 VALID_SHARE = 0.3
@@ -32,7 +32,7 @@ NAMES = ("a.b.c", "0", "1-x", "x" * 60, "y" * 200, "a" * 41)
 DEFAULT_IMAGE = "example.test/default:1"
 
 SLIP = """
-from posecluster_operator import status
+from posecluster_operator.reconcile import status
 _compute = status.compute_status
 
 def _slips(cluster, **facts):

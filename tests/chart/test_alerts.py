@@ -13,7 +13,7 @@ from harness.chart import CHART, Json
 from harness.markdown import blocks
 from harness.metric_names import unknown
 from harness.server import ROOT
-from posecluster_operator.reasons import REASONS, ConditionType
+from posecluster_operator.resource.reasons import REASONS, ConditionType
 
 RULES = CHART / "files" / "alerts.yaml"
 CASES = Path(__file__).parent / "alert_cases.yaml"

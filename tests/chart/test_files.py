@@ -18,7 +18,7 @@ from harness.chart import CHART, NAMESPACE, Json, helm, of_kind, one_of, render
 from harness.metric_names import inference, operator, unknown
 from harness.server import ROOT
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.parsing import parse
+from posecluster_operator.resource.parsing import parse
 
 INSTALL = ROOT / "deploy" / "install.yaml"
 DASHBOARD = CHART / "files" / "dashboard.json"

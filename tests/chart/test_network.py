@@ -7,7 +7,7 @@ import pytest
 from harness.chart import NAMESPACE, Json, of_kind, one_of, pod_templates, render
 from harness.poseclusters import posecluster
 from posecluster_operator.builders import Inputs, desired_children
-from posecluster_operator.models import PodDefaults
+from posecluster_operator.resource.posecluster import PodDefaults
 
 WATCHED = pytest.mark.parametrize("watched", [[], ["one", "two"]], ids=["all", "named"])
 

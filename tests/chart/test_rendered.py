@@ -12,7 +12,7 @@ from harness.kubernetes import rights
 from harness.pod_security import hardened
 from harness.tolerations import CASES as TOLERATIONS
 from harness.tolerations import expected
-from posecluster_operator.permissions import LEASE, WATCHED
+from posecluster_operator.kube.permissions import LEASE, WATCHED
 from posecluster_operator.settings import PREFIX, Settings, load, unknown_variables
 
 PARTS = ("podMonitor", "prometheusRule", "grafanaDashboard", "networkPolicy")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.server import ServerProcess, start_server
-from posecluster_inference.memory import worker_share_bytes
+from posecluster_inference.machine.memory import worker_share_bytes
 
 LONG = os.environ.get("POSECLUSTER_LONG") == "1"
 

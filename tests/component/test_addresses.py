@@ -30,7 +30,7 @@ users: [{name: one, user: {token: secret}}]
 """
 SCRAPE = """
 import asyncio, sys, time
-from posecluster_operator.scraper import Scraper, Target
+from posecluster_operator.scaling.scraper import Scraper, Target
 async def main():
     scraper = Scraper(monotonic=time.monotonic)
     target = Target(pod="uid", name="pod", host=sys.argv[1].strip("[]"), port=int(sys.argv[2]))

@@ -14,7 +14,7 @@ from harness.poseclusters import posecluster
 from harness.server import ServerProcess
 from harness.stub import DETECT
 from posecluster_operator.builders.deployment import deployment
-from posecluster_operator.models import PodDefaults
+from posecluster_operator.resource.posecluster import PodDefaults
 
 pytestmark = pytest.mark.component
 

@@ -21,7 +21,7 @@ from harness.peaks import MemoryPeak, memory_peak
 from harness.pictures import built_in, tiny_png, unique_jpeg
 from harness.recorder import RecordFigure
 from harness.server import ServerProcess, start_server
-from posecluster_inference.memory import worker_share_bytes
+from posecluster_inference.machine.memory import worker_share_bytes
 
 DETECT = "/v1/detect"
 AT_ONCE = 8

@@ -22,7 +22,7 @@ from harness.raw import exchange
 from harness.recorder import RecordFigure
 from harness.server import ServerProcess, start_server
 from harness.stub import DETECT, Slow
-from posecluster_inference.quota import Quota
+from posecluster_inference.server.detection.quota import Quota
 
 SERVICE_MS = 20
 PER_MINUTE, BURST = 1_500, 30  # 25 a second

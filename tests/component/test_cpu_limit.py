@@ -18,7 +18,7 @@ from harness.recorder import RecordFigure
 from harness.server import ServerProcess
 from harness.stub import DETECT
 from harness.throttling import Throttling
-from posecluster_inference.cgroup import allowed_cpus
+from posecluster_inference.machine.cgroup import allowed_cpus
 
 PERIOD_US = 100_000
 # quota -> workers; None is no quota; on a machine that allows at least two processors

@@ -22,7 +22,7 @@ from harness.load import Load, closed_loop
 from harness.pictures import ROOT, built_in, unique_jpeg
 from harness.recorder import RecordFigure
 from harness.server import ServerProcess
-from posecluster_inference.memory import worker_share_bytes
+from posecluster_inference.machine.memory import worker_share_bytes
 
 DETECT = "/v1/detect"
 DOCUMENTED = {200, 400, 413, 415, 422}

@@ -16,13 +16,14 @@ import pytest
 
 from harness import gallery, pictures
 from harness.alone import alone as mediapipe_alone
-from posecluster_inference import codec, engines, intake, render
-from posecluster_inference.engines import EngineConfig, EngineInfo
-from posecluster_inference.engines.mediapipe_import import modules
-from posecluster_inference.engines.mediapipe_pose import MediaPipePose
+from posecluster_inference import pictures as picture_checks
 from posecluster_inference.errors import InvalidSetting, ModelError
-from posecluster_inference.tasks import pose
-from posecluster_inference.tasks.pose import Person
+from posecluster_inference.worker import codec, engines, render
+from posecluster_inference.worker.engines import EngineConfig, EngineInfo
+from posecluster_inference.worker.engines.mediapipe_import import modules
+from posecluster_inference.worker.engines.mediapipe_pose import MediaPipePose
+from posecluster_inference.worker.tasks import pose
+from posecluster_inference.worker.tasks.pose import Person
 
 pytestmark = pytest.mark.component
 MAX_PIXELS, MAX_SIDE = 25_000_000, 16_384
@@ -58,7 +59,7 @@ def engine(loaded: tuple[MediaPipePose, EngineInfo]) -> MediaPipePose:
 
 
 def decode(data: bytes) -> Any:
-    return codec.decode(data, intake.inspect(data, max_pixels=MAX_PIXELS, max_side=MAX_SIDE))
+    return codec.decode(data, picture_checks.inspect(data, max_pixels=MAX_PIXELS, max_side=MAX_SIDE))
 
 
 def numbers(people: list[Person]) -> list[Any]:
@@ -194,8 +195,8 @@ def test_missing_graphics_libraries_are_explained(tmp_path: Path, model: Path) -
     (tmp_path / "libEGL.so.1").write_bytes(b"")
     script = (
         "from pathlib import Path\n"
-        "from posecluster_inference.engines import EngineConfig\n"
-        "from posecluster_inference.engines.mediapipe_pose import MediaPipePose\n"
+        "from posecluster_inference.worker.engines import EngineConfig\n"
+        "from posecluster_inference.worker.engines.mediapipe_pose import MediaPipePose\n"
         "from posecluster_inference.errors import ModelError\n"
         f"config = EngineConfig('pose', 'full', Path({str(model)!r}), 1)\n"
         "try: MediaPipePose().load(config)\n"
@@ -211,14 +212,15 @@ def test_a_worker_imports_only_what_pose_needs_and_prints_nothing(model: Path) -
         "import sys\n"
         "from pathlib import Path\n"
         "from importlib import resources\n"
-        "from posecluster_inference import codec, intake\n"
-        "from posecluster_inference.engines import EngineConfig\n"
-        "from posecluster_inference.engines.mediapipe_pose import MediaPipePose\n"
+        "from posecluster_inference import pictures\n"
+        "from posecluster_inference.worker import codec\n"
+        "from posecluster_inference.worker.engines import EngineConfig\n"
+        "from posecluster_inference.worker.engines.mediapipe_pose import MediaPipePose\n"
         "codec.configure(max_pixels=10**6, max_side=1024)\n"
         "engine = MediaPipePose()\n"
         f"engine.load(EngineConfig('pose', 'full', Path({str(model)!r}), 1))\n"
         "data = resources.files('posecluster_inference').joinpath('data/astronaut.jpg').read_bytes()\n"
-        "picture = codec.decode(data, intake.inspect(data, max_pixels=10**6, max_side=1024))\n"
+        "picture = codec.decode(data, pictures.inspect(data, max_pixels=10**6, max_side=1024))\n"
         "engine.warm_up(picture)\n"
         "engine.close()\n"
         "engine.close()\n"

@@ -22,7 +22,8 @@ SECONDS, FIRST_IN_FIRST_OUT_SECONDS = 6.0, 8.0
 # the same server, but one that takes every picture for an ordinary one: first in, first out
 FIRST_IN_FIRST_OUT = """
 import sys
-from posecluster_inference import __main__, costs
+from posecluster_inference import __main__
+from posecluster_inference.server.workers import costs
 costs.Costs.estimate = lambda self, header, kind: costs.ORDINARY
 sys.argv[1:] = ["serve"]
 sys.exit(__main__.main())

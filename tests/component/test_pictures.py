@@ -20,8 +20,8 @@ from harness.picture_parts import exif, jpeg_segment, png_chunk
 from harness.pictures import built_in, tiny_png, unique_jpeg, unique_png
 from harness.recorder import RecordFigure
 from harness.server import ServerProcess
-from posecluster_inference.drawing import drawn_size
-from posecluster_inference.memory import worker_share_bytes
+from posecluster_inference.machine.memory import worker_share_bytes
+from posecluster_inference.worker.tasks.drawing import drawn_size
 
 DETECT = "/v1/detect"
 MIB = 1 << 20

@@ -1,7 +1,7 @@
 """What clients of many kinds really send is answered: recorded byte for byte, or sent by the clients.
 
 `tests/tools/record_clients.py` records the requests. No Apple, Dart or WebKit client was available for it:
-the boundaries that these make are in tests/unit/test_intake_multipart.py.
+the boundaries that these make are in tests/unit/test_pictures_multipart.py.
 """
 
 import json

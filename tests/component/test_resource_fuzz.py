@@ -18,18 +18,18 @@ import pytest
 from harness import generated_objects, generated_specs
 from harness.reasons import allowed_reasons
 from harness.recorder import RecordFigure
-from posecluster_operator.applying import fingerprint
-from posecluster_operator.autoscaler import Samples, State, decide
-from posecluster_operator.autoscaler.policy import policy_of
 from posecluster_operator.builders import Inputs, desired_children
 from posecluster_operator.builders.table import idents
-from posecluster_operator.children import blocked_by
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.failures import Failure, find_failure
-from posecluster_operator.models import PodDefaults, PoseCluster, Spec
-from posecluster_operator.parsing import parse
-from posecluster_operator.reasons import REASONS, ProgressingReason
-from posecluster_operator.status import compute_status, mark_problem, notices, status_patch
+from posecluster_operator.reconcile.apply import fingerprint
+from posecluster_operator.reconcile.children import blocked_by
+from posecluster_operator.reconcile.rollout_diagnosis import Failure, find_failure
+from posecluster_operator.reconcile.status import compute_status, mark_problem, notices, status_patch
+from posecluster_operator.resource.parsing import parse
+from posecluster_operator.resource.posecluster import PodDefaults, PoseCluster, Spec
+from posecluster_operator.resource.reasons import REASONS, ProgressingReason
+from posecluster_operator.scaling.policy import Samples, State, decide
+from posecluster_operator.scaling.policy.policy import policy_of
 
 INPUTS, LONG_INPUTS = 2_000, 10_000
 VALID_SHARE = 0.3

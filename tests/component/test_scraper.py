@@ -11,8 +11,8 @@ import pytest
 from harness import client
 from harness.server import ServerProcess, start_server
 from harness.stub import DETECT, Slow, send_many, wait_waiting
-from posecluster_operator.autoscaler.demand import PodSample
-from posecluster_operator.scraper import SCRAPE_SECONDS, Scraper, Target
+from posecluster_operator.scaling.policy.demand import PodSample
+from posecluster_operator.scaling.scraper import SCRAPE_SECONDS, Scraper, Target
 
 Start = Callable[..., ServerProcess]
 PASSES = 100

@@ -15,8 +15,8 @@ from engines.stub_engine import Command, command_png
 from harness import client, processes
 from harness.faults import busy, is_right, live_pids, posting, probing, waiting, work
 from harness.server import ROOT, run_to_end
-from posecluster_inference.messages import WorkerConfig
-from posecluster_inference.process import Ended, Limits, WorkerProcess
+from posecluster_inference.server.workers.process import Ended, Limits, WorkerProcess
+from posecluster_inference.worker.messages import WorkerConfig
 
 FIRST_FRAME = 70  # the argument from which fault_engines.WrongFrames counts
 

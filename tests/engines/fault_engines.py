@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from stub_engine import StubEngine
 
-from posecluster_inference import codec, wire
-from posecluster_inference.engines import EngineConfig, EngineInfo
 from posecluster_inference.errors import ModelError, Undecodable
-from posecluster_inference.intake import Header
+from posecluster_inference.pictures import Header
+from posecluster_inference.worker import codec, wire
+from posecluster_inference.worker.engines import EngineConfig, EngineInfo
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stub_engine import StubEngine
 
-from posecluster_inference.engines import EngineConfig, EngineInfo
+from posecluster_inference.worker.engines import EngineConfig, EngineInfo
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from posecluster_inference import tasks
-from posecluster_inference.drawing import Drawing
-from posecluster_inference.engines import EngineConfig, EngineInfo
 from posecluster_inference.errors import ModelError
-from posecluster_inference.tasks.model_files import Model, Origin, Pinned
+from posecluster_inference.worker import tasks
+from posecluster_inference.worker.engines import EngineConfig, EngineInfo
+from posecluster_inference.worker.tasks.drawing import Drawing
+from posecluster_inference.worker.tasks.model_files import Model, Origin, Pinned
 
 if TYPE_CHECKING:
     import numpy as np

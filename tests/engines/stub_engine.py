@@ -18,8 +18,8 @@ import zlib
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from posecluster_inference.engines import EngineConfig, EngineInfo
-from posecluster_inference.tasks.pose import COCO_KEYPOINTS, Person, Point
+from posecluster_inference.worker.engines import EngineConfig, EngineInfo
+from posecluster_inference.worker.tasks.pose import COCO_KEYPOINTS, Person, Point
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,10 +13,11 @@ from collections import Counter
 
 from harness import mutations
 from harness.pictures import built_in
-from posecluster_inference import codec, worker
 from posecluster_inference.errors import Refusal, Undecodable
-from posecluster_inference.intake import inspect
-from posecluster_inference.memory import worker_share_bytes
+from posecluster_inference.machine.memory import worker_share_bytes
+from posecluster_inference.pictures import inspect
+from posecluster_inference.worker import codec
+from posecluster_inference.worker import main as worker_main
 
 MAX_PIXELS, MAX_SIDE = 25_000_000, 16_384
 
@@ -27,7 +28,7 @@ def main() -> None:
     if decode(built_in()) != "decoded":
         raise SystemExit("The built-in picture cannot be decoded")
     # a worker of a pod of 1 GiB with two of them
-    worker._limit_memory(worker_share_bytes(1 << 30, workers=2))
+    worker_main._limit_memory(worker_share_bytes(1 << 30, workers=2))
     pool = mutations.seeds(form)
     outcomes: Counter[str] = Counter()
     slowest, slowest_index = 0.0, -1

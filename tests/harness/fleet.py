@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 
-from posecluster_operator.autoscaler import (
+from posecluster_operator.scaling.policy import (
     Decision,
     PodSample,
     Policy,

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.crd import Json
 from harness.generated_specs import ODD, valid_name
-from posecluster_operator import models
+from posecluster_operator.resource import posecluster
 
 _CONDITIONS = ("Ready", "Available", "Progressing", "ScalingActive", "Reconciling", "Stalled")
 UID = "0d1f8a53-7c9f-4f0e-9d35-2b6b6d1f4e11"
@@ -41,8 +41,13 @@ def stored(rng: random.Random, spec: Any) -> Json:
     metadata |= {"resourceVersion": str(rng.randint(1, 10**9)), "creationTimestamp": _TIMES[0]}
     if rng.random() < 0.3:
         paused = rng.choice(("true", "True", "false", "", "x" * 9_999))
-        metadata["annotations"] = {models.PAUSED_ANNOTATION: paused, "other": rng.choice(_TEXTS)}
-    body: Json = {"apiVersion": models.API_VERSION, "kind": models.KIND, "metadata": metadata, "spec": spec}
+        metadata["annotations"] = {posecluster.PAUSED_ANNOTATION: paused, "other": rng.choice(_TEXTS)}
+    body: Json = {
+        "apiVersion": posecluster.API_VERSION,
+        "kind": posecluster.KIND,
+        "metadata": metadata,
+        "spec": spec,
+    }
     if rng.random() < 0.6:
         body["status"] = _forged_status(rng)
     return body

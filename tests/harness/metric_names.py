@@ -7,7 +7,7 @@ from pathlib import Path
 
 import posecluster_inference
 from posecluster_inference.metrics import Metrics
-from posecluster_operator.metrics import Metrics as OperatorMetrics
+from posecluster_operator.admin.metrics import Metrics as OperatorMetrics
 
 _SAMPLES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",)}
 _PROCESS = {"process_start_time_seconds", "process_resident_memory_bytes", "process_cpu_seconds_total"}
@@ -17,7 +17,9 @@ _PROCESS = {"process_start_time_seconds", "process_resident_memory_bytes", "proc
 def inference() -> dict[str, tuple[str, str]]:
     """Name to kind and labels: the registry's, and the gauges that `wiring` adds to it."""
     expected = _of(Metrics().registry)
-    source = Path(posecluster_inference.__file__).with_name("wiring.py").read_text(encoding="utf-8")
+    source = (Path(posecluster_inference.__file__).parent / "server" / "wiring.py").read_text(
+        encoding="utf-8"
+    )
     for call in ast.walk(ast.parse(source)):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
             texts = [str(node.value) for node in call.args if isinstance(node, ast.Constant)]

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from posecluster_inference.admission import Admission
-from posecluster_inference.cgroup import Cgroup, MemoryUse
-from posecluster_inference.costs import Cost, Costs
-from posecluster_inference.jobs import Job, JobQueue
-from posecluster_inference.memory import MemoryWatch
+from posecluster_inference.machine.cgroup import Cgroup, MemoryUse
+from posecluster_inference.machine.memory import MemoryWatch
 from posecluster_inference.metrics import Metrics
-from posecluster_inference.pool import Pool
-from posecluster_inference.quarantine import Quarantine
+from posecluster_inference.server.detection.admission import Admission
+from posecluster_inference.server.workers.costs import Cost, Costs
+from posecluster_inference.server.workers.jobs import Job, JobQueue
+from posecluster_inference.server.workers.pool import Pool
+from posecluster_inference.server.workers.quarantine import Quarantine
 
 
 @dataclass

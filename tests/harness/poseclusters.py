@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from posecluster_operator.models import PoseCluster
-from posecluster_operator.parsing import parse
+from posecluster_operator.resource.parsing import parse
+from posecluster_operator.resource.posecluster import PoseCluster
 
 UID = "11111111-2222-3333-4444-555555555555"
 

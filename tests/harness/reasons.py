@@ -1,6 +1,6 @@
 """Which reasons a condition may have."""
 
-from posecluster_operator.reasons import REASONS, ConditionType
+from posecluster_operator.resource.reasons import REASONS, ConditionType
 
 _OF_PROGRESSING = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}
 

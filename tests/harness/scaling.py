@@ -1,6 +1,7 @@
 """Decisions and samples of the autoscaler, for tests of what is around it."""
 
-from posecluster_operator.autoscaler import (
+from posecluster_operator.resource.reasons import ScalingReason
+from posecluster_operator.scaling.policy import (
     Decision,
     Load,
     Numbers,
@@ -9,7 +10,6 @@ from posecluster_operator.autoscaler import (
     ServiceLevel,
     State,
 )
-from posecluster_operator.reasons import ScalingReason
 
 OBJECTIVE = ServiceLevel(latency_seconds=0.25, late_share=0.01, workers=2, queue_length=16)
 POLICY = Policy(objective=OBJECTIVE, min_replicas=1, max_replicas=10)

@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "operator"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "common"))
 
-from posecluster_operator.autoscaler import (
+from posecluster_operator.scaling.policy import (
     Decision,
     PodSample,
     Policy,

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.pool_in_state import PoolInState, admission_to, count
-from posecluster_inference.admission import Admission
-from posecluster_inference.costs import Costs
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import AnswerKey, Job, JobQueue
-from posecluster_inference.messages import AnswerForm
+from posecluster_inference.pictures import Header, PictureFormat
+from posecluster_inference.server.detection.admission import Admission
+from posecluster_inference.server.workers.costs import Costs
+from posecluster_inference.server.workers.jobs import AnswerKey, Job, JobQueue
+from posecluster_inference.worker.messages import AnswerForm
 
 HEADER = Header(PictureFormat.JPEG, 4, 3)
 KEY: AnswerKey = (b"digest", AnswerForm("json"))

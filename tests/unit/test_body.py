@@ -5,9 +5,9 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from posecluster_inference.body import BodyReader
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.pace import Pace
+from posecluster_inference.server.http.body import BodyReader
+from posecluster_inference.server.http.pace import Pace
 
 BUDGET = 1_000
 

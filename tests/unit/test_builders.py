@@ -15,7 +15,7 @@ from posecluster_operator.builders import Inputs, desired_children, labels
 from posecluster_operator.builders.deployment import check_image
 from posecluster_operator.builders.environment import FIELDS
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.models import PodDefaults
+from posecluster_operator.resource.posecluster import PodDefaults
 
 pytestmark = pytest.mark.unit
 

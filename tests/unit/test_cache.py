@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_inference.cache import AnswerCache, Flights
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import Answer, AnswerKey, Job
-from posecluster_inference.messages import AnswerForm
+from posecluster_inference.pictures import Header, PictureFormat
+from posecluster_inference.server.detection.cache import AnswerCache, Flights
+from posecluster_inference.server.workers.jobs import Answer, AnswerKey, Job
+from posecluster_inference.worker.messages import AnswerForm
 
 MIB = 1 << 20
 BYTES = 32 * MIB

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.recorder import RecordFigure
-from posecluster_inference import cgroup
-from posecluster_inference.cgroup import Cgroup, MemoryUse, allowed_cpus
+from posecluster_inference.machine import cgroup
+from posecluster_inference.machine.cgroup import Cgroup, MemoryUse, allowed_cpus
 
 ALLOWED = 8
 PERIOD_US = 100_000

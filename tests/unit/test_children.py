@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from harness.poseclusters import posecluster
-from posecluster_operator.applying import has_foreign_fields
 from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
-from posecluster_operator.children import is_own
-from posecluster_operator.size_owner import SizeOwner, size_owner
-from posecluster_operator.words import stamp
+from posecluster_operator.reconcile.apply import has_foreign_fields
+from posecluster_operator.reconcile.children import is_own
+from posecluster_operator.resource.stable_text import stamp
+from posecluster_operator.scaling.size_owner import SizeOwner, size_owner
 
 CLUSTER = posecluster()
 OURS = {"manager": "posecluster-operator", "operation": "Apply"}

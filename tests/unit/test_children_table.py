@@ -11,8 +11,8 @@ from harness.poseclusters import posecluster
 from harness.server import ROOT
 from posecluster_operator.builders import Inputs
 from posecluster_operator.builders.table import CHILDREN, DISRUPTION_BUDGET, INFERENCE_DEPLOYMENT
-from posecluster_operator.children import Children, is_own
-from posecluster_operator.models import PodDefaults
+from posecluster_operator.reconcile.children import Children, is_own
+from posecluster_operator.resource.posecluster import PodDefaults
 
 pytestmark = pytest.mark.unit
 
@@ -25,12 +25,13 @@ from harness import gateway_child
 if sys.argv[1:] == ["gateway"]:
     gateway_child.register(gateway_child.SERVICE, gateway_child.DEPLOYMENT, gateway_child.ROUTES)
 from harness.poseclusters import posecluster
-from posecluster_operator import permissions, resources, watcher
+from posecluster_operator.kube import kinds, permissions
+from posecluster_operator.watch import kopf_runner
 from posecluster_operator.builders import Inputs, desired_children, table
-from posecluster_operator.models import PodDefaults
+from posecluster_operator.resource.posecluster import PodDefaults
 cluster = posecluster()
 settings = kopf.OperatorSettings()
-watcher.configure_kopf(settings, inactivity_seconds=1, instance="x", random=Random(1))
+kopf_runner.configure_kopf(settings, inactivity_seconds=1, instance="x", random=Random(1))
 def applied(replicas):
     images = PodDefaults(image="example.test/pose:1")
     made = desired_children(Inputs(cluster=cluster, replicas=replicas, images=images, version="1"))
@@ -40,9 +41,9 @@ print(json.dumps({
     "applied": applied(2),
     "applied to one pod": applied(1),
     "rights": {rule.full_name: rule.verbs for rule in permissions.WATCHED},
-    "watched": sorted(str(watch) for watch in watcher.watches([])),
+    "watched": sorted(str(watch) for watch in kopf_runner.watches([])),
     "watched by label": sorted(one.any_name for one in settings.watching.label_selectors),
-    "kinds": sorted(kind for _api_version, kind in resources.BY_KIND),
+    "kinds": sorted(kind for _api_version, kind in kinds.BY_KIND),
 }))
 """
 

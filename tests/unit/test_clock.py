@@ -9,7 +9,9 @@ from harness.server import ROOT
 
 PACKAGE = ROOT / "operator" / "posecluster_operator"
 # each turns it into a text at once: conditions, the Lease's record, Events
-DATES = {(module, "datetime.now") for module in ("app.py", "inquiry.py", "lease.py", "recorder.py")}
+DATES = {
+    (module, "datetime.now") for module in ("app.py", "explain/client.py", "kube/events.py", "kube/lease.py")
+}
 _WALL = {
     "time.time", "time.time_ns", "time.ctime", "datetime.now", "datetime.utcnow", "datetime.today",
     "date.today", "datetime.datetime.now", "datetime.datetime.utcnow", "datetime.date.today",

@@ -13,10 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from harness import gallery, pictures
-from posecluster_inference import codec, intake
-from posecluster_inference.drawing import drawn_size
+from posecluster_inference import pictures as picture_checks
 from posecluster_inference.errors import InvalidSetting, Undecodable
-from posecluster_inference.intake import Header, PictureFormat
+from posecluster_inference.pictures import Header, PictureFormat
+from posecluster_inference.worker import codec
+from posecluster_inference.worker.tasks.drawing import drawn_size
 
 pytestmark = pytest.mark.unit
 codec.configure(max_pixels=25_000_000, max_side=8_192)
@@ -27,7 +28,7 @@ _TIFF_HEAD = b"MM\0*\0\0\0\x08\0\x01"
 
 
 def decode(data: bytes) -> Picture:
-    return codec.decode(data, intake.inspect(data, max_pixels=25_000_000, max_side=8_192))
+    return codec.decode(data, picture_checks.inspect(data, max_pixels=25_000_000, max_side=8_192))
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +210,7 @@ def test_decoders_print_nothing(sample: Picture, capfd: pytest.CaptureFixture[st
 def test_our_limits_reach_opencv() -> None:
     """In a process of its own, because OpenCV reads them once. Pictures beyond them are refused."""
     script = (
-        "import numpy as np; from posecluster_inference import codec\n"
+        "import numpy as np; from posecluster_inference.worker import codec\n"
         "codec.configure(max_pixels=2_000_000, max_side=2_000)\n"
         "import cv2\n"
         "for shape in ((1000, 2000), (1500, 1500), (10, 2001), (2001, 10)):\n"
@@ -220,7 +221,7 @@ def test_our_limits_reach_opencv() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(Path(codec.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(codec.__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=60,
@@ -242,7 +243,7 @@ def test_encode_has_right_format_size_and_colours(sample: Picture, kind: Picture
     before = sample.copy()
     data = codec.encode(sample, kind)
     assert np.array_equal(sample, before)
-    assert intake.inspect(data, max_pixels=10_000, max_side=100) == Header(kind, 100, 60)
+    assert picture_checks.inspect(data, max_pixels=10_000, max_side=100) == Header(kind, 100, 60)
     difference = np.abs(decode(data).astype(int) - sample).mean()
     assert difference == 0 if kind is PictureFormat.PNG else difference < 6
     assert not any(word in data for word in (b"Exif", b"eXIf", b"EXIF", b"tEXt", b"ICC"))

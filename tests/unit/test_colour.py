@@ -11,8 +11,9 @@ from PIL import Image, ImageCms
 
 from harness.picture_parts import webp_chunk
 from harness.pictures import png_chunk
-from posecluster_inference import codec, colour, intake
-from posecluster_inference.intake import PictureFormat
+from posecluster_inference import pictures
+from posecluster_inference.pictures import PictureFormat
+from posecluster_inference.worker import codec, colour
 
 codec.configure(max_pixels=25_000_000, max_side=16_384)
 SIZE = (60, 40)
@@ -52,7 +53,7 @@ def test_an_rgb_profile_reaches_the_answer(sent: PictureFormat, answered: Pictur
     plain, tagged = codec.encode(pixels, answered), codec.encode(pixels, answered, found)
     assert carried(plain) == b""
     assert carried(tagged) == profile
-    assert intake.inspect(tagged, max_pixels=10_000, max_side=100) == intake.Header(answered, *SIZE)
+    assert pictures.inspect(tagged, max_pixels=10_000, max_side=100) == pictures.Header(answered, *SIZE)
     decoded = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in (plain, tagged)]
     assert np.array_equal(*decoded), "the pixels stay"
 

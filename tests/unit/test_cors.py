@@ -2,7 +2,7 @@
 
 import pytest
 
-from posecluster_inference.cors import CrossOrigin
+from posecluster_inference.server.http.cors import CrossOrigin
 
 OURS = "https://app.example"
 FIELDS = "authorization,content-type"

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_inference.costs import Costs
-from posecluster_inference.intake import Header, PictureFormat
+from posecluster_inference.pictures import Header, PictureFormat
+from posecluster_inference.server.workers.costs import Costs
 
 SMALL = Header(PictureFormat.JPEG, 810, 1_080)
 LARGE = Header(PictureFormat.JPEG, 5_712, 4_284)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.fleet import OBJECTIVE, POLICY, SERVICE_SECONDS, Fleet, Pods, settled
-from posecluster_operator.autoscaler import Decision, Policy, Samples, State, decide
-from posecluster_operator.models import ScalingMode
-from posecluster_operator.reasons import ScalingReason
+from posecluster_operator.resource.posecluster import ScalingMode
+from posecluster_operator.resource.reasons import ScalingReason
+from posecluster_operator.scaling.policy import Decision, Policy, Samples, State, decide
 
 pytestmark = pytest.mark.unit
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.fleet import POLICY, Decide, Fleet, falls, settled
-from posecluster_operator.autoscaler import Decision, PodSample, Policy, Samples, State, decide
-from posecluster_operator.models import ScalingMode
-from posecluster_operator.reasons import ScalingReason
+from posecluster_operator.resource.posecluster import ScalingMode
+from posecluster_operator.resource.reasons import ScalingReason
+from posecluster_operator.scaling.policy import Decision, PodSample, Policy, Samples, State, decide
 
 pytestmark = pytest.mark.unit
 

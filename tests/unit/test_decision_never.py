@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.fleet import FAULTS, POLICY, Decide, Fleet, Pods, falls, settled
-from posecluster_operator.autoscaler import Decision, PodSample, Samples, State, decide
-from posecluster_operator.autoscaler.memory import History
+from posecluster_operator.scaling.policy import Decision, PodSample, Samples, State, decide
+from posecluster_operator.scaling.policy.history import History
 
 pytestmark = pytest.mark.unit
 

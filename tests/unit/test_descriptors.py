@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from posecluster_common.descriptors import raise_limit
-from posecluster_inference import descriptors as of_server
 from posecluster_inference.errors import InvalidSetting
+from posecluster_inference.server import descriptors as of_server
 from posecluster_inference.settings import Settings
 from posecluster_operator import descriptors as of_operator
 from posecluster_operator.errors import InvalidSetting as OperatorInvalidSetting

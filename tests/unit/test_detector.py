@@ -7,11 +7,11 @@ import pytest
 
 from harness.pictures import tiny_png
 from harness.pool_in_state import PoolInState, admission_to, count
-from posecluster_inference.cache import AnswerCache, Flights
-from posecluster_inference.detector import Detection, Detector, PictureFacts, Source
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.jobs import Answer, Job, JobQueue
-from posecluster_inference.messages import AnswerForm
+from posecluster_inference.server.detection.cache import AnswerCache, Flights
+from posecluster_inference.server.detection.detector import Detection, Detector, PictureFacts, Source
+from posecluster_inference.server.workers.jobs import Answer, Job, JobQueue
+from posecluster_inference.worker.messages import AnswerForm
 
 PICTURE = tiny_png()
 JSON = AnswerForm("json")

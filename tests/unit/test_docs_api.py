@@ -13,11 +13,11 @@ import jsonschema_rs
 import pytest
 
 from harness.markdown import blocks, plain, rows
-from posecluster_inference import app, framing
-from posecluster_inference.negotiation import PARAMETERS
-from posecluster_inference.openapi import document
-from posecluster_inference.pace import GRACE_SECONDS
-from posecluster_inference.service import Service
+from posecluster_inference.server.http import routes, strict_parser
+from posecluster_inference.server.http.negotiation import PARAMETERS
+from posecluster_inference.server.http.openapi import document
+from posecluster_inference.server.http.pace import GRACE_SECONDS
+from posecluster_inference.server.http.service import Service
 from posecluster_inference.settings import Settings
 
 pytestmark = pytest.mark.unit
@@ -34,7 +34,12 @@ def test_limits_are_the_defaults() -> None:
     )
     for number in (
         *(DEFAULTS.max_body_bytes, DEFAULTS.max_pixels, DEFAULTS.max_side_pixels),
-        *(framing.LINE_BYTES, framing.FIELD_BYTES, framing.HEAD_BYTES, framing.FIELDS),
+        *(
+            strict_parser.LINE_BYTES,
+            strict_parser.FIELD_BYTES,
+            strict_parser.HEAD_BYTES,
+            strict_parser.FIELDS,
+        ),
     ):
         assert f"{number:,}" in accepted
     assert (
@@ -81,7 +86,7 @@ def test_routes_are_those_of_the_applications() -> None:
     assert told == {f"{method.upper()} {path}" for path, on in described()["paths"].items() for method in on}
     admin = {
         route.resource.canonical
-        for route in app.admin_app(Mock(spec=Service)).router.routes()
+        for route in routes.admin_app(Mock(spec=Service)).router.routes()
         if route.resource
     }
     ports = rows(OPERATIONS, "port", "for", "access")

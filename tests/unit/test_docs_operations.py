@@ -10,7 +10,8 @@ import pytest
 import posecluster_inference
 from harness import metric_names
 from harness.markdown import blocks, plain, rows
-from posecluster_inference import memory, supervisor
+from posecluster_inference.machine import memory
+from posecluster_inference.server.workers import supervisor
 from posecluster_inference.settings import PREFIX, Settings
 from posecluster_operator.builders.environment import FIELDS
 

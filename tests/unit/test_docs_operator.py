@@ -8,9 +8,10 @@ import pytest
 
 from harness import metric_names
 from harness.markdown import plain, rows
-from posecluster_operator import health, watcher
-from posecluster_operator.metrics import RESULTS, Metrics
+from posecluster_operator.admin import health
+from posecluster_operator.admin.metrics import RESULTS, Metrics
 from posecluster_operator.settings import PREFIX, Settings
+from posecluster_operator.watch import kopf_runner
 
 pytestmark = pytest.mark.unit
 
@@ -67,7 +68,7 @@ def test_results_and_the_process_s_own_metrics_are_told() -> None:
 def test_figures_are_those_of_the_code() -> None:
     assert f"the event loop is {health._LONGEST_LAG_SECONDS:.0f} s late" in OPERATOR
     assert f"a reconciliation takes more than {health._LONGEST_PASS_SECONDS:.0f} s" in OPERATOR
-    first, last = watcher._FIRST_BACK_OFF_SECONDS, watcher._LONGEST_BACK_OFF_SECONDS
+    first, last = kopf_runner._FIRST_BACK_OFF_SECONDS, kopf_runner._LONGEST_BACK_OFF_SECONDS
     assert f"a back-off of {first:.0f} s,\nwhich grows up to {last:.0f} s" in OPERATOR
 
 

@@ -11,7 +11,7 @@ from harness import crd
 from harness.markdown import plain, rows
 from posecluster_operator.builders import labels
 from posecluster_operator.builders.table import CHILDREN
-from posecluster_operator.models import PAUSED_ANNOTATION
+from posecluster_operator.resource.posecluster import PAUSED_ANNOTATION
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_inference.drawing import MAX_DRAWN_PIXELS, MAX_DRAWN_SIDE, Drawn, drawn_size
+from posecluster_inference.worker.tasks.drawing import MAX_DRAWN_PIXELS, MAX_DRAWN_SIDE, Drawn, drawn_size
 
 
 @given(width=st.integers(1, 16_384), height=st.integers(1, 16_384))

@@ -11,7 +11,7 @@ from harness import crd
 from harness.spec_generator import SpecGenerator
 from posecluster_inference import settings as server
 from posecluster_operator.builders.environment import FIELDS, WITHOUT_FIELD, environment
-from posecluster_operator.parsing import parse_spec
+from posecluster_operator.resource.parsing import parse_spec
 
 pytestmark = pytest.mark.unit
 

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness import metrics_text
 from posecluster_inference.metrics import Metrics
-from posecluster_operator.autoscaler.demand import MAX_COUNTER
-from posecluster_operator.exposition import NAMES, BadMetrics, read_sample
+from posecluster_operator.scaling.exposition import NAMES, BadMetrics, read_sample
+from posecluster_operator.scaling.policy.demand import MAX_COUNTER
 
 pytestmark = pytest.mark.unit
 

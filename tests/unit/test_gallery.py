@@ -7,7 +7,8 @@ import pytest
 
 from harness.gallery import golden_points, manifest, names, picture, stored
 from harness.scene import STORED
-from posecluster_inference import codec, intake
+from posecluster_inference import pictures
+from posecluster_inference.worker import codec
 
 pytestmark = pytest.mark.unit
 
@@ -30,7 +31,7 @@ def test_folder_and_manifest_list_the_same_files() -> None:
 def test_a_stored_picture_is_licensed_and_as_listed(entry: dict[str, str]) -> None:
     data = (STORED / entry["file"]).read_bytes()
     assert hashlib.sha256(data).hexdigest() == entry["sha256"]
-    header = intake.inspect(data, max_pixels=25_000_000, max_side=8_192)
+    header = pictures.inspect(data, max_pixels=25_000_000, max_side=8_192)
     assert (header.width, header.height) == (entry["width"], entry["height"])
 
     assert entry["licence"] in LICENCES
@@ -89,7 +90,7 @@ def test_every_made_picture_of_the_scene_shows_it() -> None:
 
     def shrunk(name: str) -> np.ndarray:
         data = picture(name)
-        pixels = codec.decode(data, intake.inspect(data, max_pixels=25_000_000, max_side=8_192))
+        pixels = codec.decode(data, pictures.inspect(data, max_pixels=25_000_000, max_side=8_192))
         return cv2.resize(pixels, (50, 33), interpolation=cv2.INTER_AREA).astype(int).mean(axis=2)
 
     scene = shrunk("single/mp_pose.jpg")

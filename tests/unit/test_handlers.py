@@ -8,7 +8,7 @@ import kopf
 import pytest
 
 from posecluster_operator.builders.labels import pod_labels
-from posecluster_operator.handlers import SELECTOR, WATCHED, child_owner, labelled, make_registry
+from posecluster_operator.watch.handlers import SELECTOR, WATCHED, child_owner, labelled, make_registry
 
 pytestmark = pytest.mark.unit
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_inference.costs import ORDINARY, Cost
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import Answer, Job, JobQueue
-from posecluster_inference.messages import AnswerForm
+from posecluster_inference.pictures import Header, PictureFormat
+from posecluster_inference.server.workers.costs import ORDINARY, Cost
+from posecluster_inference.server.workers.jobs import Answer, Job, JobQueue
+from posecluster_inference.worker.messages import AnswerForm
 
 ANSWER = Answer(b"landmarks", 0.0, 0.0, {})
 PLENTY = 30.0

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from posecluster_operator.answers import read_object
 from posecluster_operator.errors import (
     Conflict,
     Forbidden,
@@ -14,6 +13,7 @@ from posecluster_operator.errors import (
     Rejected,
     Retryable,
 )
+from posecluster_operator.kube.responses import read_object
 
 pytestmark = pytest.mark.unit
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from posecluster_operator.lease import record
+from posecluster_operator.kube.lease import record
 
 pytestmark = pytest.mark.unit
 

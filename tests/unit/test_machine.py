@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import posecluster_inference
-from posecluster_inference import machine
 from posecluster_inference.errors import InvalidSetting
+from posecluster_inference.machine import cpu
 
 pytestmark = pytest.mark.unit
 
@@ -42,8 +42,8 @@ def cpuinfo(folder: Path, line: str, *processors: str) -> Path:
 
 
 def test_this_machine_will_do() -> None:
-    machine.check_system()
-    machine.check_processor()
+    cpu.check_system()
+    cpu.check_processor()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_processor_that_lacks_a_feature_is_refused_by_its_name(
 ) -> None:
     build(monkeypatch, abi)
     with pytest.raises(InvalidSetting, match=f"^this processor lacks {missing}: ") as refusal:
-        machine.check_processor(cpuinfo(tmp_path, line, features))
+        cpu.check_processor(cpuinfo(tmp_path, line, features))
     assert ("Armv8.1" if abi == ARM else "x86-64 with AVX") in str(refusal.value)
 
 
@@ -70,13 +70,13 @@ def test_a_processor_with_all_features_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abi: str, line: str, features: str
 ) -> None:
     build(monkeypatch, abi)
-    machine.check_processor(cpuinfo(tmp_path, line, features, features))
+    cpu.check_processor(cpuinfo(tmp_path, line, features, features))
 
 
 def test_one_lesser_core_is_enough_to_be_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(monkeypatch, ARM)
     with pytest.raises(InvalidSetting, match="lacks atomics"):
-        machine.check_processor(cpuinfo(tmp_path, "Features", NEOVERSE_N1, CORTEX_A72))
+        cpu.check_processor(cpuinfo(tmp_path, "Features", NEOVERSE_N1, CORTEX_A72))
 
 
 @pytest.mark.parametrize("abi", [X86, ARM])
@@ -84,8 +84,8 @@ def test_an_emulator_that_shows_another_processor_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abi: str
 ) -> None:
     build(monkeypatch, abi)
-    machine.check_processor(cpuinfo(tmp_path, "Features" if abi == X86 else "flags", "none"))
-    machine.check_processor(tmp_path / "missing")
+    cpu.check_processor(cpuinfo(tmp_path, "Features" if abi == X86 else "flags", "none"))
+    cpu.check_processor(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_python_that_mediapipe_has_no_build_for_is_refused(
 ) -> None:
     build(monkeypatch, abi)
     with pytest.raises(InvalidSetting, match=f"this Python is for {platform}: use ") as refusal:
-        machine.check_system()
+        cpu.check_system()
     assert "x86_64-linux-gnu and aarch64-linux-gnu" in str(refusal.value)
 
 
@@ -111,7 +111,7 @@ def test_a_python_that_mediapipe_may_have_a_build_for_passes(
     monkeypatch: pytest.MonkeyPatch, abi: str | None
 ) -> None:
     build(monkeypatch, abi)
-    machine.check_system()
+    cpu.check_system()
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32", "freebsd14"])

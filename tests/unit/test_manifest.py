@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from posecluster_operator.commands.manifest import read_manifest
 from posecluster_operator.errors import InvalidInput
-from posecluster_operator.models import ScalingMode
+from posecluster_operator.resource.posecluster import ScalingMode
 
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 pytestmark = pytest.mark.unit

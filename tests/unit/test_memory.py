@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_inference.cgroup import Cgroup, MemoryUse
-from posecluster_inference.machine import resident_bytes
-from posecluster_inference.memory import MemoryWatch, worker_share_bytes
+from posecluster_inference.machine.cgroup import Cgroup, MemoryUse
+from posecluster_inference.machine.cpu import resident_bytes
+from posecluster_inference.machine.memory import MemoryWatch, worker_share_bytes
 
 MIB = 1 << 20
 NOWHERE = Cgroup(Path("/nonexistent"))

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from posecluster_inference.drawing import Drawn
 from posecluster_inference.errors import Reason
-from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.messages import (
+from posecluster_inference.pictures import Header, PictureFormat
+from posecluster_inference.worker.messages import (
     AnswerForm,
     Fatal,
     ModelInfo,
@@ -18,7 +17,8 @@ from posecluster_inference.messages import (
     WorkerRequest,
     report_of,
 )
-from posecluster_inference.wire import BrokenPipeFrame, FrameReader, Head, pack_head
+from posecluster_inference.worker.tasks.drawing import Drawn
+from posecluster_inference.worker.wire import BrokenPipeFrame, FrameReader, Head, pack_head
 
 pytestmark = pytest.mark.unit
 

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from posecluster_inference.metrics import Metrics
-from posecluster_inference.process import Ended
+from posecluster_inference.server.workers.process import Ended
 
 FAMILIES = {
     "process_start_time_seconds": "gauge",

@@ -14,7 +14,7 @@ import pytest
 from posecluster_inference.models import cli
 from posecluster_inference.models.catalogue import CATALOGUE
 from posecluster_inference.models.sources import Unavailable
-from posecluster_inference.tasks.model_files import Model, Origin, Pinned
+from posecluster_inference.worker.tasks.model_files import Model, Origin, Pinned
 from scripts.models import __main__ as command
 from scripts.models import bundle, packages
 from scripts.models.package_sources import CarryingPackage, Rebuild, package_sources

@@ -13,7 +13,7 @@ import pytest
 from posecluster_inference.errors import ModelError
 from posecluster_inference.models import sources
 from posecluster_inference.models.sources import LocalPath, Unavailable
-from posecluster_inference.tasks.model_files import Model, Origin, Pinned
+from posecluster_inference.worker.tasks.model_files import Model, Origin, Pinned
 
 pytestmark = pytest.mark.unit
 

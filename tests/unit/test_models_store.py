@@ -12,7 +12,7 @@ from posecluster_inference.errors import ModelError
 from posecluster_inference.models import cli, store
 from posecluster_inference.models.catalogue import CATALOGUE
 from posecluster_inference.models.sources import LocalPath, Unavailable
-from posecluster_inference.tasks.model_files import Model, Origin, Pinned
+from posecluster_inference.worker.tasks.model_files import Model, Origin, Pinned
 
 pytestmark = pytest.mark.unit
 

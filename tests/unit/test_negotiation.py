@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.messages import AnswerForm
-from posecluster_inference.negotiation import (
+from posecluster_inference.server.http.negotiation import (
     CONTENT_TYPES,
     answer_form,
     clean_request_id,
@@ -17,6 +16,7 @@ from posecluster_inference.negotiation import (
     new_id,
     parameters,
 )
+from posecluster_inference.worker.messages import AnswerForm
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LONGEST_MS = 10_000

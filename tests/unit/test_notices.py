@@ -8,11 +8,11 @@ import pytest
 from harness.kube_objects import container, deployment, pod, waiting
 from harness.poseclusters import posecluster
 from harness.scaling import decision, fixed_decision
-from posecluster_operator.autoscaler import Decision
-from posecluster_operator.autoscaler.shown import next_shown
-from posecluster_operator.notice import Notice
-from posecluster_operator.reasons import ScalingReason
-from posecluster_operator.status import compute_status, lasting_blindness, notices
+from posecluster_operator.reconcile.status import compute_status, lasting_blindness, notices
+from posecluster_operator.resource.notice import Notice
+from posecluster_operator.resource.reasons import ScalingReason
+from posecluster_operator.scaling.policy import Decision
+from posecluster_operator.scaling.policy.shown import next_shown
 
 pytestmark = pytest.mark.unit
 

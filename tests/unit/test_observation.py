@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from posecluster_inference.jobs import Answer
-from posecluster_inference.observation import Facts, Observer
-from posecluster_inference.tracing import TraceContext
+from posecluster_inference.server.http.observation import Facts, Observer
+from posecluster_inference.server.http.tracing import TraceContext
+from posecluster_inference.server.workers.jobs import Answer
 
 SAMPLED = TraceContext("", "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", is_sampled=True)
 

@@ -14,13 +14,14 @@ import pytest
 import schemathesis
 
 import posecluster_inference
-from posecluster_inference import app, pages
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.health import Status
-from posecluster_inference.negotiation import CONTENT_TYPES, PARAMETERS
-from posecluster_inference.openapi import document, encoded
-from posecluster_inference.process import State
-from posecluster_inference.service import Service
+from posecluster_inference.server.http import pages
+from posecluster_inference.server.http import routes as http_routes
+from posecluster_inference.server.http.negotiation import CONTENT_TYPES, PARAMETERS
+from posecluster_inference.server.http.openapi import document, encoded
+from posecluster_inference.server.http.service import Service
+from posecluster_inference.server.workers.health import Status
+from posecluster_inference.server.workers.process import State
 from posecluster_inference.settings import Settings
 
 pytestmark = pytest.mark.unit
@@ -142,7 +143,7 @@ def test_every_route_is_described_and_no_other(described: dict[str, Any]) -> Non
     service = Mock(spec=Service)
     routes = {
         (route.resource.canonical, route.method)
-        for route in app.client_app(service).router.routes()
+        for route in http_routes.client_app(service).router.routes()
         if route.resource is not None and route.method != "HEAD"
     }
     assert {(path, method) for path, method, _operation in operations(described)} == routes

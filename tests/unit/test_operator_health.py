@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from posecluster_operator.health import Health, Verdict, Watch
-from posecluster_operator.port import Port
+from posecluster_operator.admin.health import Health, Verdict, Watch
+from posecluster_operator.admin.server import Port
 
 pytestmark = pytest.mark.unit
 

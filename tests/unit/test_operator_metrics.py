@@ -3,8 +3,8 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from posecluster_operator.metrics import CONTENT_TYPE, RESULTS, Metrics
-from posecluster_operator.reasons import ScalingReason
+from posecluster_operator.admin.metrics import CONTENT_TYPE, RESULTS, Metrics
+from posecluster_operator.resource.reasons import ScalingReason
 
 pytestmark = pytest.mark.unit
 

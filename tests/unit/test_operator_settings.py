@@ -11,7 +11,7 @@ import pytest
 import posecluster_operator
 from posecluster_operator import settings
 from posecluster_operator.errors import InvalidSetting
-from posecluster_operator.models import PodDefaults, PullPolicy
+from posecluster_operator.resource.posecluster import PodDefaults, PullPolicy
 from posecluster_operator.settings import PREFIX, Settings, load
 
 pytestmark = pytest.mark.unit

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from posecluster_inference.pace import Pace, Progress
+from posecluster_inference.server.http.pace import Pace, Progress
 
 KB = 1_000
 DEFAULT = Pace(50 * KB, 60.0)

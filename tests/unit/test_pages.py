@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from posecluster_inference import pages
+import posecluster_inference
 from posecluster_inference.errors import PoseClusterError
-from posecluster_inference.negotiation import accepts_gzip
-from posecluster_inference.pages import PLAYGROUND, REFERENCE, Pages, asset_names
+from posecluster_inference.server.http.negotiation import accepts_gzip
+from posecluster_inference.server.http.pages import PLAYGROUND, REFERENCE, Pages, asset_names
 
 pytestmark = pytest.mark.unit
 
-SOURCES = Path(pages.__file__).parent / "page"
+SOURCES = Path(posecluster_inference.__file__).parent / "page"
 OURS = sorted(path for path in SOURCES.rglob("*") if path.is_file())
 # names of XML vocabularies, which nothing fetches
 NAMESPACE = "http://www.w3.org/2000/svg"

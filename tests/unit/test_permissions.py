@@ -2,7 +2,7 @@
 
 import pytest
 
-from posecluster_operator.permissions import LEASE, WATCHED
+from posecluster_operator.kube.permissions import LEASE, WATCHED
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ from harness.server import ROOT
 from posecluster_operator.builders import Inputs, desired_children, labels
 from posecluster_operator.builders.environment import ADMIN_PORT
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.models import PodDefaults
+from posecluster_operator.resource.posecluster import PodDefaults
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.problems import problem, raw_problem
+from posecluster_inference.server.http.problems import problem, raw_problem
 
 STATUSES = {
     "malformed": 400,

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from posecluster_operator.quantity import parse_quantity
+from posecluster_operator.resource.quantity import parse_quantity
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A picture that killed two workers is held for ten minutes; the list is bounded."""
 
-from posecluster_inference.quarantine import Quarantine
+from posecluster_inference.server.workers.quarantine import Quarantine
 
 MINUTES_10 = 600.0
 ENTRIES = 1_000

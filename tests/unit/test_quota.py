@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.recorder import RecordFigure
-from posecluster_inference import quota
-from posecluster_inference.quota import Quota
+from posecluster_inference.server.detection import quota
+from posecluster_inference.server.detection.quota import Quota
 
 TABLE = 10_000
 CALLERS = 100_000

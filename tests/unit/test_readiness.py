@@ -13,12 +13,12 @@ from harness.kube_objects import DEADLINE, container, deployment, pod, progressi
 from harness.poseclusters import posecluster
 from harness.scaling import fixed_decision
 from harness.server import ROOT
-from posecluster_operator.failures import Failure
-from posecluster_operator.models import PoseCluster
-from posecluster_operator.observed import condition
-from posecluster_operator.readiness import ready_generation
-from posecluster_operator.reasons import ProgressingReason, ReadyReason
-from posecluster_operator.status import compute_status, mark_problem, notices
+from posecluster_operator.reconcile.readiness import ready_generation
+from posecluster_operator.reconcile.rollout_diagnosis import Failure
+from posecluster_operator.reconcile.status import compute_status, mark_problem, notices
+from posecluster_operator.resource.json_access import condition
+from posecluster_operator.resource.posecluster import PoseCluster
+from posecluster_operator.resource.reasons import ProgressingReason, ReadyReason
 
 pytestmark = pytest.mark.unit
 

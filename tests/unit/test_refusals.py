@@ -15,8 +15,8 @@ from harness.kube_objects import (
     refused,
     waiting,
 )
-from posecluster_operator.failures import Failure, find_failure
-from posecluster_operator.reasons import ProgressingReason as Reason
+from posecluster_operator.reconcile.rollout_diagnosis import Failure, find_failure
+from posecluster_operator.resource.reasons import ProgressingReason as Reason
 
 pytestmark = pytest.mark.unit
 

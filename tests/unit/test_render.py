@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from posecluster_inference import render
-from posecluster_inference.tasks import pose as pose_task
-from posecluster_inference.tasks.pose import COCO_KEYPOINTS, Person, Point
+from posecluster_inference.worker import render
+from posecluster_inference.worker.tasks import pose as pose_task
+from posecluster_inference.worker.tasks.pose import COCO_KEYPOINTS, Person, Point
 
 pytestmark = pytest.mark.unit
 

@@ -8,11 +8,11 @@ import pytest
 
 from harness.poseclusters import posecluster
 from harness.scaling import sample
-from posecluster_operator.autoscaler import PodSample
-from posecluster_operator.metrics import Metrics
-from posecluster_operator.reasons import ScalingReason
-from posecluster_operator.scaler import Scaler, Sizing
-from posecluster_operator.scraper import Target
+from posecluster_operator.admin.metrics import Metrics
+from posecluster_operator.resource.reasons import ScalingReason
+from posecluster_operator.scaling.policy import PodSample
+from posecluster_operator.scaling.scaler import Scaler, Sizing
+from posecluster_operator.scaling.scraper import Target
 
 pytestmark = pytest.mark.unit
 

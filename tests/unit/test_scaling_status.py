@@ -9,13 +9,13 @@ import pytest
 from harness.kube_objects import deployment
 from harness.poseclusters import posecluster
 from harness.scaling import decision, fixed_decision, load
-from posecluster_operator.autoscaler import WINDOWS, Decision, Load
-from posecluster_operator.autoscaler.shown import Shown, differs, next_shown
-from posecluster_operator.failures import Failure
-from posecluster_operator.observed import condition
-from posecluster_operator.reasons import ProgressingReason, ScalingReason
-from posecluster_operator.scaling_status import scaled
-from posecluster_operator.status import compute_status, mark_problem, notices
+from posecluster_operator.reconcile.rollout_diagnosis import Failure
+from posecluster_operator.reconcile.scaling_status import scaled
+from posecluster_operator.reconcile.status import compute_status, mark_problem, notices
+from posecluster_operator.resource.json_access import condition
+from posecluster_operator.resource.reasons import ProgressingReason, ScalingReason
+from posecluster_operator.scaling.policy import WINDOWS, Decision, Load
+from posecluster_operator.scaling.policy.shown import Shown, differs, next_shown
 
 pytestmark = pytest.mark.unit
 

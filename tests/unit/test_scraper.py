@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from harness.metrics_pod import Fault, MetricsPods
-from posecluster_operator.autoscaler.demand import PodSample
-from posecluster_operator.exposition import NAMES
-from posecluster_operator.scraper import SCRAPE_SECONDS, Scraper, Target, interval_seconds
+from posecluster_operator.scaling.exposition import NAMES
+from posecluster_operator.scaling.policy.demand import PodSample
+from posecluster_operator.scaling.scraper import SCRAPE_SECONDS, Scraper, Target, interval_seconds
 
 pytestmark = pytest.mark.unit
 
@@ -272,7 +272,9 @@ async def test_only_an_address_is_asked(pods: MetricsPods, scraper: Scraper, hos
 async def test_many_pods_start_a_hundred_at_a_time(
     pods: MetricsPods, scraper: Scraper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("posecluster_operator.scraper.SCRAPE_SECONDS", 0.005)  # a second for a hundred
+    monkeypatch.setattr(
+        "posecluster_operator.scaling.scraper.SCRAPE_SECONDS", 0.005
+    )  # a second for a hundred
     address = pods.start()
     scraping = asyncio.create_task(scraper.scrape([target(address, str(uid)) for uid in range(150)]))
     await wait_until(lambda: pods.scrapes(address) >= 100)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from harness.metrics_pod import Fault, MetricsPods
-from posecluster_operator import scraper
-from posecluster_operator.autoscaler.demand import PodSample
-from posecluster_operator.scraper import Scraper, Target
+from posecluster_operator.scaling import scraper
+from posecluster_operator.scaling.policy.demand import PodSample
+from posecluster_operator.scaling.scraper import Scraper, Target
 
 pytestmark = pytest.mark.unit
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_inference.costs import Cost
-from posecluster_inference.intake import Header, PictureFormat
-from posecluster_inference.jobs import Job, JobQueue, turn_of
-from posecluster_inference.messages import AnswerForm
-from posecluster_inference.sharing import HeavyShare
+from posecluster_inference.pictures import Header, PictureFormat
+from posecluster_inference.server.workers.costs import Cost
+from posecluster_inference.server.workers.jobs import Job, JobQueue, turn_of
+from posecluster_inference.server.workers.sharing import HeavyShare
+from posecluster_inference.worker.messages import AnswerForm
 
 HEADER = Header(PictureFormat.PNG, 1, 1)
 SERVICE = 0.045

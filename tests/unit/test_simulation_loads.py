@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_operator.autoscaler import Policy, Routing, ServiceLevel
-from posecluster_operator.autoscaler.target import pods_for_rate
 from posecluster_operator.errors import InvalidInput
-from posecluster_operator.models import ScalingMode
+from posecluster_operator.resource.posecluster import ScalingMode
+from posecluster_operator.scaling.policy import Policy, Routing, ServiceLevel
+from posecluster_operator.scaling.policy.target import pods_for_rate
 from posecluster_operator.simulation.arrivals import MOST_REQUESTS, draw, scaled
 from posecluster_operator.simulation.patterns import PATTERNS, levels, poisson_counts, rates
 from posecluster_operator.simulation.trace import Counts, parse_trace, read_trace

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posecluster_operator.autoscaler import Routing, Samples
+from posecluster_operator.scaling.policy import Routing, Samples
 from posecluster_operator.simulation.arrivals import Arrivals, draw
+from posecluster_operator.simulation.baselines import Fixed
 from posecluster_operator.simulation.pods import START_JITTER, Pod, PodModel, SimulatedPods
-from posecluster_operator.simulation.rivals import Fixed
 from posecluster_operator.simulation.run import Outcome, simulate
 from posecluster_operator.simulation.trace import Counts
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from posecluster_operator.autoscaler import Routing
-from posecluster_operator.parsing import parse
-from posecluster_operator.reasons import ScalingReason
+from posecluster_operator.resource.parsing import parse
+from posecluster_operator.resource.reasons import ScalingReason
+from posecluster_operator.scaling.policy import Routing
 from posecluster_operator.simulation.arrivals import Arrivals, draw
 from posecluster_operator.simulation.compare import Comparison, Setting, compare, smallest
 from posecluster_operator.simulation.report import report

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from posecluster_operator.autoscaler import Routing
+from posecluster_operator.scaling.policy import Routing
 
 pytestmark = pytest.mark.unit
 

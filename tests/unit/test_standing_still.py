@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from harness.fleet import POLICY, Fleet, Pods, falls, settled
-from posecluster_operator.autoscaler import WINDOWS
-from posecluster_operator.autoscaler.demand import PodSample, measure
-from posecluster_operator.reasons import ScalingReason
+from posecluster_operator.resource.reasons import ScalingReason
+from posecluster_operator.scaling.policy import WINDOWS
+from posecluster_operator.scaling.policy.demand import PodSample, measure
 
 pytestmark = pytest.mark.unit
 

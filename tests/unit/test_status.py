@@ -11,12 +11,12 @@ from harness.kube_objects import DEADLINE, container, deployment, pod, refused, 
 from harness.poseclusters import posecluster
 from harness.reasons import allowed_reasons
 from harness.scaling import fixed_decision
-from posecluster_operator.autoscaler import Decision
-from posecluster_operator.failures import Failure
-from posecluster_operator.models import PoseCluster
-from posecluster_operator.observed import condition
-from posecluster_operator.reasons import ProgressingReason, ReadyReason, ScalingReason
-from posecluster_operator.status import compute_status, mark_problem, status_patch
+from posecluster_operator.reconcile.rollout_diagnosis import Failure
+from posecluster_operator.reconcile.status import compute_status, mark_problem, status_patch
+from posecluster_operator.resource.json_access import condition
+from posecluster_operator.resource.posecluster import PoseCluster
+from posecluster_operator.resource.reasons import ProgressingReason, ReadyReason, ScalingReason
+from posecluster_operator.scaling.policy import Decision
 
 pytestmark = pytest.mark.unit
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from posecluster_inference import supervisor
 from posecluster_inference.errors import ModelError
-from posecluster_inference.messages import ModelInfo, WorkerAnswer, WorkerConfig
 from posecluster_inference.metrics import Metrics
-from posecluster_inference.process import Ended, Limits, Listener, State
-from posecluster_inference.supervisor import Supervisor, SupervisorConfig
+from posecluster_inference.server.workers import supervisor
+from posecluster_inference.server.workers.process import Ended, Limits, Listener, State
+from posecluster_inference.server.workers.supervisor import Supervisor, SupervisorConfig
+from posecluster_inference.worker.messages import ModelInfo, WorkerAnswer, WorkerConfig
 
 BACK_OFF_SECONDS = [0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 60, 60]
 MIB = 1 << 20

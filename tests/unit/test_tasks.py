@@ -10,10 +10,10 @@ import jsonschema_rs
 import pytest
 
 from engines import hand_task
-from posecluster_inference import tasks
-from posecluster_inference.openapi import document
+from posecluster_inference.server.http.openapi import document
 from posecluster_inference.settings import Settings
-from posecluster_inference.tasks import Task, pose
+from posecluster_inference.worker import tasks
+from posecluster_inference.worker.tasks import Task, pose
 
 pytestmark = pytest.mark.unit
 
@@ -69,7 +69,8 @@ def test_coco_keypoints_are_landmarks_of_pose() -> None:
 
 def test_tasks_load_no_code_that_decodes_or_draws() -> None:
     script = (
-        "import sys; from posecluster_inference import tasks, messages, openapi\n"
+        "import sys; from posecluster_inference.server.http import openapi\n"
+        "from posecluster_inference.worker import messages, tasks\n"
         "print([name for name in ('numpy', 'cv2', 'mediapipe') if name in sys.modules])"
     )
     done = subprocess.run(

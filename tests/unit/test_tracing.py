@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from posecluster_inference.errors import PoseClusterError
-from posecluster_inference.tracing import span_exporter, trace_context
+from posecluster_inference.server.http.tracing import span_exporter, trace_context
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecluster_inference.wire import BrokenPipeFrame, Frame, FrameReader, pack_head, receive, send
+from posecluster_inference.worker.wire import BrokenPipeFrame, Frame, FrameReader, pack_head, receive, send
 
 json_values = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.floats(allow_nan=False)
 heads = st.dictionaries(st.text(max_size=8), json_values | st.lists(json_values, max_size=3), max_size=4)

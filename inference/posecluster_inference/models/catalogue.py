@@ -3,7 +3,7 @@
 Sizes, hashes and sources: docs/models.md.
 """
 
-from posecluster_inference import tasks
-from posecluster_inference.tasks.model_files import Model
+from posecluster_inference.worker import tasks
+from posecluster_inference.worker.tasks.model_files import Model
 
 CATALOGUE: tuple[Model, ...] = tuple(model for task in tasks.CATALOGUE.values() for model in task.MODELS)

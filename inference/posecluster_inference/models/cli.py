@@ -10,7 +10,7 @@ from posecluster_inference.errors import ModelError
 from posecluster_inference.models import store
 from posecluster_inference.models.catalogue import CATALOGUE
 from posecluster_inference.models.sources import LocalPath, OfficialAddress, Source, Unavailable
-from posecluster_inference.tasks.model_files import Model
+from posecluster_inference.worker.tasks.model_files import Model
 
 _ALL = "all"
 _SOURCE = "POSECLUSTER_MODEL_SOURCE"

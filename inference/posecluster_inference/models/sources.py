@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from posecluster_inference.errors import ModelError
-from posecluster_inference.tasks.model_files import Model
+from posecluster_inference.worker.tasks.model_files import Model
 
 _CONNECT_SECONDS = 5.0  # also the longest silence in a download
 _DOWNLOAD_SECONDS = 300.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from posecluster_inference.errors import ModelError
 from posecluster_inference.models.catalogue import CATALOGUE
 from posecluster_inference.models.sources import Source, Unavailable
-from posecluster_inference.tasks.model_files import Model, Origin, Pinned
+from posecluster_inference.worker.tasks.model_files import Model, Origin, Pinned
 
 
 class WrongContent(ModelError):

@@ -10,7 +10,7 @@ from posecluster_operator.builders import labels
 from posecluster_operator.builders.environment import ADMIN_PORT, CLIENT_PORT, TOKENS_DIR, environment
 from posecluster_operator.builders.service import CLIENT_PORT_NAME
 from posecluster_operator.errors import InvalidSpec
-from posecluster_operator.models import PodDefaults, PoseCluster, Spec
+from posecluster_operator.resource.posecluster import PodDefaults, PoseCluster, Spec
 
 CONTAINER = "inference"
 ADMIN_PORT_NAME = "admin"

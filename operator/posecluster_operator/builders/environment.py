@@ -9,8 +9,8 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
-from posecluster_operator.models import Spec
-from posecluster_operator.parsing import camel
+from posecluster_operator.resource.parsing import camel
+from posecluster_operator.resource.posecluster import Spec
 
 PREFIX = "POSECLUSTER_"
 CLIENT_PORT, ADMIN_PORT = 8080, 9090

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from posecluster_operator.models import API_VERSION, GROUP, KIND, PoseCluster
+from posecluster_operator.resource.posecluster import API_VERSION, GROUP, KIND, PoseCluster
 
 MANAGER = "posecluster-operator"
 INFERENCE = "inference"  # the component whose pods process pictures

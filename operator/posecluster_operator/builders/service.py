@@ -3,7 +3,7 @@
 from typing import Any
 
 from posecluster_operator.builders.environment import CLIENT_PORT
-from posecluster_operator.models import Service
+from posecluster_operator.resource.posecluster import Service
 
 CLIENT_PORT_NAME = "http"
 

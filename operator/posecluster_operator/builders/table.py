@@ -15,7 +15,7 @@ from posecluster_operator.builders.kinds import DEPLOYMENTS, PDBS, SERVICES, Res
 from posecluster_operator.builders.labels import INFERENCE
 from posecluster_operator.builders.pdb import SMALLEST_SIZE, disruption_budget
 from posecluster_operator.builders.service import client_service, pods_service
-from posecluster_operator.models import PodDefaults, PoseCluster
+from posecluster_operator.resource.posecluster import PodDefaults, PoseCluster
 
 Ident = tuple[str, str]  # kind, name
 Selector = dict[str, str]

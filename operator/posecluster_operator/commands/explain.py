@@ -27,7 +27,7 @@ def execute(parsed: argparse.Namespace) -> int:
     flags = {"lease_namespace": parsed.lease_namespace, "lease_name": parsed.lease_name}
     loaded = settings.load(os.environ, flags)
     logging.getLogger().addHandler(logging.NullHandler())  # a failure is one line, printed by the caller
-    from posecluster_operator.inquiry import explain  # with the client: half a second
+    from posecluster_operator.explain.client import explain  # with the client: half a second
 
     found = explain(parsed.name, loaded, namespace=parsed.namespace or "", operator=parsed.operator or "")
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # terminals of any encoding

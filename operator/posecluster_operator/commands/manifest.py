@@ -9,8 +9,8 @@ import yaml
 
 from posecluster_operator.errors import InvalidInput, InvalidSpec
 from posecluster_operator.files import read_file
-from posecluster_operator.models import API_VERSION, KIND, PoseCluster, Spec
-from posecluster_operator.parsing import field_types, parse
+from posecluster_operator.resource.parsing import field_types, parse
+from posecluster_operator.resource.posecluster import API_VERSION, KIND, PoseCluster, Spec
 
 _MOST_BYTES = 1024 * 1024
 

@@ -13,7 +13,7 @@ from posecluster_operator.commands import refuse
 from posecluster_operator.errors import OperatorError
 
 if TYPE_CHECKING:
-    from posecluster_operator.autoscaler import Windows
+    from posecluster_operator.scaling.policy import Windows
 
 HELP = "keep PoseClusters true (each flag is also a POSECLUSTER_OPERATOR_* variable)"
 
@@ -40,7 +40,7 @@ def execute(parsed: argparse.Namespace, *, windows: "Windows | None" = None) -> 
     # with kopf and the client: 60 MiB that `--help` need not load
     from posecluster_common.descriptors import raise_limit
     from posecluster_operator import app
-    from posecluster_operator.autoscaler import WINDOWS
+    from posecluster_operator.scaling.policy import WINDOWS
 
     raise_limit()
 

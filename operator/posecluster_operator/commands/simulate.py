@@ -57,8 +57,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def execute(parsed: argparse.Namespace) -> int:
     """Simulate and print; raises InvalidInput for a flag or a file that is wrong."""
     _check(parsed)
-    from posecluster_operator.autoscaler import Routing
     from posecluster_operator.commands.manifest import read_manifest
+    from posecluster_operator.scaling.policy import Routing
     from posecluster_operator.simulation import plot
     from posecluster_operator.simulation.compare import Setting, compare
     from posecluster_operator.simulation.report import report

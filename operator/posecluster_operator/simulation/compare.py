@@ -4,15 +4,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from posecluster_operator.autoscaler import Policy, Routing
-from posecluster_operator.autoscaler.policy import policy_of
-from posecluster_operator.autoscaler.target import pods_for_rate
-from posecluster_operator.models import PoseCluster, ScalingMode
-from posecluster_operator.quantity import parse_quantity
+from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
+from posecluster_operator.resource.quantity import parse_quantity
+from posecluster_operator.scaling.policy import Policy, Routing
+from posecluster_operator.scaling.policy.policy import policy_of
+from posecluster_operator.scaling.policy.target import pods_for_rate
 from posecluster_operator.simulation.arrivals import Arrivals
-from posecluster_operator.simulation.own import Change, Own
+from posecluster_operator.simulation.baselines import Fixed, Hpa
 from posecluster_operator.simulation.pods import PodModel
-from posecluster_operator.simulation.rivals import Fixed, Hpa
+from posecluster_operator.simulation.policy_under_test import Change, Own
 from posecluster_operator.simulation.run import Outcome, Sizer, simulate
 
 MOST_PODS = 500  # of the CRD

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Mapping
 from random import Random
 
-from posecluster_operator.autoscaler import Policy
-from posecluster_operator.autoscaler.target import pods_for_rate
-from posecluster_operator.models import ScalingMode
+from posecluster_operator.resource.posecluster import ScalingMode
+from posecluster_operator.scaling.policy import Policy
+from posecluster_operator.scaling.policy.target import pods_for_rate
 from posecluster_operator.simulation.trace import Counts
 
 SECONDS = 1_800.0  # as long as a pattern is, unless it is said

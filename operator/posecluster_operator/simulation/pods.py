@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from heapq import heapreplace
 from random import Random
 
-from posecluster_operator.autoscaler import PodSample, Routing, Samples
+from posecluster_operator.scaling.policy import PodSample, Routing, Samples
 
 START_JITTER = 0.25  # a start takes its mean, give or take up to so much of it
 

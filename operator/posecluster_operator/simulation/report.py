@@ -4,12 +4,12 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from posecluster_operator.autoscaler import Routing
-from posecluster_operator.autoscaler.sentence import sentence
-from posecluster_operator.models import PoseCluster, ScalingMode
+from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
+from posecluster_operator.scaling.policy import Routing
+from posecluster_operator.scaling.policy.sentence import sentence
+from posecluster_operator.simulation.baselines import TARGET_PERCENT
 from posecluster_operator.simulation.compare import MOST_PODS, Comparison, Setting
-from posecluster_operator.simulation.own import Change
-from posecluster_operator.simulation.rivals import TARGET_PERCENT
+from posecluster_operator.simulation.policy_under_test import Change
 from posecluster_operator.simulation.run import FLIP_SECONDS, Outcome
 from posecluster_operator.simulation.textplot import WIDTH, chart, clock, columns_of_steps, time_axis
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-from posecluster_operator.autoscaler import Samples
+from posecluster_operator.scaling.policy import Samples
 from posecluster_operator.simulation.arrivals import Arrivals, stream
 from posecluster_operator.simulation.pods import PodModel, SimulatedPods, offer_all
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest import mock
 
-from posecluster_operator.kube import Kube, connect
+from posecluster_operator.kube.client import Kube, connect
 
 Calls = list[tuple[str, str]]
 

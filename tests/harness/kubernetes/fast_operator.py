@@ -9,8 +9,8 @@ import argparse
 import sys
 from dataclasses import replace
 
-from posecluster_operator.autoscaler import WINDOWS
 from posecluster_operator.commands import run
+from posecluster_operator.scaling.policy import WINDOWS
 
 FAST = replace(WINDOWS.scaled(0.2), scrape_seconds=0.5)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from harness.kubernetes.waiting import Json
-from posecluster_operator.permissions import LEASE, WATCHED, Rule
+from posecluster_operator.kube.permissions import LEASE, WATCHED, Rule
 
 NAME = "posecluster-operator"
 _RBAC = "rbac.authorization.k8s.io"

@@ -1,0 +1,101 @@
+"""Decides which pictures are queued, and counts those that are refused for lack of capacity."""
+
+import asyncio
+import math
+import random
+from dataclasses import dataclass, field
+
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.machine.memory import MemoryWatch
+from posecluster_inference.metrics import Metrics
+from posecluster_inference.pictures import Header
+from posecluster_inference.server.workers.costs import ORDINARY, Cost
+from posecluster_inference.server.workers.jobs import AnswerKey, Job
+from posecluster_inference.server.workers.pool import Pool, killed_workers
+
+_LONGEST_RETRY_SECONDS = 60
+_RETRY_JITTER_SECONDS = 2
+_WORKER_START_SECONDS = 2.0  # a usual start, from docs/performance.md
+
+
+@dataclass(slots=True)
+class Admission:
+    """Turns an inspected picture into a queued job, or refuses it and counts it as demand."""
+
+    pool: Pool
+    memory: MemoryWatch
+    metrics: Metrics
+    rng: random.Random = field(default_factory=random.Random)
+    _is_closed: bool = field(default=False, init=False)
+
+    def admit(self, picture: bytes, header: Header, key: AnswerKey, deadline: float) -> Job:
+        """Queue a picture; raises Refusal. `deadline` is the loop's time in seconds."""
+        now = asyncio.get_running_loop().time()
+        if self.pool.quarantine.holds(key[0], now):
+            raise killed_workers()
+        self.metrics.arrivals.inc()
+        cost = self.pool.costs.estimate(header, key[1].kind)
+        refusal = self._lack_of_capacity(now, deadline, cost)
+        if refusal is not None:
+            raise self.count_refusal(refusal)
+        job = Job(picture, header, key, now, deadline, self.pool.queue.discard, cost)
+        self.pool.submit(job)
+        return job
+
+    def close(self) -> None:
+        """Refuse every picture from now on."""
+        self._is_closed = True
+
+    def check_open(self) -> None:
+        """Refuse a request before its body is read if admission is closed; raises Refusal."""
+        if self._is_closed:
+            raise self.count_early_refusal(
+                Reason.DRAINING, "This server is shutting down: retry on a new connection."
+            )
+
+    def count_early_refusal(self, reason: Reason, detail: str) -> Refusal:
+        """Count a request that is refused before its picture is known, and return the refusal."""
+        self.metrics.arrivals.inc()
+        wait = self.pool.wait_seconds(asyncio.get_running_loop().time())
+        return self.count_refusal(self._unavailable(reason, detail, wait))
+
+    def count_refusal(self, refusal: Refusal) -> Refusal:
+        """Count the refusal of a request that has been counted as an arrival, and return the refusal."""
+        self.metrics.refused.labels(refusal.reason).inc()
+        self.metrics.late.inc()
+        return refusal
+
+    def _lack_of_capacity(self, now: float, deadline: float, cost: Cost) -> Refusal | None:
+        pool = self.pool
+        wait = pool.wait_seconds(now, cost)
+        if self._is_closed:
+            return self._unavailable(
+                Reason.DRAINING, "This server is shutting down: retry on a new connection.", 0.0
+            )
+        if pool.live == 0:
+            return self._unavailable(
+                Reason.STARTING, "No worker is ready yet: retry later.", _WORKER_START_SECONDS
+            )
+        if self.memory.is_short:
+            return self._unavailable(Reason.MEMORY, "The server is near its memory limit: retry later.", wait)
+        if wait > 0 and now + wait + cost.seconds > deadline:
+            return Refusal(
+                Reason.DEADLINE,
+                f"The queue ahead needs about {wait * 1000:.0f} ms, which is more than the deadline allows: "
+                "retry later, or allow more time.",
+            )
+        if wait > 0 and pool.queue.is_full(cost):
+            places = f"{pool.queue.limit} waiting places"
+            if not pool.queue.is_full(ORDINARY):
+                places = f"{pool.queue.heavy_limit} of {places} that large pictures may use"
+            return self._unavailable(Reason.QUEUE_FULL, f"All {places} are taken: retry later.", wait)
+        return None
+
+    def _unavailable(self, reason: Reason, detail: str, wait_seconds: float) -> Refusal:
+        return Refusal(reason, detail, retry_after_seconds=self.retry_after(wait_seconds))
+
+    def retry_after(self, wait_seconds: float) -> int:
+        """Whole seconds to wait: the work ahead, rounded up, and jitter so that callers spread out."""
+        longest = _LONGEST_RETRY_SECONDS - _RETRY_JITTER_SECONDS
+        seconds = min(longest, math.ceil(wait_seconds)) + self.rng.randint(0, _RETRY_JITTER_SECONDS)
+        return max(1, seconds)

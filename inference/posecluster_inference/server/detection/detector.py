@@ -1,0 +1,113 @@
+"""Answers a picture: from the cache, from a computation in progress, or from a new one."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from posecluster_inference import pictures
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.metrics import Metrics
+from posecluster_inference.server.detection.admission import Admission
+from posecluster_inference.server.detection.cache import AnswerCache, Flights
+from posecluster_inference.server.workers.jobs import Answer, AnswerKey, Job
+from posecluster_inference.worker.messages import AnswerForm
+
+
+class Source(StrEnum):
+    """Where an answer came from: the `result` of `cache_requests_total`."""
+
+    HIT = "hit"
+    COLLAPSED = "collapsed"  # a computation that another request had started
+    MISS = "miss"
+    BYPASS = "bypass"  # a new computation because the caller asked for one
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """An answer and where it came from; `is_stored` if this request computed it and the cache has it."""
+
+    answer: Answer
+    source: Source
+    is_stored: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class PictureFacts:
+    """What the detector learns of a picture. It stays known when the picture is refused."""
+
+    digest: str = ""  # the first 16 hexadecimal digits of its SHA-256
+    format: str = ""
+    body_bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Detector:
+    """The path that every picture takes to its answer, whatever the protocol that brought it.
+
+    A computation that takes longer than `objective_seconds` is counted as late.
+    """
+
+    admission: Admission
+    cache: AnswerCache
+    flights: Flights
+    metrics: Metrics
+    max_pixels: int
+    max_side_pixels: int
+    objective_seconds: float
+
+    async def detect(
+        self,
+        picture: bytes,
+        form: AnswerForm,
+        deadline: float,
+        facts: PictureFacts,
+        *,
+        skip_cache: bool = False,
+    ) -> Detection:
+        """Answer a picture by `deadline`, in seconds of the loop's clock; raises Refusal.
+
+        `facts` is filled in on the way. With `skip_cache` the answer is computed for this caller and then
+        replaces the one in the cache.
+        """
+        digest = hashlib.sha256(picture).digest()
+        facts.digest, facts.body_bytes = digest.hex()[:16], len(picture)
+        key = (digest, form)
+        if not skip_cache:
+            cached = self.cache.get(key)
+            if cached is not None:
+                self._count(Source.HIT)
+                return Detection(cached, Source.HIT)
+            job = self.flights.get(key)
+            if job is not None:
+                self._count(Source.COLLAPSED)
+                return Detection(await job.answer(deadline), Source.COLLAPSED)
+        source = Source.BYPASS if skip_cache else Source.MISS
+        self._count(source)
+        job = self._start(picture, key, deadline, facts)
+        self.flights.add(job, joinable=not skip_cache)
+        answer = await self._wait(job, deadline)
+        return Detection(answer, source, is_stored=key in self.cache)
+
+    def _count(self, source: Source) -> None:
+        self.metrics.cache_requests.labels(source).inc()
+
+    def _start(self, picture: bytes, key: AnswerKey, deadline: float, facts: PictureFacts) -> Job:
+        header = pictures.inspect(picture, max_pixels=self.max_pixels, max_side=self.max_side_pixels)
+        facts.format = header.format
+        return self.admission.admit(picture, header, key, deadline)
+
+    async def _wait(self, job: Job, deadline: float) -> Answer:
+        """Wait for a job that this request started, and count it if it is late."""
+        expired_in_queue = False
+        try:
+            return await job.answer(deadline)
+        except Refusal as refusal:
+            expired_in_queue = refusal.reason is Reason.DEADLINE and not job.started
+            if expired_in_queue:
+                self.admission.count_refusal(refusal)  # counts it as late, too
+            raise
+        finally:
+            elapsed = asyncio.get_running_loop().time() - job.arrived
+            if elapsed > self.objective_seconds and not expired_in_queue:
+                self.metrics.late.inc()

@@ -1,0 +1,212 @@
+"""The routes of both ports."""
+
+import asyncio
+from dataclasses import asdict
+
+from aiohttp import hdrs, web
+
+from posecluster_inference.errors import Reason, Refusal
+from posecluster_inference.server.detection.detector import Detection, Source
+from posecluster_inference.server.detection.quota import Allowance
+from posecluster_inference.server.http import openapi
+from posecluster_inference.server.http.client_identity import caller_of
+from posecluster_inference.server.http.middleware import FACTS, SERVICE
+from posecluster_inference.server.http.negotiation import (
+    CONTENT_TYPES,
+    accepts_gzip,
+    answer_form,
+    deadline_seconds,
+    parameters,
+    skips_cache,
+)
+from posecluster_inference.server.http.observation import Facts
+from posecluster_inference.server.http.pages import PLAYGROUND, REFERENCE
+from posecluster_inference.server.http.problems import problem
+from posecluster_inference.server.http.service import Service
+from posecluster_inference.server.workers.health import Status
+from posecluster_inference.worker.messages import JSON_ANSWER
+from posecluster_inference.worker.tasks.pose import COCO_KEYPOINTS
+
+_ACCEPT_CHARACTERS = 1_024  # more is not read: each form of it is kept parsed
+_CACHE_STATUS = {  # RFC 9211
+    Source.HIT: "posecluster; hit",
+    Source.COLLAPSED: "posecluster; fwd=miss; collapsed",
+    Source.MISS: "posecluster; fwd=miss",
+    Source.BYPASS: "posecluster; fwd=request",
+}
+
+
+async def detect(request: web.Request) -> web.StreamResponse:
+    """POST /v1/detect: a picture in, landmarks or a drawn picture out."""
+    service = request.app[SERVICE]
+    facts = request[FACTS]
+    facts.caller = caller_of(request, service)
+    allowance = _take_quota(service, facts.caller)
+    try:
+        service.admission.check_open()
+        seconds = deadline_seconds(request.headers.get("X-Request-Timeout-Ms"), service.settings.deadline_ms)
+        accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))[:_ACCEPT_CHARACTERS]
+        form = answer_form(request.query.items(), accept)
+        if form.is_coco:
+            _check_coco(service)
+        skip_cache = skips_cache(request.headers.getall(hdrs.CACHE_CONTROL, []))
+        async with service.bodies.picture(request) as picture:
+            deadline = asyncio.get_running_loop().time() + seconds
+            detection = await service.detector.detect(picture, form, deadline, facts, skip_cache=skip_cache)
+    except Refusal as refusal:
+        if allowance is None:
+            raise
+        raise refusal.with_headers(_quota_headers(service, allowance)) from None
+    facts.answer = None if detection.source is Source.HIT else detection.answer
+    facts.cache_status = _cache_status(detection)
+    response = _response(detection, form.kind, facts)
+    if allowance is not None:
+        response.headers.update(_quota_headers(service, allowance))
+    return response
+
+
+def _check_coco(service: Service) -> None:
+    """Refuse `keypoints=coco` where an engine of the user's own has other landmarks."""
+    model = service.workers.model
+    if model and not set(COCO_KEYPOINTS) <= set(model.landmarks):
+        raise Refusal(
+            Reason.MALFORMED, "This model has no COCO keypoints: GET /v1/model lists its landmarks."
+        )
+
+
+def _take_quota(service: Service, caller: str) -> Allowance | None:
+    if service.quota is None:
+        return None
+    allowance = service.quota.take(caller, asyncio.get_running_loop().time())
+    if not allowance.allowed:
+        raise Refusal(
+            Reason.QUOTA,
+            f"You may send {service.settings.rate_limit_per_minute} requests a minute: "
+            "retry after the time in Retry-After.",
+            retry_after_seconds=service.admission.retry_after(allowance.retry_after_seconds),
+        ).with_headers(_quota_headers(service, allowance))
+    return allowance
+
+
+def _quota_headers(service: Service, allowance: Allowance) -> dict[str, str]:
+    assert service.quota is not None
+    return {
+        "RateLimit-Policy": service.quota.policy,
+        "RateLimit": f'"default";r={allowance.remaining};t={allowance.full_in_seconds}',
+    }
+
+
+def _cache_status(detection: Detection) -> str:
+    status = _CACHE_STATUS[detection.source]
+    return f"{status}; stored" if detection.is_stored else status
+
+
+def _response(detection: Detection, kind: str, facts: Facts) -> web.Response:
+    answer, is_cached = detection.answer, detection.source is Source.HIT
+    headers = {
+        hdrs.CONTENT_TYPE: CONTENT_TYPES[kind],
+        hdrs.CACHE_CONTROL: "no-store",
+        hdrs.VARY: hdrs.ACCEPT,
+        "Cache-Status": facts.cache_status,
+    }
+    if answer.drawn is not None:
+        headers |= answer.drawn.headers
+    if not is_cached:
+        stages = {"queue": answer.queue_seconds, **answer.stages}
+        headers["Server-Timing"] = ", ".join(
+            f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()
+        )
+    body = answer.body
+    if kind == JSON_ANSWER:
+        cached = b"true" if is_cached else b"false"
+        body = b"".join((b'{"id":"', facts.answer_id.encode(), b'",', body, b',"cached":', cached, b"}"))
+    return web.Response(body=body, headers=headers)
+
+
+async def model(request: web.Request) -> web.StreamResponse:
+    """GET /v1/model: what answers, and the limits in force."""
+    service = request.app[SERVICE]
+    caller_of(request, service)
+    parameters(request.query.items(), {})
+    loaded = service.workers.model
+    if loaded is None:
+        raise Refusal(
+            Reason.STARTING,
+            "No worker has loaded the model yet: retry later.",
+            retry_after_seconds=service.admission.retry_after(1),
+        )
+    limits = openapi.limits(service.settings, queue_length=service.pool.queue.limit)
+    return web.json_response({**asdict(loaded), **service.model, "limits": limits})
+
+
+async def api_description(request: web.Request) -> web.StreamResponse:
+    """GET /openapi.json: this very contract, with the limits in force."""
+    body = openapi.encoded(request.app[SERVICE].settings)
+    return web.Response(body=body, content_type="application/json")
+
+
+async def playground(request: web.Request) -> web.StreamResponse:
+    """GET /: the page on which people try it."""
+    return _file(request, PLAYGROUND)
+
+
+async def reference(request: web.Request) -> web.StreamResponse:
+    """GET /docs: the contract for people."""
+    return _file(request, REFERENCE)
+
+
+async def asset(request: web.Request) -> web.StreamResponse:
+    """GET /assets/{name}: what the two pages load."""
+    name = request.match_info["name"]
+    return _file(request, name if name not in (PLAYGROUND, REFERENCE) else "")
+
+
+def _file(request: web.Request, name: str) -> web.Response:
+    """Return a file, packed if the caller takes that; 304 if it has it already."""
+    file = request.app[SERVICE].pages.get(name)
+    if file is None:
+        raise Refusal(Reason.NOT_FOUND, "No file has this name: correct the path.")
+    headers = {**file.headers, hdrs.ETAG: f'W/"{file.tag}"'}
+    known = request.if_none_match or ()
+    if any(tag.value in (file.tag, "*") for tag in known):
+        del headers[hdrs.CONTENT_TYPE]
+        return web.Response(status=304, headers=headers)
+    body = file.body
+    if file.packed is not None and accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
+        body, headers[hdrs.CONTENT_ENCODING] = file.packed, "gzip"
+    return web.Response(body=body, headers=headers)
+
+
+async def healthz(request: web.Request) -> web.StreamResponse:
+    """GET /healthz: 200 when ready, else 503, with the state either way."""
+    service = request.app[SERVICE]
+    body = service.health.describe()
+    ready = body["status"] == Status.READY
+    return web.json_response(body, status=200 if ready else 503, headers={hdrs.CACHE_CONTROL: "no-store"})
+
+
+async def readyz(request: web.Request) -> web.StreamResponse:
+    """GET /readyz: may requests be sent here?"""
+    status = request.app[SERVICE].health.status
+    if status is Status.READY:
+        return web.Response(text="ready\n")
+    reason = Reason.DRAINING if status is Status.DRAINING else Reason.STARTING
+    return problem(Refusal(reason, f"This server is {status}.", retry_after_seconds=1))
+
+
+async def livez(request: web.Request) -> web.StreamResponse:
+    """GET /livez: would a new container help? Never a matter of load."""
+    if request.app[SERVICE].health.is_alive:
+        return web.Response(text="alive\n")
+    return problem(
+        Refusal(
+            Reason.STARTING, "No worker process can be started: restart the server.", retry_after_seconds=60
+        )
+    )
+
+
+async def metrics(request: web.Request) -> web.StreamResponse:
+    """GET /metrics, of the sample names in `name[]` only if there are any."""
+    names = request.query.getall("name[]", [])
+    text = request.app[SERVICE].metrics.text(names)
+    return web.Response(body=text, headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4; charset=utf-8"})

@@ -1,0 +1,171 @@
+"""Start, serve, stop in order: what `posecluster-inference serve` runs."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from aiohttp import web
+
+from posecluster_common.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
+from posecluster_inference.errors import PoseClusterError
+from posecluster_inference.machine.cpu import ALLOW_PROCESSES, NO_THREAD
+from posecluster_inference.server.http import openapi
+from posecluster_inference.server.http.connection import ClientConnection
+from posecluster_inference.server.http.routes import admin_app, client_app
+from posecluster_inference.server.http.service import Service
+from posecluster_inference.server.wiring import build
+from posecluster_inference.settings import PREFIX, Settings
+
+logger = logging.getLogger(__name__)
+
+_LEEWAY_SECONDS = 1.0  # for answers that are being written when the last request is done
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then drain; raises PoseClusterError when it cannot start."""
+    service = build(settings)
+    stop = _Stop()
+    service.workers.start(service.pool, stop.fail)  # they load while the ports open; see `readyz`
+    background = [stop.background(service.memory.run())]
+    await asyncio.to_thread(_read_pages, service)
+    if service.tokens is not None:
+        await asyncio.to_thread(service.tokens.read)
+        background.append(stop.background(service.tokens.run()))
+    client_runner = web.AppRunner(
+        client_app(service), handler_cancellation=True, shutdown_timeout=_LEEWAY_SECONDS, access_log=None
+    )
+    admin_runner = web.AppRunner(admin_app(service), shutdown_timeout=_LEEWAY_SECONDS, access_log=None)
+    try:
+        listeners = await _listen(service, client_runner, admin_runner)
+        await stop.asked.wait()
+        if stop.error is None:
+            delay_ms = settings.drain_delay_ms if stop.waits_for_endpoints else 0
+            await _drain(service, listeners, delay_seconds=delay_ms / 1000)
+        _close(listeners)
+    finally:
+        await client_runner.cleanup()
+        with suppress(TimeoutError):  # closed connections still write what their clients have not read
+            async with asyncio.timeout(settings.write_timeout_ms / 1000):
+                await service.connections.open.none()
+        if service.observer.exporter is not None:
+            await asyncio.to_thread(service.observer.exporter.close, _LEEWAY_SECONDS)
+        await admin_runner.cleanup()
+        await service.workers.stop()
+        for task in background:
+            task.cancel()
+            await asyncio.wait([task])
+        stop.close()
+    if stop.error is not None:
+        raise stop.error
+    logger.info("Stopped")
+
+
+def _read_pages(service: Service) -> None:
+    service.pages.read()
+    openapi.encoded(service.settings)
+
+
+class _Stop:
+    """Why and how the server should end. A second signal changes nothing."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.error: PoseClusterError | None = None
+        self.waits_for_endpoints = True
+        # Not the loop's own handlers: to remove one gives its signal back the power to kill, for a moment.
+        signal.signal(signal.SIGTERM, self._caller(waits_for_endpoints=True))
+        # someone at a terminal has no endpoints to wait for
+        signal.signal(signal.SIGINT, self._caller(waits_for_endpoints=False))
+
+    def _caller(self, *, waits_for_endpoints: bool) -> Callable[[int, FrameType | None], None]:
+        loop = asyncio.get_running_loop()
+
+        def caught(_number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._ask, waits_for_endpoints)
+
+        return caught
+
+    def _ask(self, waits_for_endpoints: bool) -> None:
+        if not self.asked.is_set():
+            self.waits_for_endpoints = waits_for_endpoints
+            self.asked.set()
+
+    def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something for the server's whole life: without it, the server must not go on."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._end_with)
+        return task
+
+    def _end_with(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A background task ended", exc_info=error)
+            advice = f"; {ALLOW_PROCESSES}" if str(error) == NO_THREAD else ""
+            self.fail(PoseClusterError(f"a background task ended: {error!r}{advice}"))
+
+    def close(self) -> None:
+        """Ignore signals from now on, to the very end of the process."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+    def fail(self, error: PoseClusterError) -> None:
+        self.error = self.error or error
+        self.asked.set()
+
+
+async def _listen(
+    service: Service, client_runner: web.AppRunner, admin_runner: web.AppRunner
+) -> list[asyncio.Server]:
+    settings = service.settings
+    loop = asyncio.get_running_loop()
+    await admin_runner.setup()
+    admin_sockets = listen(settings.host, settings.admin_port, port_setting=f"{PREFIX}ADMIN_PORT")
+    for one in admin_sockets:
+        await web.SockSite(admin_runner, one, backlog=ACCEPTED_AT_ONCE).start()
+    await client_runner.setup()
+    web_server = client_runner.server
+    assert web_server is not None
+    client_sockets = listen(settings.host, settings.port, port_setting=f"{PREFIX}PORT")
+    listeners = [
+        await loop.create_server(
+            lambda: ClientConnection(web_server, service.connections, loop=loop),
+            sock=one,
+            backlog=ACCEPTED_AT_ONCE,
+        )
+        for one in client_sockets
+    ]
+    extend_backlog([*admin_sockets, *client_sockets])
+    logger.info(
+        "Listening",
+        extra={
+            "fields": {
+                "host": ", ".join(one.getsockname()[0] for one in client_sockets),
+                "port": client_sockets[0].getsockname()[1],
+                "admin_port": admin_sockets[0].getsockname()[1],
+                "workers": service.workers.config.size,
+            }
+        },
+    )
+    return listeners
+
+
+def _close(listeners: list[asyncio.Server]) -> None:
+    for listener in listeners:
+        listener.close()
+
+
+async def _drain(service: Service, listeners: list[asyncio.Server], *, delay_seconds: float) -> None:
+    """Unready at once; serve on while endpoints catch up; then take nothing new and finish the rest."""
+    service.health.begin_drain()
+    logger.info("Draining", extra={"fields": {"delay_seconds": delay_seconds}})
+    await asyncio.sleep(delay_seconds)
+    service.admission.close()
+    _close(listeners)
+    settings = service.settings
+    longest = (settings.body_timeout_ms + settings.deadline_ms) / 1000 + _LEEWAY_SECONDS
+    with suppress(TimeoutError):
+        async with asyncio.timeout(longest):
+            await service.connections.in_flight.none()

@@ -1,0 +1,67 @@
+"""The operator's port: /metrics, /livez, /readyz, /explain. Plain text; a verdict that is no has a reason."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from posecluster_common.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
+from posecluster_operator.admin.health import Verdict
+from posecluster_operator.settings import PREFIX
+
+_MOST_NAMES = 64
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_CLOSE_SECONDS = 0.1
+
+
+class Port:
+    """Serves what it is given; knows nothing of where it comes from."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Callable[[list[str]], bytes],
+        content_type: str,
+        live: Callable[[], Verdict],
+        ready: Callable[[], Verdict],
+        explain: Callable[[str, str], Verdict],
+    ) -> None:
+        self._metrics, self._content_type, self._live, self._ready = metrics, content_type, live, ready
+        self._explain = explain
+        app = web.Application(client_max_size=1)
+        app.router.add_get("/metrics", self._show_metrics)
+        app.router.add_get("/livez", self._show_live)
+        app.router.add_get("/readyz", self._show_ready)
+        app.router.add_get("/explain/{namespace}/{name}", self._show_explanation)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+
+    async def start(self, host: str, port: int) -> list[tuple[str, int]]:
+        """Listen at each address of `host` (see `listen`); returns addresses and ports. Raises OSError."""
+        await self._runner.setup()
+        sockets = listen(host, port, port_setting=f"{PREFIX}PORT")
+        for one in sockets:
+            await web.SockSite(self._runner, one, backlog=ACCEPTED_AT_ONCE).start()
+        extend_backlog(sockets)
+        return [one.getsockname()[:2] for one in sockets]
+
+    async def stop(self) -> None:
+        """Close the port and its connections."""
+        await self._runner.cleanup()
+
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        body = self._metrics(request.query.getall("name[]", [])[:_MOST_NAMES])
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": self._content_type})
+
+    async def _show_live(self, _request: web.Request) -> web.Response:
+        return _answer(self._live())
+
+    async def _show_ready(self, _request: web.Request) -> web.Response:
+        return _answer(self._ready())
+
+    async def _show_explanation(self, request: web.Request) -> web.Response:
+        found = self._explain(request.match_info["namespace"], request.match_info["name"])
+        return _answer(found, otherwise=404)
+
+
+def _answer(verdict: Verdict, *, otherwise: int = 503) -> web.Response:
+    status = 200 if verdict.ok else otherwise
+    return web.Response(text=verdict.reason + "\n", status=status, headers=_HEADERS)

@@ -1,0 +1,118 @@
+"""What a person can do about a size: a table by reason. Pure."""
+
+import math
+from dataclasses import dataclass
+
+from posecluster_operator.builders.labels import INSTANCE
+from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
+from posecluster_operator.resource.posecluster import PAUSED_ANNOTATION
+from posecluster_operator.resource.reasons import ScalingReason as R
+from posecluster_operator.scaling.policy.values import Numbers, Policy
+
+NOTHING = "Nothing"  # the first word if nobody needs to do anything
+COMMAND = "kubectl "  # the beginning of a line to copy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A PoseCluster with its size. `ready` and `numbers` are None if unknown, as from the resource alone."""
+
+    namespace: str
+    name: str
+    replicas: int
+    policy: Policy
+    ready: int | None = None
+    numbers: Numbers | None = None
+
+
+def fixed_command(namespace: str, name: str, replicas: int) -> str:
+    """Return the command that switches to mode `Fixed` at this size."""
+    patch = f'{{"spec":{{"replicas":{replicas},"scaling":{{"mode":"Fixed"}}}}}}'
+    return f"kubectl -n {namespace} patch posecluster {name} --type merge -p '{patch}'"
+
+
+def advice(reason: R, case: Case) -> tuple[str, ...]:
+    """Return what to do: sentences, and commands that begin with `kubectl`."""
+    policy, numbers = case.policy, case.numbers
+    hold, longest_hold = f"{policy.hold_seconds:.0f}", f"{policy.max_hold_seconds:.0f}"
+    kubectl = f"kubectl -n {case.namespace}"
+    pods = f"{kubectl} get pods -o wide -l {INSTANCE}={case.name}"
+    describe = f"{kubectl} describe posecluster {case.name}"
+    annotate = f"{kubectl} annotate posecluster {case.name} {PAUSED_ANNOTATION}"
+    lasts, watch = "it lasts", hold
+    found, enough, is_short = "more pods are wanted", "", True
+    if numbers is not None:
+        wanted = max(numbers.steady_pods, numbers.burst_pods)
+        found, enough = f"{wanted:.1f} pods are wanted", f" to {math.ceil(wanted)} or more"
+        is_short = wanted > policy.max_replicas
+        watch = f"{numbers.watch_seconds:.0f}"
+        lasts = f"it lasts {max(0.0, numbers.watch_seconds - numbers.watched_seconds):.0f} s more,"
+    return {
+        R.STEADY: (
+            "Nothing. For more room than the objective needs, raise spec.scaling.minReplicas. For fewer late"
+            " answers, lower spec.scaling.objective.latePermille.",
+        ),
+        R.DEMAND_ROSE: ("Nothing, if such a load is expected. New pods count as soon as they are ready.",),
+        R.BURST: (
+            "Nothing. If requests are often late in the first seconds of such bursts, raise"
+            " spec.scaling.minReplicas: only pods that already run can help so soon.",
+        ),
+        R.DEMAND_FELL: (
+            f"Nothing. If pods are removed too soon, raise spec.scaling.scaleDown.holdSeconds (now {hold}).",
+        ),
+        R.HOLDING_AFTER_BURST: (
+            f"Nothing. To remove pods sooner, lower spec.scaling.scaleDown.holdSeconds (now {hold}; after a"
+            f" burst five times that, at most maxHoldSeconds, now {longest_hold}).",
+        ),
+        R.JUST_STARTED: (
+            f"Nothing: {lasts} until the load was measured for {watch} s without a gap (the load of a pod is"
+            " known when it was read twice). The size can rise meanwhile.",
+        ),
+        R.WAITING_FOR_PODS: (
+            "Nothing, while pods start. If they do not become ready, find out why:",
+            *(pods, describe),
+        ),
+        R.AT_MAXIMUM: (
+            f"The objective may be missed: {found} and {policy.max_replicas} allowed. Raise"
+            f" spec.scaling.maxReplicas{enough}, if the nodes have room for them; otherwise choose a smaller"
+            " spec.model.variant, or relax spec.scaling.objective."
+            if is_short
+            else "Nothing: more pods were ordered than spec.scaling.maxReplicas"
+            f" ({policy.max_replicas}) allows.",
+        ),
+        R.AT_MINIMUM: (
+            "Nothing. To run fewer pods, lower spec.scaling.minReplicas (now"
+            f" {policy.min_replicas}, at least 1).",
+        ),
+        R.NO_METRICS: ("No pod is ready, so there is nothing to read. Find out why:", pods, describe)
+        if case.ready == 0
+        else (
+            "The size is held, whatever the load is. The operator must be able to reach ready pods on port"
+            " 9090: look for a NetworkPolicy that blocks it, and for pods that hang.",
+            pods,
+            "To set the size yourself in the meantime, switch to mode Fixed; replicas is the size:",
+            fixed_command(case.namespace, case.name, case.replicas),
+        ),
+        R.PARTIAL_METRICS: (
+            "Find the pods that cannot be read. Until all ready pods can, the size can rise with the known"
+            " load, and does not fall. A pod that stays silent can be deleted; it is replaced:",
+            pods,
+        ),
+        R.REPLICAS_TAKEN_OVER: (
+            "Nothing, after a single kubectl scale: the operator takes the size back after 10 minutes without"
+            " another write. If something keeps writing the Deployment's spec.replicas, most likely an HPA,"
+            " find and remove it:",
+            f"{kubectl} get hpa",
+            f"{kubectl} get deployment {INFERENCE_DEPLOYMENT.name(case.name)} -o yaml --show-managed-fields",
+            "Then, or to end it now, hand the size back with a pause of some seconds:",
+            *(f"{annotate}=true", f"{annotate}-"),
+        ),
+        R.FIXED_SIZE: (
+            "Set another size, or let the load set it with spec.scaling.mode Auto:",
+            f"{kubectl} scale posecluster {case.name} --replicas=N",
+        ),
+        R.PAUSED: (
+            "The operator neither scales nor repairs this PoseCluster until it is resumed:",
+            f"{annotate}-",
+        ),
+    }[reason]

@@ -1,0 +1,223 @@
+"""Why a PoseCluster has its size, with the figures of the operator's last decision, as a page of text.
+
+Only the time of the next step down is computed here, by the rule that decides;
+tests/unit/test_explain_decision.py lets that time pass and compares.
+"""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from posecluster_operator.explain.advice import COMMAND, NOTHING, Case, advice
+from posecluster_operator.resource.posecluster import ScalingMode
+from posecluster_operator.resource.reasons import ScalingReason
+from posecluster_operator.scaling.policy.autoscaler import Snapshot
+from posecluster_operator.scaling.policy.history import Need, held_seconds, lowest_size, rate_seconds
+from posecluster_operator.scaling.policy.values import Decision, Numbers, Policy
+
+Row = tuple[str, Sequence[str]]  # a label, and its lines
+
+_LABEL = 14
+_WIDTH = 100
+_MOST_NAMES = 3
+
+
+def explain(namespace: str, name: str, snapshot: Snapshot) -> str:
+    """Return why this PoseCluster has its present size."""
+    decision, samples, policy = snapshot.decision, snapshot.samples, snapshot.policy
+    numbers = decision.numbers
+    size = decision.replicas if samples.replicas is None else samples.replicas
+    case = Case(
+        namespace=namespace, name=name, replicas=size, policy=policy, ready=samples.ready, numbers=numbers
+    )
+    rows = [
+        *(_load_rows(decision, policy, numbers) if numbers else [objective_row(policy)]),
+        ("Pods", [*_pods(snapshot, size)]),
+        ("Next", [_next(snapshot)]),
+    ]
+    news = "" if size == decision.replicas else f", and will get {decision.replicas}"
+    reasons = [reason for reason in (decision.blind, decision.reason) if reason]
+    return explain_reasons([*dict.fromkeys(reasons)], case, rows, news=news)
+
+
+def explain_reasons(
+    reasons: Sequence[ScalingReason], case: Case, rows: Sequence[Row], *, news: str = ""
+) -> str:
+    """Return the page of a size with these reasons, the main one first: why, what to do, and `rows`."""
+    first, *rest = reasons
+    to_do = [*advice(first, case)]
+    for other in rest:
+        lines = advice(other, case)
+        to_do += [] if lines[0].startswith(NOTHING) else lines
+    why = [first.message, *(f"From the known load: {other.message}" for other in rest)]
+    return page(f"{title(case)}{news}: {', '.join(reasons)}", [("Why", why), ("To do", to_do), *rows])
+
+
+def title(case: Case) -> str:
+    """Return which PoseCluster it is, its size, and its bounds if it has any."""
+    policy = case.policy
+    bounds = f"bounds {policy.min_replicas}-{policy.max_replicas}"
+    mode = "fixed" if policy.mode is ScalingMode.FIXED else bounds
+    return f"posecluster {case.namespace}/{case.name} has {pods(case.replicas)} ({mode})"
+
+
+def pods(number: int) -> str:
+    """Return `1 pod`, `2 pods`."""
+    return f"{number} pod{'' if number == 1 else 's'}"
+
+
+def page(first: str, rows: Sequence[Row]) -> str:
+    """Return the first part and the rows below it, wrapped; commands stay on one line, to be copied."""
+    lines = [first.rstrip("\n")]
+    for label, texts in rows:
+        for text in texts:
+            lines += textwrap.wrap(
+                text,
+                len(text) + _LABEL if text.startswith(COMMAND) else _WIDTH,
+                initial_indent=f"  {label}".ljust(_LABEL),
+                subsequent_indent=" " * _LABEL,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            label = ""
+    return "\n".join(lines) + "\n"
+
+
+def objective_row(policy: Policy, then: str = "", *more: str) -> Row:
+    """Return what users are promised."""
+    objective = policy.objective
+    share, latest = 100 * objective.late_share, 1000 * objective.latency_seconds
+    promise = f"at most {share:.3g} % of the requests later than {latest:.0f} ms, or refused"
+    return "Objective", [f"{promise}{then}", *more]
+
+
+def _load_rows(decision: Decision, policy: Policy, numbers: Numbers) -> list[Row]:
+    load, objective = decision.load, policy.objective
+    source = "assumed until measured" if decision.state.history.service_seconds is None else "measured"
+    asked = [
+        f"{numbers.requests_per_second:.1f} requests/s in the last {numbers.busy_seconds:.0f} s;"
+        f" {numbers.refused_per_second:.1f}/s refused now; {1000 * numbers.service_seconds:.0f} ms of a"
+        f" worker each ({source})"
+    ]
+    if load is not None:
+        asked.append(load_line(load.queued, load.running, load.late_permille))
+    workers = "the one worker" if objective.workers == 1 else f"the {objective.workers} workers"
+    too_slow = (
+        "More pods cannot meet it: the work of a single request takes longer. Choose a smaller"
+        " spec.model.variant, faster processors, or a larger spec.scaling.objective.latencyMilliseconds."
+    )
+    is_too_slow = numbers.service_seconds > objective.latency_seconds
+    wanted = (
+        f"{numbers.steady_pods:.1f} pods for the rate and the waiting requests, {numbers.burst_pods:.1f} for"
+        " the bursts of the last seconds"
+    )
+    return [
+        ("Asked for", asked),
+        objective_row(
+            policy,
+            f", so {workers} of a pod may be {100 * numbers.utilisation:.0f} % busy",
+            *([too_slow] if is_too_slow else []),
+        ),
+        ("Wanted now", [wanted]),
+        ("Held", [*_held(numbers, policy)]),
+    ]
+
+
+def load_line(queued: int, running: int, late_permille: int) -> str:
+    """Return what the pods are doing, all together."""
+    return f"{queued} wait, {running} are in work; {late_permille / 10:g} % were late or refused"
+
+
+def _held(numbers: Numbers, policy: Policy) -> Iterator[str]:
+    if numbers.highest_pods > max(numbers.steady_pods, numbers.burst_pods):
+        yield f"{numbers.highest_pods:.1f} pods were wanted {numbers.highest_age_seconds:.0f} s ago"
+    else:
+        yield f"nothing: no more than now was wanted in the last {numbers.hold_seconds:.0f} s"
+    if numbers.hold_seconds > policy.hold_seconds:
+        yield (
+            f"The hold is {numbers.hold_seconds:.0f} s instead of {policy.hold_seconds:.0f} s, because an"
+            " earlier step down had to be undone."
+        )
+    if numbers.watched_seconds < numbers.watch_seconds:
+        yield (
+            f"The load is known without a gap for {numbers.watched_seconds:.0f} s of the"
+            f" {numbers.watch_seconds:.0f} s that a step down needs."
+        )
+
+
+def _pods(snapshot: Snapshot, ordered: int) -> Iterator[str]:
+    samples, load, numbers = snapshot.samples, snapshot.decision.load, snapshot.decision.numbers
+    line = f"{ordered} ordered, {samples.ready} ready"
+    if load is not None:
+        line += f", {load.scraped_pods} read"
+        if numbers is not None and numbers.measured < load.scraped_pods:
+            line += f", {numbers.measured} of them twice, which a rate needs"
+    elif snapshot.decision.reason in (ScalingReason.NO_METRICS, ScalingReason.JUST_STARTED):
+        line += ", none measured"
+    yield line
+    if snapshot.now - snapshot.at > samples.stale_seconds:
+        yield f"These figures are {snapshot.now - snapshot.at:.0f} s old: the operator is late."
+    if not samples.listed:
+        yield "The list of pods is outdated: the API server does not answer."
+    by_failure: dict[str, list[str]] = {}
+    for pod, failure in sorted(snapshot.failures.items()):
+        by_failure.setdefault(failure, []).append(pod)
+    for failure, names in by_failure.items():
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        yield f"{', '.join(names[:_MOST_NAMES])}{more}: {failure}"
+
+
+def _next(snapshot: Snapshot) -> str:
+    decision, policy = snapshot.decision, snapshot.policy
+    size, numbers = decision.replicas, decision.numbers
+    if decision.blind is ScalingReason.REPLICAS_TAKEN_OVER:
+        return "nothing: the size is left to whoever set it"
+    if decision.blind is ScalingReason.FIXED_SIZE:
+        return "nothing: the size is spec.replicas"
+    if numbers is None:
+        return f"{pods(size)} until the load can be read"
+    up = f"up at once when more than {pods(size)} are wanted"
+    if size >= policy.max_replicas:
+        up = f"never more than {policy.max_replicas} (spec.scaling.maxReplicas)"
+    if size <= policy.min_replicas:
+        return f"{up}; never fewer than {policy.min_replicas} (spec.scaling.minReplicas)"
+    if not snapshot.samples.listed or numbers.measured < numbers.ready or not numbers.ready:
+        return f"{up}; not down before the load of every ready pod is known"
+    step = next_step_down(snapshot)
+    if step is None:
+        return f"{up}; not down while the load stays as it is"
+    when = f"in {step[0]:.0f} s" if step[0] >= 1 else "in a moment"
+    return f"{up}; down to {step[1]} {when} if no more are wanted until then"
+
+
+def next_step_down(snapshot: Snapshot) -> tuple[float, int] | None:
+    """Return in how many seconds the next step down comes if the load stays, and to how many pods.
+
+    None: it does not. It comes when each earlier need that this size still serves is past its hold,
+    the load was watched for a whole hold, and every ready pod is in the rate.
+    """
+    decision, policy, numbers = snapshot.decision, snapshot.policy, snapshot.decision.numbers
+    history = decision.state.history
+    if numbers is None or not history.needs:
+        return None
+    hold, window = numbers.hold_seconds, rate_seconds(policy.hold_seconds, policy.windows)
+
+    def left(need: Need) -> float:
+        held = held_seconds(need, hold_seconds=hold, max_hold_seconds=policy.max_hold_seconds)
+        return held - (snapshot.at - need.at)
+
+    def enough(need: Need) -> int:
+        size = lowest_size(
+            need, policy.objective, service_seconds=numbers.service_seconds, rate_seconds=window
+        )
+        return max(policy.min_replicas, size)
+
+    newest = history.needs[-1].at
+    present = max((need for need in history.needs if need.at == newest), key=lambda need: need.pods)
+    earlier = [need for need in history.needs if need.at != newest]
+    if enough(present) >= decision.replicas:
+        return None
+    blocking = [left(need) for need in earlier if enough(need) >= decision.replicas]
+    missing = [tick.at + window - snapshot.at for tick in history.ticks if tick.missing]
+    seconds = max(0.0, numbers.watch_seconds - numbers.watched_seconds, *blocking, *missing)
+    rest = [need for need in earlier if left(need) > seconds]
+    return seconds, max(map(enough, [*rest, present]))

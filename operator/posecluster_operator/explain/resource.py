@@ -1,0 +1,86 @@
+"""Why a PoseCluster has its size, as far as the resource says; its status may lag. Pure."""
+
+from datetime import UTC, datetime
+
+from posecluster_operator.explain.advice import Case, fixed_command
+from posecluster_operator.explain.decision import (
+    Row,
+    explain_reasons,
+    load_line,
+    objective_row,
+    page,
+    pods,
+    title,
+)
+from posecluster_operator.reconcile.scaling_status import SCALE_IGNORED
+from posecluster_operator.resource.json_access import child, condition, count, text
+from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
+from posecluster_operator.resource.reasons import ConditionType, ProgressingReason, ScalingReason
+from posecluster_operator.scaling.policy.policy import policy_of
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_QUIET = (ProgressingReason.ROLLOUT_COMPLETE, ProgressingReason.PAUSED, "")
+_UNSEEN = "Check that the operator is running, holds its Lease, and watches this namespace."
+
+
+def needs_operator(cluster: PoseCluster) -> bool:
+    """Return whether the operator knows more of the size than the resource says."""
+    return not cluster.paused and cluster.spec.scaling.mode is ScalingMode.AUTO
+
+
+def explain_resource(cluster: PoseCluster) -> str:
+    """Return what the resource says of its size."""
+    status, policy, reason = cluster.status, policy_of(cluster), _reason(cluster)
+    size, ready = count(status, "desiredReplicas"), count(status, "readyReplicas")
+    case = Case(namespace=cluster.namespace, name=cluster.name, replicas=size, policy=policy, ready=ready)
+    if reason is None:
+        return page(f"{title(case)}: no operator has processed it yet", [("To do", [_UNSEEN])])
+    rows, read = list[Row](), ""
+    if needs_operator(cluster):
+        asked = "unknown: there is no status.load"
+        if load := child(status, "load"):
+            figures = (count(load, name) for name in ("queued", "running", "lateRequestsPermille"))
+            asked = f"{count(load, 'requestsPerSecond')} requests/s; {load_line(*figures)}"
+            asked += " (status.load, written at most every 10 s)"
+            read = f", {count(load, 'scrapedPods')} read"
+        rows += [("Asked for", [asked]), objective_row(policy)]
+    rows.append(("Pods", [f"{size} ordered, {ready} ready{read}"]))
+    return explain_reasons([reason], case, rows)
+
+
+def resource_rows(cluster: PoseCluster, now: datetime) -> list[Row]:
+    """Return what the resource adds: the last change, what stops the pods, what was not observed yet."""
+    status, rows = cluster.status, list[Row]()
+    if last := child(status, "lastScaling"):
+        change = f"from {count(last, 'from')} to {count(last, 'to')}"
+        why = f"{text(last, 'reason')}, {text(last, 'message')}"
+        rows.append(("Last change", [f"{_when(text(last, 'time'), now)} {change}: {why}"]))
+    if cluster.is_scale_ignored:
+        size = cluster.spec.replicas
+        command = fixed_command(cluster.namespace, cluster.name, size)
+        rows.append(("Ignored", [SCALE_IGNORED, f"For a fixed size of {pods(size)}:", command]))
+    progressing = condition(status, ConditionType.PROGRESSING)
+    if (reason := text(progressing, "reason")) not in _QUIET:
+        label = "Rollout" if text(progressing, "status") == "True" else "Stuck"
+        rows.append((label, [f"{reason}: {text(progressing, 'message')}"]))
+    if (seen := count(status, "observedGeneration")) < cluster.generation:
+        rows.append(("Spec", [f"not acted on yet: generation {cluster.generation}, observed {seen}"]))
+    return rows
+
+
+def _reason(cluster: PoseCluster) -> ScalingReason | None:
+    if cluster.paused:
+        return ScalingReason.PAUSED
+    if cluster.spec.scaling.mode is ScalingMode.FIXED:
+        return ScalingReason.FIXED_SIZE
+    shown = text(condition(cluster.status, ConditionType.SCALING_ACTIVE), "reason")
+    return next((reason for reason in ScalingReason if reason == shown), None)
+
+
+def _when(time: str, now: datetime) -> str:
+    try:
+        seconds = max(0, int((now - datetime.fromisoformat(time).astimezone(UTC)).total_seconds()))
+    except (ValueError, OverflowError):
+        return "at an unknown time"
+    unit, length = next(((unit, length) for unit, length in _UNITS if seconds >= length), _UNITS[-1])
+    return f"{seconds // length} {unit} ago"

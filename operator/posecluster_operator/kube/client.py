@@ -1,0 +1,306 @@
+"""The only Kubernetes client: paths and dictionaries in and out, status codes turned into our errors.
+
+Nothing is tried again here: the queue does that. Every write asks `Kube.write_seconds` how long this process
+may write, to set its time limit, and once more right before the bytes leave.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+
+from posecluster_operator.builders.kinds import DEPLOYMENTS, SERVICES, Resource
+from posecluster_operator.builders.labels import MANAGER
+from posecluster_operator.errors import NotFound, NotLeader, Retryable, Unanswered
+from posecluster_operator.kube.credentials import USER_AGENT, Access, load_access
+from posecluster_operator.kube.kinds import (
+    ACCESS_REVIEWS,
+    BY_KIND,
+    EVENTS,
+    LEASES,
+    PODS,
+    POSECLUSTERS,
+    describe,
+)
+from posecluster_operator.kube.responses import read_object
+from posecluster_operator.resource.json_access import child
+
+__all__ = [
+    "ACCESS_REVIEWS", "DEPLOYMENTS", "EVENTS", "LEASES", "PODS", "POSECLUSTERS", "SERVICES",
+    "Access", "Kube", "Resource", "connect",
+]  # fmt: skip
+
+Objects = list[dict[str, Any]]
+
+_CHUNK = 500
+_MOST_CHUNKS = 1_000
+_JSON = "application/json"
+_MERGE = "application/merge-patch+json"
+_APPLY = "application/apply-patch+yaml"
+
+# the fence of the request that this context sends; None: a read, or a call that needs no Lease
+_fence: ContextVar[Callable[[], float] | None] = ContextVar("_fence", default=None)
+
+
+class Kube:
+    """Calls of one API server. Errors: NotFound, Conflict, Forbidden, Rejected, Retryable, NotLeader.
+
+    Made by `connect`. `write_seconds` says for how long this process may write and raises NotLeader
+    when it may not; until it is set, every write is allowed.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        request_seconds: float,
+        connect_seconds: float,
+        on_call: Callable[[str, str], None],
+        unacknowledged_seconds: float,
+    ) -> None:
+        self.access = access
+        self.cut_short = False  # whether a write that needs the Lease was cancelled on its way
+        self.write_seconds: Callable[[], float] = _unlimited
+        self._request_seconds, self._connect_seconds = request_seconds, connect_seconds
+        self._on_call = on_call
+        self._client = access.open(_check_fence, unacknowledged_seconds=unacknowledged_seconds)
+
+    async def get(
+        self, resource: Resource, namespace: str | None, name: str, *, seconds: float = math.inf
+    ) -> dict[str, Any]:
+        """Read one object; raises NotFound. `seconds` tightens the time limit."""
+        what = describe("get", resource, namespace, name)
+        return await self._call(what, "GET", resource.path(namespace, name), seconds=seconds)
+
+    async def find(
+        self, resource: Resource, namespace: str | None, name: str, *, seconds: float = math.inf
+    ) -> dict[str, Any] | None:
+        """Read one object, or None if there is none."""
+        try:
+            return await self.get(resource, namespace, name, seconds=seconds)
+        except NotFound:
+            return None
+
+    async def list(
+        self, resource: Resource, namespace: str | None, *, labels: str = "", limit: int | None = None
+    ) -> Objects:
+        """Read all objects that the label selector names, 500 a call; with `limit`: the first ones only.
+
+        Items carry no apiVersion and kind. A list that grew too old on the way is begun again, once.
+        """
+        try:
+            return await self._list(resource, namespace, labels, limit)
+        except Retryable as error:
+            if error.status != 410:
+                raise
+        return await self._list(resource, namespace, labels, limit)
+
+    async def _list(
+        self, resource: Resource, namespace: str | None, labels: str, limit: int | None
+    ) -> Objects:
+        what, path = describe("list", resource, namespace), resource.path(namespace)
+        query = [("limit", str(limit or _CHUNK))] + ([("labelSelector", labels)] if labels else [])
+        found: Objects = []
+        token = ""
+        for _ in range(_MOST_CHUNKS):
+            answer = await self._call(
+                what, "GET", path, query=[*query, ("continue", token)] if token else query
+            )
+            items, metadata = answer.get("items"), answer.get("metadata")
+            if not isinstance(items, list | None) or not isinstance(metadata, dict):
+                raise Retryable(what, "the answer is no list")
+            found += items or []
+            token = metadata.get("continue") or ""
+            if not token or limit is not None:
+                return found[:limit]
+        raise Retryable(what, "the list has no end")
+
+    async def apply(self, manifest: Mapping[str, Any], *, force: bool = True) -> dict[str, Any]:
+        """Apply one object server-side; without `force`, Conflict if another's fields are in the way."""
+        resource = BY_KIND[manifest["apiVersion"], manifest["kind"]]
+        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        return await self._call(
+            describe("apply", resource, namespace, name),
+            "PATCH",
+            resource.path(namespace, name),
+            query=[("fieldManager", MANAGER), ("force", str(force).lower())],
+            body=manifest,
+            content_type=_APPLY,
+            fenced=True,
+        )
+
+    async def patch_status(
+        self, resource: Resource, namespace: str, name: str, patch: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Merge a patch into /status; with metadata.resourceVersion in it, Conflict if that has changed."""
+        return await self.patch(resource, namespace, name, patch, subresource="status")
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        subresource: str | None = None,
+        fenced: bool = True,
+    ) -> dict[str, Any]:
+        """Merge a patch into one object."""
+        return await self._call(
+            describe("patch", resource, namespace, name, subresource),
+            "PATCH",
+            resource.path(namespace, name, subresource),
+            query=[("fieldManager", MANAGER)],
+            body=body,
+            content_type=_MERGE,
+            fenced=fenced,
+        )
+
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        body: Mapping[str, Any],
+        *,
+        fenced: bool = True,
+        seconds: float = math.inf,
+    ) -> dict[str, Any]:
+        """Create one object; Conflict if it exists. `seconds` tightens the time limit."""
+        what = describe("create", resource, namespace, (body.get("metadata") or {}).get("name"))
+        path, query = resource.path(namespace), [("fieldManager", MANAGER)]
+        return await self._call(what, "POST", path, query=query, body=body, fenced=fenced, seconds=seconds)
+
+    async def replace(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        fenced: bool = True,
+        seconds: float = math.inf,
+    ) -> dict[str, Any]:
+        """Replace one object; Conflict if its resourceVersion is not the body's."""
+        what, path = describe("update", resource, namespace, name), resource.path(namespace, name)
+        query = [("fieldManager", MANAGER)]
+        return await self._call(what, "PUT", path, query=query, body=body, fenced=fenced, seconds=seconds)
+
+    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
+        """Delete the object with this uid, and no other of its name (Conflict); none is fine."""
+        what, path = describe("delete", resource, namespace, name), resource.path(namespace, name)
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        try:
+            await self._call(what, "DELETE", path, body=body, fenced=True)
+        except NotFound:
+            return
+
+    async def plurals(self, api_version: str) -> frozenset[str]:
+        """Return which kinds the API server serves under `group/version`; raises NotFound for none."""
+        answer = await self._call(f"get {api_version}", "GET", f"/apis/{api_version}")
+        return frozenset(str(item.get("name")) for item in answer.get("resources") or ())
+
+    async def schemas(self, api_version: str) -> tuple[Mapping[str, Any], ...]:
+        """Return the OpenAPI schemas of the kinds that the API server serves under `group/version`.
+
+        Every account may read them, unlike CRDs. Raises NotFound for none.
+        """
+        answer = await self._call(f"get {api_version}", "GET", f"/openapi/v3/apis/{api_version}")
+        return tuple(child(answer, "components", "schemas").values())
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+    async def _call(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+        fenced: bool = False,
+        seconds: float = math.inf,
+    ) -> dict[str, Any]:
+        """Send one request and return the object answered."""
+        verb = what.partition(" ")[0]
+        headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": USER_AGENT}
+        headers |= await self.access.authorization()
+        url = f"{self.access.server}{path}" + (f"?{urlencode(query)}" if query else "")
+        code = "error"
+        fence = _fence.set(self.write_seconds if fenced else None)
+        try:
+            total = min(self._request_seconds, seconds, self.write_seconds() if fenced else math.inf)
+            response = await self._client.call_api(
+                method, url, headers, body, _request_timeout=_limit(total, self._connect_seconds)
+            )
+            content = await response.read()
+            code = str(response.status)
+        except TimeoutError as error:
+            code = "timeout"
+            raise Unanswered(what, "no answer from the API server in time") from error
+        except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error.__cause__, NotLeader):
+                code = ""
+                raise error.__cause__ from None
+            reason = str(error) or type(error).__name__
+            raise Retryable(what, f"the API server cannot be reached: {reason}") from error
+        except NotLeader:
+            code = ""
+            raise
+        except asyncio.CancelledError:
+            self.cut_short |= fenced
+            raise
+        finally:
+            _fence.reset(fence)
+            if code:
+                self._on_call(verb, code)
+        if response.status == 401:
+            self.access.expire()
+        return read_object(what, response.status, content, response.headers)
+
+
+def _unlimited() -> float:
+    return math.inf
+
+
+def _check_fence() -> None:
+    """Raise NotLeader if the request of this context may not be sent any more.
+
+    The process may have been stopped since the time limit was set, and time-outs are noticed last.
+    """
+    fence = _fence.get()
+    if fence is not None:
+        fence()
+
+
+def _limit(total: float, connect: float) -> aiohttp.ClientTimeout:
+    # 0 would be no limit; without the threshold aiohttp rounds 5 s and more up to the clock's next second
+    return aiohttp.ClientTimeout(total=max(total, 0.001), connect=connect, ceil_threshold=math.inf)
+
+
+async def connect(
+    *,
+    request_seconds: float,
+    connect_seconds: float,
+    on_call: Callable[[str, str], None],
+    unacknowledged_seconds: float = 4.0,
+) -> Kube:
+    """Return the client for KUBECONFIG's current context, else for the cluster that this pod is in.
+
+    `on_call` hears of each call's verb and code, `timeout` or `error` when there was no answer. For
+    `unacknowledged_seconds` see `Access.open`. Nothing is sent yet. Raises InvalidSetting.
+    """
+    access = await asyncio.to_thread(load_access)
+    return Kube(
+        access,
+        request_seconds=request_seconds,
+        connect_seconds=connect_seconds,
+        on_call=on_call,
+        unacknowledged_seconds=unacknowledged_seconds,
+    )

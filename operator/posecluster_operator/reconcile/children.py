@@ -1,0 +1,142 @@
+"""The children of a PoseCluster as observed, and who owns them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from posecluster_operator.builders import labels
+from posecluster_operator.builders.table import ChildRow, Ident, idents
+from posecluster_operator.errors import Retryable
+from posecluster_operator.kube.client import PODS, Kube
+from posecluster_operator.reconcile.rollout_diagnosis import Failure
+from posecluster_operator.resource.fields import Json
+from posecluster_operator.resource.posecluster import GROUP, KIND, PoseCluster
+from posecluster_operator.resource.reasons import ProgressingReason
+
+# With their back-offs about 90 s; then it is believed: the cluster was restored from a back-up.
+_STALE_READS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """What a pass has read of one PoseCluster, by the row of each child in `builders.table`.
+
+    `live`: each object that has a child's kind and name, or None. `pods`: by component.
+    """
+
+    cluster: PoseCluster
+    live: Mapping[Ident, Json | None]
+    pods: Mapping[str, Sequence[Json]]
+
+    def __getitem__(self, row: ChildRow) -> Json | None:
+        """Return the child, or None if it does not exist; an unmanaged object of its name does not count."""
+        body = self.live[row.ident(self.cluster.name)]
+        return body if body is not None and is_own(self.cluster, body) else None
+
+    def pods_of(self, row: ChildRow) -> Sequence[Json]:
+        """Return the pods that this child runs or selects."""
+        return self.pods[row.component]
+
+
+@dataclass(slots=True)
+class Carryover:
+    """What a pass over a PoseCluster leaves for the next, to save writes and detect stale reads and forgery.
+
+    Losing it (a restart) costs one apply per child, which changes nothing.
+    """
+
+    # hash of the manifest, fingerprint of the API server's response
+    applied: dict[Ident, tuple[str, str]] = field(default_factory=dict)
+    newest: dict[Ident, int] = field(default_factory=dict)
+    stale_reads: dict[Ident, int] = field(default_factory=dict)
+    uid: str = ""  # of the PoseCluster, which may be deleted and created again
+    # The same values are in the status, but whoever edits the status does not change them here.
+    desired: int | None = None
+    last_scaling: Json | None = None
+    rolled_out: int = 0  # the generation that was rolled out last
+    scaling_told: str = ""  # the reason in the last Event about ScalingActive
+
+    def check_fresh(self, body: Json) -> None:
+        """Raise Retryable if a later version of this object was seen before: the read was stale."""
+        ident = (body.get("kind", KIND), body["metadata"]["name"])
+        version = body["metadata"]["resourceVersion"]
+        if not version.isdigit():  # versions are opaque, and can be compared only if they are numbers
+            return
+        stale = self.stale_reads.get(ident, 0)
+        if int(version) < self.newest.get(ident, 0) and stale < _STALE_READS:
+            self.stale_reads[ident] = stale + 1
+            raise Retryable(f"get {'/'.join(ident)}", "an older version was read than before")
+        self.stale_reads[ident] = 0
+        self.newest[ident] = int(version)
+
+
+async def read_children(kube: Kube, cluster: PoseCluster, carryover: Carryover) -> Children:
+    """Read all children and their pods now; raises KubeError.
+
+    The calls are sequential: a pass takes a few milliseconds longer, and an overloaded API server gets one
+    call at a time.
+    """
+    rows = idents(cluster)
+    live: dict[Ident, Json | None] = {}
+    for ident, row in rows.items():
+        live[ident] = body = await kube.find(row.resource, cluster.namespace, ident[1])
+        if body is not None:
+            carryover.check_fresh(body)
+    selectors = {row.component: row.selector_text(cluster.name) for row in rows.values()}
+    pods = {
+        component: await kube.list(PODS, cluster.namespace, labels=selector)
+        for component, selector in selectors.items()
+    }
+    return Children(cluster, live, pods)
+
+
+def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failure | None:
+    """Why nothing may be applied: a child's name is taken, or still used by a deleted PoseCluster. Pure."""
+    waiting = None
+    for (kind, name), body in live.items():
+        if body is None:
+            continue
+        if is_own(cluster, body) and not body["metadata"].get("deletionTimestamp"):
+            continue
+        owner = _controller(body)
+        namesake = (
+            owner.get("kind") == KIND
+            and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/")
+            and owner.get("name") == cluster.name
+        )
+        if not namesake:
+            return Failure(
+                ProgressingReason.NAME_TAKEN,
+                f"{kind} {name} exists and is not this PoseCluster's, so it is not touched: "
+                "delete it, or give the PoseCluster another name.",
+            )
+        waiting = Failure(
+            ProgressingReason.ROLLING_OUT, f"Waiting for the deletion of {kind} {name}, which is under way."
+        )
+    return waiting
+
+
+def is_own(cluster: PoseCluster, body: Json) -> bool:
+    """Return whether a child is this PoseCluster's: owned by it, or without an owner but applied by us.
+
+    The latter is so after somebody removed the owner references, and after a deletion with
+    `--cascade=orphan`. `managedFields` show that the operator applied it; labels can be written by anybody.
+    """
+    metadata = body["metadata"]
+    owners = metadata.get("ownerReferences") or ()
+    if any(owner.get("uid") == cluster.uid for owner in owners):
+        return _controller(body).get("uid") in (None, cluster.uid)
+    instance = (metadata.get("labels") or {}).get(labels.INSTANCE)
+    return not owners and instance == cluster.name and bool(applied_by_us(body))
+
+
+def applied_by_us(body: Json) -> Json:
+    """Return the fields that our applies own, in the API server's form (`fieldsV1`); empty: none."""
+    for entry in body["metadata"].get("managedFields") or ():
+        if (entry.get("manager"), entry.get("operation")) == (labels.MANAGER, "Apply"):
+            return entry.get("fieldsV1") or {}
+    return {}
+
+
+def _controller(body: Json) -> Json:
+    owners = body["metadata"].get("ownerReferences") or ()
+    return next((owner for owner in owners if owner.get("controller")), {})

@@ -1,0 +1,284 @@
+"""One pass over one PoseCluster: read the truth, apply the children, write the status if it changed."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from random import Random
+
+from posecluster_operator.admin.metrics import Metrics
+from posecluster_operator.builders import Inputs, desired_children
+from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOYMENT
+from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
+from posecluster_operator.kube.client import POSECLUSTERS, Kube
+from posecluster_operator.kube.events import Recorder
+from posecluster_operator.kube.lease import Lease
+from posecluster_operator.reconcile.apply import Applied, apply_children, unreadable
+from posecluster_operator.reconcile.children import Carryover, Children, blocked_by, read_children
+from posecluster_operator.reconcile.readiness import ready_generation
+from posecluster_operator.reconcile.rollout_diagnosis import Failure
+from posecluster_operator.reconcile.scaling_status import scaled
+from posecluster_operator.reconcile.status import (
+    compute_status,
+    lasting_blindness,
+    mark_problem,
+    notices,
+    repaired,
+    status_patch,
+)
+from posecluster_operator.reconcile.work_queue import Result
+from posecluster_operator.resource.fields import Json
+from posecluster_operator.resource.json_access import child, condition, count, text
+from posecluster_operator.resource.notice import Notice
+from posecluster_operator.resource.parsing import parse
+from posecluster_operator.resource.posecluster import PodDefaults, PoseCluster, Spec
+from posecluster_operator.resource.reasons import ConditionType, ProgressingReason, ScalingReason
+from posecluster_operator.scaling.deletion_cost import costs, mark
+from posecluster_operator.scaling.policy import Decision
+from posecluster_operator.scaling.scaler import Scaler, Sizing
+from posecluster_operator.scaling.size_owner import size_owner
+
+logger = logging.getLogger(__name__)
+
+# what nobody tells of: a namesake's children go, a stranger's object goes
+_LOOK_AGAIN_SECONDS: dict[ProgressingReason | None, float] = {
+    ProgressingReason.ROLLING_OUT: 1.0,
+    ProgressingReason.NAME_TAKEN: 10.0,
+}
+# A pass takes 12 ms of a core: looking at all costs 1.3 % of one, however many there are.
+_RESYNC_SECONDS_EACH = 0.9
+_RESYNC_JITTER = 0.1
+
+
+class Reconciler:
+    """Keeps every PoseCluster true; `reconcile` is what the work queue calls."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        *,
+        lease: Lease,
+        recorder: Recorder,
+        scaler: Scaler,
+        metrics: Metrics,
+        images: PodDefaults,
+        version: str,
+        resync_seconds: float,
+        now: Callable[[], datetime],
+        random: Random,
+    ) -> None:
+        self._kube, self._lease, self._recorder, self._metrics = kube, lease, recorder, metrics
+        self._images, self._version, self._resync_seconds = images, version, resync_seconds
+        self._scaler, self._now, self._random = scaler, now, random
+        self._carryovers: dict[str, Carryover] = {}
+
+    def known_keys(self) -> set[str]:
+        """Every PoseCluster that was looked at and not found gone."""
+        return set(self._carryovers)
+
+    async def every_key(self, namespaces: Sequence[str]) -> set[str]:
+        """`known_keys()`, and every PoseCluster that is there now in these namespaces, or in all."""
+        found: list[Json] = []
+        for namespace in namespaces or (None,):
+            found += await self._kube.list(POSECLUSTERS, namespace)
+        return self.known_keys() | {
+            f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in found
+        }
+
+    async def reconcile(self, key: str) -> Result:
+        """Make one PoseCluster true; raises OperatorError, and the queue backs off."""
+        if not self._leads():
+            return Result()  # every PoseCluster is looked at when the Lease is got
+        body = await self._read(key)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            self._forget(key)  # the owner references do the deleting
+            return Result()
+        carryover = self._carryover_of(key, body)
+        carryover.check_fresh(body)
+        cluster, invalid = _parse(body)
+        try:
+            children = await read_children(self._kube, cluster, carryover)
+        except (Forbidden, Rejected) as error:
+            problem = invalid or unreadable(error)
+            status = mark_problem(cluster, problem, now=self._now())
+            await self._patch_status(cluster, status, carryover)
+            if self._leads():
+                self._show_unmet(cluster, status)
+            raise
+        if not self._leads():
+            return Result()  # lost meanwhile: what begins now would not end
+        sizing = self._size(cluster, children, invalid)
+        applied = await self._bring(cluster, children, sizing, carryover, invalid)
+        await self._write_status(
+            cluster, replace(children, live=applied.live), sizing, applied.problem, carryover
+        )
+        if applied.error is not None:
+            raise applied.error
+        reason = None if applied.problem is None else applied.problem.reason
+        left = sizing.owner.seconds_left if sizing else None
+        soon = _LOOK_AGAIN_SECONDS.get(reason, math.inf)
+        return Result(min(self._resync(), soon, math.inf if left is None else left))
+
+    async def _read(self, key: str) -> Json | None:
+        namespace, _, name = key.partition("/")
+        try:
+            return await self._kube.get(POSECLUSTERS, namespace, name)
+        except NotFound:
+            return None
+
+    def _leads(self) -> bool:
+        return self._lease.held
+
+    def _carryover_of(self, key: str, body: Json) -> Carryover:
+        """Return what the last pass left; of an earlier PoseCluster with this name only what saves writes."""
+        uid = body["metadata"]["uid"]
+        carryover = self._carryovers.get(key)
+        if carryover is None or carryover.uid != uid:
+            self._scaler.forget(key)
+            earlier = carryover or Carryover()
+            status = child(body, "status")
+            carryover = self._carryovers[key] = Carryover(
+                uid=uid,
+                applied=earlier.applied,
+                newest=earlier.newest,
+                desired=count(status, "desiredReplicas") if "desiredReplicas" in status else None,
+                last_scaling=child(status, "lastScaling") or None,
+                rolled_out=ready_generation(status),
+                # an earlier operator's Event
+                scaling_told=blind.reason if (blind := lasting_blindness(status, now=self._now())) else "",
+            )
+        return carryover
+
+    def _forget(self, key: str) -> None:
+        self._carryovers.pop(key, None)
+        self._scaler.forget(key)
+        self._metrics.forget(*key.split("/", 1))
+
+    def _size(self, cluster: PoseCluster, children: Children, invalid: Failure | None) -> Sizing | None:
+        if cluster.paused or invalid:
+            self._scaler.forget(cluster.key)
+            return None
+        deployment = children[INFERENCE_DEPLOYMENT]
+        owner = size_owner(cluster, deployment, now=self._now())
+        return self._scaler.decide(cluster, deployment, owner)
+
+    async def _bring(
+        self,
+        cluster: PoseCluster,
+        children: Children,
+        sizing: Sizing | None,
+        carryover: Carryover,
+        invalid: Failure | None,
+    ) -> Applied:
+        if sizing is None:
+            return Applied(dict(children.live), invalid)
+        decision = sizing.decision
+        try:
+            desired = desired_children(
+                Inputs(
+                    cluster=cluster,
+                    replicas=decision.replicas,
+                    images=self._images,
+                    version=self._version,
+                    taken_over=sizing.owner.taken_over,
+                    taken_back=sizing.owner.taken_back,
+                )
+            )
+        except InvalidSpec as error:
+            return Applied(dict(children.live), _invalid(error))
+        if blocked := blocked_by(cluster, children.live):
+            return Applied(dict(children.live), blocked)
+        await self._mark_victims(cluster, children, decision)
+        applied = await apply_children(self._kube, cluster, desired, children, carryover)
+        if not applied.problem:
+            self._scaler.ordered(cluster.key, decision.replicas)
+            self._note_size(carryover, decision)
+        for kind, name in applied.repaired:
+            self._recorder.emit(cluster, repaired(kind, name))
+        return applied
+
+    async def _mark_victims(self, cluster: PoseCluster, children: Children, decision: Decision) -> None:
+        """Before a step down by load, say who goes; before one up, take back what an earlier one said."""
+        size = count(child(children[INFERENCE_DEPLOYMENT], "spec"), "replicas")
+        if decision.numbers is not None and size not in (0, decision.replicas):
+            activity = self._scaler.activity(cluster.key)
+            wanted = costs(children.pods_of(INFERENCE_DEPLOYMENT), activity, removed=size - decision.replicas)
+            await mark(self._kube, cluster.namespace, wanted)
+
+    def _note_size(self, carryover: Carryover, decision: Decision) -> None:
+        """Note a change of size; also one that an operator made which was killed before it told."""
+        before, carryover.desired = carryover.desired, decision.replicas
+        if before in (None, decision.replicas) or decision.blind is ScalingReason.REPLICAS_TAKEN_OVER:
+            return
+        self._metrics.count_decision(decision.reason)
+        carryover.last_scaling = scaled(decision, before=before or 0, now=self._now())
+
+    async def _write_status(
+        self,
+        cluster: PoseCluster,
+        children: Children,
+        sizing: Sizing | None,
+        problem: Failure | None,
+        carryover: Carryover,
+    ) -> None:
+        status = compute_status(
+            cluster,
+            deployment=children[INFERENCE_DEPLOYMENT],
+            service=children[CLIENT_SERVICE],
+            pods=children.pods_of(INFERENCE_DEPLOYMENT),
+            decision=sizing.decision if sizing else None,
+            shown=sizing.shown if sizing else None,
+            last_scaling=carryover.last_scaling,
+            rolled_out=carryover.rolled_out,
+            problem=problem,
+            now=self._now(),
+        )
+        carryover.rolled_out = ready_generation(status) or carryover.rolled_out
+        await self._patch_status(cluster, status, carryover)
+        if self._lease.held:  # else the pass was overtaken, and another shows it
+            desired, ready = status["desiredReplicas"], status["readyReplicas"]
+            self._metrics.show_size(cluster.namespace, cluster.name, desired=desired, ready=ready)
+            self._show_unmet(cluster, status)
+
+    def _show_unmet(self, cluster: PoseCluster, status: Json) -> None:
+        unmet = [(one["type"], one["reason"]) for one in status["conditions"] if one["status"] == "False"]
+        self._metrics.show_unmet(cluster.namespace, cluster.name, unmet)
+
+    async def _patch_status(self, cluster: PoseCluster, status: Json, carryover: Carryover) -> None:
+        patch = status_patch(cluster.status, status)
+        if patch is not None:
+            patch["metadata"] = {"resourceVersion": cluster.resource_version}  # judged from this version only
+            await self._kube.patch_status(POSECLUSTERS, cluster.namespace, cluster.name, patch)
+        for notice in self._news(cluster, status, carryover):
+            level = logging.WARNING if notice.type == "Warning" else logging.INFO
+            fields = {"key": cluster.key, "reason": notice.reason, "note": notice.note}
+            logger.log(level, "Condition changed", extra={"fields": fields})
+            self._recorder.emit(cluster, notice)
+
+    def _news(self, cluster: PoseCluster, status: Json, carryover: Carryover) -> tuple[Notice, ...]:
+        """Return what is worth an Event, with load that cannot be read unless its transition was one."""
+        found = notices(cluster.status, status)
+        reason = text(condition(status, ConditionType.SCALING_ACTIVE), "reason")
+        if any(notice.reason == reason for notice in found):
+            carryover.scaling_told = reason
+        blind = lasting_blindness(status, now=self._now())
+        if blind is None or carryover.scaling_told == reason:
+            return found
+        carryover.scaling_told = reason
+        return (*found, blind)
+
+    def _resync(self) -> float:
+        seconds = max(self._resync_seconds, _RESYNC_SECONDS_EACH * len(self._carryovers))
+        return seconds * self._random.uniform(1 - _RESYNC_JITTER, 1 + _RESYNC_JITTER)
+
+
+def _parse(body: Json) -> tuple[PoseCluster, Failure | None]:
+    try:
+        return parse(body), None
+    except InvalidSpec as error:
+        return parse(body, spec=Spec()), _invalid(error)
+
+
+def _invalid(error: InvalidSpec) -> Failure:
+    return Failure(ProgressingReason.INVALID_SPEC, str(error))

@@ -1,0 +1,259 @@
+"""Why a rollout is stuck, in the pods' own words; pure.
+
+Only what a pod or the Deployment says counts, never how long it has said so: a failure shows as
+soon as it is seen, and with the same text while it goes on (see `words`), although Kubernetes
+tells it in turns (ErrImagePull, ImagePullBackOff; Running, CrashLoopBackOff).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from posecluster_operator.builders.deployment import CONTAINER
+from posecluster_operator.builders.labels import TEMPLATE_HASH
+from posecluster_operator.resource.fields import Json
+from posecluster_operator.resource.json_access import child, children, condition, count, text
+from posecluster_operator.resource.reasons import ProgressingReason
+from posecluster_operator.resource.stable_text import stable
+
+_SERVER = "posecluster-inference: "
+_PULL = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+}
+_CREATE = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+# RunContainerError, once it is over
+_NOT_STARTED = {"StartError", "ContainerCannotRun"}
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(?:: )?')
+_REMOTE_ERROR = re.compile(r"^rpc error: code = \w+ desc = ")
+_OWN_REASON = re.compile(r"^([A-Z][A-Za-z]+): ")
+# 'pods "NAME-RANDOM" is forbidden: ', 'Pod "NAME-RANDOM" is invalid: '
+_REFUSED = re.compile(r'^[A-Za-z.]+ "[^"]*" is (?:forbidden|invalid): ')
+_NEW_REPLICA_SET = re.compile(r'^Failed to create new replica set "[^"]*": ')
+_NODES = re.compile(r"^\d+/\d+ nodes are available: ")
+
+_MAKE_ROOM = (
+    "Add a node or free room on one, lower spec.resources.requests, or let the pods run on more nodes "
+    "(spec.nodeSelector, spec.affinity, spec.tolerations). A rollout starts new pods before it ends old "
+    "ones, so it needs room for a quarter more, at least one, unless spec.rollout.maxUnavailable is set."
+)
+
+# what is told when pods differ: what the user can mend in the spec goes first
+_ORDER = (
+    ProgressingReason.IMAGE_PULL_BACK_OFF,
+    ProgressingReason.CREATE_CONTAINER_ERROR,
+    ProgressingReason.CRASH_LOOP_BACK_OFF,
+    ProgressingReason.FAILED_CREATE,
+    ProgressingReason.UNSCHEDULABLE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A reason for `Progressing`, and its message."""
+
+    reason: ProgressingReason
+    message: str
+
+
+def find_failure(deployment: Json, pods: Sequence[Json], *, token_secret: str | None) -> Failure | None:
+    """Return what keeps pods of the Deployment's template from becoming ready, or None.
+
+    `pods` may hold others too. Those that end, have ended, are ready or are of an older template
+    say nothing about this one.
+    """
+    current = [pod for pod in pods if _is_current(pod, deployment) and _is_wanted(pod)]
+    found = [failure for pod in current for failure in _pod_failures(pod, deployment)]
+    found += _refusals(deployment)
+    if found:
+        return min(found, key=lambda failure: (_ORDER.index(failure.reason), failure.message))
+    if not _deadline_passed(deployment):
+        return None
+    if not current and any(_is_current(pod, deployment) for pod in pods):
+        return None  # they are all ready: what was too slow was a spec that is taken back
+    return _too_slow(current, token_secret)
+
+
+def judges_current_spec(deployment: Json) -> bool:
+    """Whether the Deployment's status is about its present spec."""
+    return count(child(deployment, "status"), "observedGeneration") >= count(
+        child(deployment, "metadata"), "generation"
+    )
+
+
+def has_given_up(deployment: Json) -> bool:
+    """Whether Kubernetes itself says that the rollout makes no progress; before that, it may yet succeed."""
+    progressing = condition(child(deployment, "status"), "Progressing")
+    # with ReplicaSetCreateError the controller does not write which generation it saw
+    return text(progressing, "status") == "False" and (
+        text(progressing, "reason") == "ReplicaSetCreateError" or judges_current_spec(deployment)
+    )
+
+
+def _name(deployment: Json) -> str:
+    return text(child(deployment, "metadata"), "name")
+
+
+def _is_current(pod: Json, deployment: Json) -> bool:
+    annotations = child(pod, "metadata", "annotations")
+    template = child(deployment, "spec", "template", "metadata", "annotations")
+    if text(annotations, TEMPLATE_HASH) != text(template, TEMPLATE_HASH):
+        return False
+    start = _name(deployment) + "-"
+    return any(
+        owner.get("controller") is True
+        and text(owner, "kind") == "ReplicaSet"
+        and text(owner, "name").startswith(start)
+        for owner in children(child(pod, "metadata"), "ownerReferences")
+    )
+
+
+def _is_wanted(pod: Json) -> bool:
+    status = child(pod, "status")
+    return (
+        not child(pod, "metadata").get("deletionTimestamp")
+        and text(status, "phase") not in {"Succeeded", "Failed"}
+        and text(condition(status, "Ready"), "status") != "True"
+    )
+
+
+def _pod_failures(pod: Json, deployment: Json) -> Iterator[Failure]:
+    status = child(pod, "status")
+    scheduled = condition(status, "PodScheduled")
+    if text(scheduled, "status") == "False" and text(scheduled, "reason") == "Unschedulable":
+        yield Failure(
+            ProgressingReason.UNSCHEDULABLE,
+            f"Unschedulable: {_no_node(text(scheduled, 'message')).rstrip('.')}. {_MAKE_ROOM}",
+        )
+    for container in children(status, "initContainerStatuses"):
+        terminated = child(container, "state", "terminated")
+        if not terminated or count(terminated, "exitCode"):
+            yield from _container_failures(container, pod, deployment)
+    for container in children(status, "containerStatuses"):
+        yield from _container_failures(container, pod, deployment)
+
+
+def _container_failures(container: Json, pod: Json, deployment: Json) -> Iterator[Failure]:
+    if container.get("ready") is True:
+        return
+    waiting = child(container, "state", "waiting")
+    why, message = text(waiting, "reason"), text(waiting, "message")
+    ends = [child(container, state, "terminated") for state in ("state", "lastState")]
+    end = ends[0] or ends[1]
+    # `started`: this start's probe has succeeded once, so the last end is history
+    has_crashed = bool(ends[0]) or (bool(ends[1]) and container.get("started") is not True)
+    if why in _PULL:
+        reason, (why, message) = ProgressingReason.IMAGE_PULL_BACK_OFF, _pull(why, message)
+    elif why in _CREATE:
+        reason = ProgressingReason.CREATE_CONTAINER_ERROR
+    elif text(end, "reason") in _NOT_STARTED and (has_crashed or why):
+        reason = ProgressingReason.CREATE_CONTAINER_ERROR
+        why, message = "RunContainerError", text(end, "message")
+    elif has_crashed or why == "CrashLoopBackOff":
+        reason = ProgressingReason.CRASH_LOOP_BACK_OFF
+        why, message = "CrashLoopBackOff", _end(end)
+    else:
+        return
+    images = {text(item, "image") for item in children(child(pod, "spec"), "containers")}
+    said = stable(message, keep={*images, text(container, "image")}, prefix=_name(deployment))
+    name = text(container, "name")
+    whose = "" if name == CONTAINER else f"container {stable(name)}: "
+    yield Failure(reason, whose + (f"{why}: {said}" if said else why))
+
+
+def _pull(reason: str, message: str) -> tuple[str, str]:
+    """The error behind a back-off, which quotes it, so that both give the same words."""
+    rest = _BACK_OFF.sub("", message)
+    if reason == "ImagePullBackOff":
+        reason = "ErrImagePull"
+        if (own := _OWN_REASON.match(rest)) and own[1] in _PULL:
+            reason, rest = own[1], rest[own.end() :]
+        rest = rest or message
+    return reason, _REMOTE_ERROR.sub("", rest)
+
+
+def _end(ended: Json) -> str:
+    """Reason, exit code and last words of a container's end."""
+    if not ended:
+        return ""
+    reason = text(ended, "reason") or "Error"
+    told = f"{reason}, exit code {count(ended, 'exitCode')}"
+    if reason == "OOMKilled":
+        return f"{told}: raise spec.resources.limits.memory, or lower spec.workersPerPod"
+    lines = [line for line in text(ended, "message").splitlines() if line.strip()]
+    ours = [line for line in lines if line.startswith(_SERVER)]
+    last = (ours or lines or [""])[-1].strip()
+    return f"{told}: {last}" if last else told
+
+
+def _no_node(message: str) -> str:
+    """The scheduler's reasons without its counts: "0/3 nodes are available: 1 Insufficient cpu, ..."."""
+    # what follows the reasons is about preemption and claims, with counts of its own
+    reasons, _, _ = _NODES.sub("", message).partition(". ")
+    if reasons == message:
+        return stable(message) or "no node takes the pod"
+    each = {re.sub(r"^\d+ ", "", reason.strip(" .")) for reason in reasons.split(", ")}
+    return stable("no node takes the pod: " + ", ".join(sorted(filter(None, each))))
+
+
+def _refusals(deployment: Json) -> Iterator[Failure]:
+    """Pods, or the ReplicaSet itself, that a quota or an admission check refuses."""
+    status = child(deployment, "status")
+    failed, progressing = condition(status, "ReplicaFailure"), condition(status, "Progressing")
+    refused = (
+        judges_current_spec(deployment)
+        and text(failed, "status") == "True"
+        and text(failed, "reason") == "FailedCreate"
+    )
+    messages = [text(failed, "message")] if refused else []
+    # with this one the controller does not write which generation it saw
+    if text(progressing, "status") == "False" and text(progressing, "reason") == "ReplicaSetCreateError":
+        messages.append(text(progressing, "message"))
+    for message in messages:
+        said = _REFUSED.sub("", _NEW_REPLICA_SET.sub("", message))
+        yield Failure(
+            ProgressingReason.FAILED_CREATE,
+            f"FailedCreate: {stable(said, prefix=_name(deployment))}".rstrip(": "),
+        )
+
+
+def _deadline_passed(deployment: Json) -> bool:
+    progressing = condition(child(deployment, "status"), "Progressing")
+    return (
+        judges_current_spec(deployment)
+        and text(progressing, "status") == "False"
+        and text(progressing, "reason") == "ProgressDeadlineExceeded"
+    )
+
+
+def _too_slow(pods: Sequence[Json], token_secret: str | None) -> Failure:
+    """No pod says what is wrong, but time is up. Pods that differ: the least far one is told of."""
+    creating = [
+        child(pod, "status")
+        for pod in pods
+        for container in children(child(pod, "status"), "containerStatuses")
+        if text(child(container, "state", "waiting"), "reason") == "ContainerCreating"
+    ]
+    # the sandbox comes after the volumes and before the image
+    before_sandbox = any(
+        text(condition(status, "PodReadyToStartContainers"), "status") != "True" for status in creating
+    )
+    if before_sandbox and token_secret:
+        return Failure(
+            ProgressingReason.CREATE_CONTAINER_ERROR,
+            f"ContainerCreating: the pod's volumes are not ready: check that Secret {token_secret} exists.",
+        )
+    if before_sandbox:
+        message = "ContainerCreating: the pod's volumes or network are not ready: see the pod's events."
+    elif creating:
+        message = "ContainerCreating: pulling the image takes long: see the pod's events."
+    elif pods:
+        message = "ContainersNotReady: pods run, but do not become ready in time: see the pods' logs."
+    else:
+        message = "The rollout made no progress in time: see the Deployment and its ReplicaSets."
+    return Failure(ProgressingReason.PROGRESS_DEADLINE_EXCEEDED, message)

@@ -1,0 +1,90 @@
+"""What the status says of scaling: ScalingActive, `load`, `lastScaling`; pure."""
+
+from datetime import datetime
+from typing import Any
+
+from posecluster_operator.resource.fields import Json
+from posecluster_operator.resource.json_access import child, condition, text
+from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
+from posecluster_operator.resource.reasons import ConditionType, ScalingReason
+from posecluster_operator.resource.stable_text import stamp
+from posecluster_operator.scaling.policy import Decision
+from posecluster_operator.scaling.policy.sentence import sentence
+from posecluster_operator.scaling.policy.shown import Shown
+
+Verdict = tuple[bool, ScalingReason, str]
+
+SCALE_IGNORED = (
+    "spec.replicas, which kubectl scale or an HPA set, has no effect while spec.scaling.mode is Auto: set "
+    "spec.scaling.minReplicas or maxReplicas instead, or mode Fixed."
+)
+
+
+def scaling_verdict(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Verdict:
+    """Return the condition ScalingActive: whether it holds, the reason, the message."""
+    return _with_scale_ignored(cluster, _verdict(cluster, decision, shown))
+
+
+def scaling_as_before(cluster: PoseCluster) -> Verdict:
+    """Return ScalingActive when nothing new is known."""
+    return _with_scale_ignored(cluster, _as_before(cluster))
+
+
+def _with_scale_ignored(cluster: PoseCluster, verdict: Verdict) -> Verdict:
+    holds, reason, message = verdict
+    return holds, reason, f"{message} {SCALE_IGNORED}" if cluster.is_scale_ignored else message
+
+
+def _verdict(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Verdict:
+    if shown:
+        return shown.active, shown.reason, shown.reason.message
+    if decision and decision.blind:
+        return False, decision.blind, decision.blind.message
+    if decision:
+        return _as_before(cluster)
+    if cluster.paused:
+        reason = ScalingReason.PAUSED
+    elif cluster.spec.scaling.mode is ScalingMode.FIXED:
+        reason = ScalingReason.FIXED_SIZE
+    elif _as_before(cluster)[1] is ScalingReason.REPLICAS_TAKEN_OVER:
+        reason = ScalingReason.REPLICAS_TAKEN_OVER  # also while the spec is wrong
+    else:
+        reason = ScalingReason.NO_METRICS
+    return False, reason, reason.message
+
+
+def _as_before(cluster: PoseCluster) -> Verdict:
+    """What was seen stays, if it can have been seen."""
+    before = condition(cluster.status, ConditionType.SCALING_ACTIVE)
+    found = [reason for reason in ScalingReason if reason == text(before, "reason")]
+    active = text(before, "status") == "True"
+    if not found or found[0].is_active != active:
+        return False, ScalingReason.NO_METRICS, ScalingReason.NO_METRICS.message
+    return active, found[0], found[0].message
+
+
+def shown_load(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Json:
+    """Return `load`; empty: nothing is measured."""
+    if decision is not None and decision.blind is None and shown is None:
+        return child(cluster.status, "load")
+    if shown is None or shown.load is None:
+        return {}
+    load = shown.load
+    return {
+        "queued": load.queued,
+        "running": load.running,
+        "requestsPerSecond": load.requests_per_second,
+        "lateRequestsPermille": load.late_permille,
+        "scrapedPods": load.scraped_pods,
+    }
+
+
+def scaled(decision: Decision, *, before: int, now: datetime) -> dict[str, Any]:
+    """Return `lastScaling` for a change of size that was just applied."""
+    return {
+        "time": stamp(now),
+        "from": before,
+        "to": decision.replicas,
+        "reason": decision.reason.value,
+        "message": sentence(decision),
+    }

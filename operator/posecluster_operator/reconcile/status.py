@@ -1,0 +1,325 @@
+"""The whole status from what was observed, and what is new in it; pure.
+
+The status that is there counts only as a source of `lastTransitionTime`s (and, while paused, of
+`observedGeneration`): whatever else somebody wrote into it is replaced.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOYMENT
+from posecluster_operator.reconcile.readiness import (
+    Verdict,
+    is_rolled_out,
+    observed_generation,
+    readiness,
+    ready_generation,
+    was_rolled_out,
+)
+from posecluster_operator.reconcile.rollout_diagnosis import (
+    Failure,
+    find_failure,
+    has_given_up,
+    judges_current_spec,
+)
+from posecluster_operator.reconcile.scaling_status import (
+    SCALE_IGNORED,
+    scaling_as_before,
+    scaling_verdict,
+    shown_load,
+)
+from posecluster_operator.resource.fields import Json
+from posecluster_operator.resource.json_access import child, condition, count, text
+from posecluster_operator.resource.notice import Notice
+from posecluster_operator.resource.posecluster import PoseCluster
+from posecluster_operator.resource.reasons import (
+    AvailableReason,
+    ConditionType,
+    ProgressingReason,
+    ScalingReason,
+)
+from posecluster_operator.resource.stable_text import stamp
+from posecluster_operator.scaling.policy import Decision
+from posecluster_operator.scaling.policy.shown import Shown
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
+_HTTP_PORT = 80
+_ON_THE_WAY = {ProgressingReason.ROLLOUT_COMPLETE, ProgressingReason.ROLLING_OUT}
+# False by the user's own wish: nothing to look at
+_WISHED = {
+    AvailableReason.SCALED_TO_ZERO,
+    ProgressingReason.PAUSED,
+    ScalingReason.FIXED_SIZE,
+    ScalingReason.PAUSED,
+}
+
+# the load is not known, although it should be; worth an Event when it lasts
+_BLIND = {ScalingReason.NO_METRICS, ScalingReason.PARTIAL_METRICS}
+_BLIND_LASTS = timedelta(minutes=1)
+
+# whose transitions are Events; Ready, Reconciling and Stalled only repeat what these say
+_TOLD = (ConditionType.AVAILABLE, ConditionType.PROGRESSING, ConditionType.SCALING_ACTIVE)
+
+# nothing, or not all, was applied: the size is the Deployment's, whoever set that
+_NOT_APPLIED = {
+    ProgressingReason.PAUSED,
+    ProgressingReason.INVALID_SPEC,
+    ProgressingReason.NAME_TAKEN,
+    ProgressingReason.APPLY_REJECTED,
+    ProgressingReason.FORBIDDEN,
+}
+
+
+def compute_status(
+    cluster: PoseCluster,
+    *,
+    deployment: Json | None,
+    pods: Sequence[Json],
+    decision: Decision | None,
+    problem: Failure | None,
+    now: datetime,
+    service: Json | None = None,
+    shown: Shown | None = None,
+    last_scaling: Json | None = None,
+    rolled_out: int = 0,
+) -> dict[str, Any]:
+    """Return the whole status.
+
+    `deployment` runs inference in `pods`, and `service` is the one for clients; they are None or empty if
+    they do not exist. `problem`, which kept the pass from acting, takes precedence over the Deployment.
+    Without a decision (paused, invalid spec) the size is the Deployment's. `shown` is the load to show; None,
+    with a decision that follows from load: the present one. `last_scaling` None: there was none. `rolled_out`
+    is the generation that was rolled out last (0: none). `now` (aware) dates only conditions that change.
+    """
+    observed = child(deployment, "status")
+    desired = decision.replicas if decision else count(child(deployment, "spec"), "replicas")
+    sizes = {
+        "replicas": count(observed, "replicas"),
+        "readyReplicas": count(observed, "readyReplicas"),
+        "desiredReplicas": desired,
+    }
+    is_applied = problem is None and decision is not None
+    available = _available(sizes["readyReplicas"], to_zero=not desired and bool(decision or deployment))
+    progressing = _progressing(cluster, deployment, pods, desired, problem)
+    verdicts = readiness(
+        available,
+        progressing,
+        is_rolled_out=is_rolled_out(cluster, deployment, desired if is_applied else None, last=rolled_out),
+        is_final=problem is not None or has_given_up(child(deployment)),
+    ) | {
+        ConditionType.AVAILABLE: available,
+        ConditionType.PROGRESSING: progressing,
+        ConditionType.SCALING_ACTIVE: scaling_verdict(cluster, decision, shown),
+    }
+    status = _status(cluster, sizes, verdicts, endpoint=_endpoint(cluster, service), now=now)
+    load = shown_load(cluster, decision, shown)
+    return status | ({"load": load} if load else {}) | ({"lastScaling": last_scaling} if last_scaling else {})
+
+
+def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> dict[str, Any]:
+    """Return the status when the children could not be read: as it was, but for the problem."""
+    before = cluster.status
+    sizes = {name: count(before, name) for name in ("replicas", "readyReplicas", "desiredReplicas")}
+    was_zero = text(condition(before, ConditionType.AVAILABLE), "reason") == AvailableReason.SCALED_TO_ZERO
+    available = _available(sizes["readyReplicas"], to_zero=was_zero)
+    progressing: Verdict = (problem.reason in _ON_THE_WAY, problem.reason, problem.message)
+    is_as_before = was_rolled_out(cluster, ready_generation(before))
+    verdicts = readiness(available, progressing, is_rolled_out=is_as_before, is_final=True) | {
+        ConditionType.AVAILABLE: available,
+        ConditionType.PROGRESSING: progressing,
+        ConditionType.SCALING_ACTIVE: (
+            scaling_as_before(cluster)
+            if condition(before, ConditionType.SCALING_ACTIVE)
+            else scaling_verdict(cluster, None, None)
+        ),
+    }
+    endpoint = text(before, "endpoint") or _endpoint(cluster, None)
+    kept = {name: child(before, name) for name in ("load", "lastScaling") if child(before, name)}
+    return _status(cluster, sizes, verdicts, endpoint=endpoint, now=now) | kept
+
+
+def _endpoint(cluster: PoseCluster, service: Json | None) -> str:
+    """Return the URL for clients; the port is the Service's, once there is one."""
+    ports = child(service, "spec").get("ports")
+    first = child(ports[0]) if isinstance(ports, list) and ports else {}
+    port = count(first, "port") or cluster.spec.service.port
+    suffix = "" if port == _HTTP_PORT else f":{port}"
+    return f"http://{CLIENT_SERVICE.name(cluster.name)}.{cluster.namespace}.svc{suffix}"
+
+
+def _status(
+    cluster: PoseCluster,
+    sizes: Mapping[str, int],
+    verdicts: Mapping[ConditionType, Verdict],
+    *,
+    endpoint: str,
+    now: datetime,
+) -> dict[str, Any]:
+    generation = observed_generation(cluster)
+    return {
+        "observedGeneration": generation,
+        **sizes,
+        "selector": INFERENCE_DEPLOYMENT.selector_text(cluster.name),
+        "endpoint": endpoint,
+        "conditions": [
+            _condition(cluster.status, kind, verdict, generation, now) for kind, verdict in verdicts.items()
+        ],
+    }
+
+
+def _condition(
+    before: Json, kind: ConditionType, verdict: Verdict, generation: int, now: datetime
+) -> dict[str, Any]:
+    holds, reason, message = verdict
+    status = "True" if holds else "False"
+    previous = condition(before, kind)
+    since = text(previous, "lastTransitionTime")
+    # a day ahead, no operator's clock wrote it
+    ahead = since > stamp(now + timedelta(days=1))
+    if text(previous, "status") != status or ahead or not _TIME.fullmatch(since):
+        since = stamp(now)
+    return {
+        "type": kind.value,
+        "status": status,
+        "observedGeneration": generation,
+        "lastTransitionTime": since,
+        "reason": reason.value,
+        "message": message,
+    }
+
+
+def _available(ready: int, *, to_zero: bool) -> Verdict:
+    if ready:
+        return True, AvailableReason.PODS_READY, "At least one pod is ready."
+    if to_zero:
+        return False, AvailableReason.SCALED_TO_ZERO, "spec.replicas is 0."
+    return False, AvailableReason.NO_READY_PODS, "No pod is ready."
+
+
+def _progressing(
+    cluster: PoseCluster,
+    deployment: Json | None,
+    pods: Sequence[Json],
+    desired: int,
+    problem: Failure | None,
+) -> Verdict:
+    if problem:
+        return problem.reason in _ON_THE_WAY, problem.reason, problem.message
+    if cluster.paused:
+        message = 'The annotation posecluster.io/paused is "true": nothing is changed.'
+        return False, ProgressingReason.PAUSED, message
+    if deployment is not None:
+        if _is_complete(deployment, desired):
+            message = "All desired pods are ready and match the spec."
+            return True, ProgressingReason.ROLLOUT_COMPLETE, message
+        secret = cluster.spec.auth.token_secret_name
+        if failure := find_failure(deployment, pods, token_secret=secret):
+            return False, failure.reason, failure.message
+    return True, ProgressingReason.ROLLING_OUT, "Pods are being started or replaced."
+
+
+def _is_complete(deployment: Json, desired: int) -> bool:
+    status = child(deployment, "status")
+    sizes = [
+        count(status, name) for name in ("updatedReplicas", "replicas", "readyReplicas", "availableReplicas")
+    ]
+    sizes.append(count(child(deployment, "spec"), "replicas"))
+    return judges_current_spec(deployment) and all(size == desired for size in sizes)
+
+
+def status_patch(before: Json, after: Json) -> dict[str, Any] | None:
+    """Return the merge patch that makes `before` into `after`, or None if nothing differs.
+
+    Lists are replaced whole; keys that `after` does not have are removed.
+    """
+    old = child(before)
+    changed = {
+        key: value for key, value in after.items() if key not in old or _text(old[key]) != _text(value)
+    }
+    changed |= {key: None for key in old if key not in after}
+    return {"status": changed} if changed else None
+
+
+def _text(value: object) -> str:
+    """Comparable form; `1 == True` in Python, not in JSON."""
+    return json.dumps(value, sort_keys=True)
+
+
+def notices(before: Json, after: Json) -> tuple[Notice, ...]:
+    """Return what is worth an Event: transitions, at most one a condition, and a new size.
+
+    Of the very first status only failures are; that pods start, after nothing or for a new size
+    or spec, is none. Good news in several conditions at once is told once.
+    """
+    first = not condition(before, ConditionType.PROGRESSING)
+    found = []
+    for kind in _TOLD:
+        old, new = condition(before, kind), condition(after, kind)
+        if all(text(old, key) == text(new, key) for key in ("status", "reason")):
+            continue
+        bad = text(new, "status") == "False" and text(new, "reason") not in _WISHED
+        told = kind is ConditionType.PROGRESSING if first else not _goes_without_saying(kind, old, new, after)
+        if told and (bad or not first):
+            weight: Literal["Normal", "Warning"] = "Warning" if bad else "Normal"
+            found.append(Notice(weight, text(new, "reason"), text(new, "message")))
+    sizes = [child(status).get("desiredReplicas") for status in (before, after)]
+    if not first and sizes[0] != sizes[1] and all(type(size) is int for size in sizes) and _is_sized(after):
+        last = child(after, "lastScaling")
+        why = f": {text(last, 'message')}" if [last.get("from"), last.get("to")] == sizes else ""
+        found.append(Notice("Normal", "Scaled", f"Scaled from {sizes[0]} to {sizes[1]}{why}"))
+    if _begins_to_ignore_scale(before, after):
+        found.append(Notice("Warning", "ScaleIgnored", SCALE_IGNORED))
+    return tuple(found)
+
+
+def _begins_to_ignore_scale(before: Json, after: Json) -> bool:
+    """Whether `kubectl scale` or an HPA wrote in mode `Auto`; a size from an earlier `Fixed` is not news."""
+    old, new = (condition(status, ConditionType.SCALING_ACTIVE) for status in (before, after))
+    had_effect = text(old, "reason") == ScalingReason.FIXED_SIZE
+    return (
+        SCALE_IGNORED in text(new, "message") and SCALE_IGNORED not in text(old, "message") and not had_effect
+    )
+
+
+def lasting_blindness(status: Json, *, now: datetime) -> Notice | None:
+    """Return the Event for load that could not be read for a minute although a pod is ready, or None.
+
+    The first status never causes it, because the pods are only starting then.
+    """
+    scaling = condition(status, ConditionType.SCALING_ACTIVE)
+    since = text(scaling, "lastTransitionTime")
+    if (
+        text(scaling, "reason") not in _BLIND
+        or not count(child(status), "readyReplicas")
+        or not _TIME.fullmatch(since)
+        or since > stamp(now - _BLIND_LASTS)
+    ):
+        return None
+    return Notice("Warning", text(scaling, "reason"), text(scaling, "message"))
+
+
+def _goes_without_saying(kind: ConditionType, old: Json, new: Json, after: Json) -> bool:
+    reason, progressing = text(new, "reason"), text(condition(after, ConditionType.PROGRESSING), "reason")
+    if kind is ConditionType.AVAILABLE:
+        return reason == AvailableReason.PODS_READY and progressing == ProgressingReason.ROLLOUT_COMPLETE
+    if kind is ConditionType.PROGRESSING:
+        return reason == ProgressingReason.ROLLING_OUT and text(old, "status") == "True"
+    if text(old, "status") == text(new, "status") == "True":
+        return True  # a new size is told as Scaled
+    return ScalingReason.PAUSED in (reason, text(old, "reason"))  # told as Progressing
+
+
+def _is_sized(status: Json) -> bool:
+    """Whether the Deployment was given this size: not while paused, nor if a pass was kept from acting."""
+    reason = text(condition(status, ConditionType.PROGRESSING), "reason")
+    return reason not in _NOT_APPLIED
+
+
+def repaired(kind: str, name: str) -> Notice:
+    """Return what is told when a child was changed or deleted by somebody and is as it should be again."""
+    return Notice(
+        "Normal", "Repaired", f"{kind} {name} had been changed or deleted: it is as it should be again"
+    )

@@ -1,0 +1,103 @@
+"""A pod's /metrics as a sample: the few lines that were asked for, as our server writes them, or nothing.
+
+Not prometheus_client.parser. It takes more than our server ever writes (time stamps, NaN, names within
+braces), and a text of 256 KiB made for it holds the loop for 1-2 s, because it copies the rest of a line
+at each label and each escaped quote. This one reads each byte once or twice, and only so many lines: 6 ms
+for the worst. Of a real server's answer it takes 0.05 ms, the other 0.45 ms (2 GHz).
+"""
+
+import re
+from collections.abc import Mapping
+
+from posecluster_operator.scaling.policy.demand import MAX_COUNTER, PodSample
+
+_PREFIX = "posecluster_"
+_STARTED = "process_start_time_seconds"
+# name -> whether it is a sum over the label `reason`
+_WANTED: Mapping[str, bool] = {
+    f"{_PREFIX}arrivals_total": False,
+    f"{_PREFIX}completed_total": False,
+    f"{_PREFIX}failed_total": True,
+    f"{_PREFIX}refused_total": True,
+    f"{_PREFIX}late_total": False,
+    f"{_PREFIX}busy_seconds_total": False,
+    f"{_PREFIX}queue_depth": False,
+    f"{_PREFIX}running": False,
+    _STARTED: False,
+}
+NAMES: tuple[str, ...] = tuple(_WANTED)
+# a counter by reason has no line before its first one; counters tell most restarts without the start
+_MAY_BE_ABSENT = frozenset({f"{_PREFIX}failed_total", f"{_PREFIX}refused_total", _STARTED})
+# the server writes 34 for these names, and some 250 in all
+_MOST_LINES = 2_000
+_NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*+(?=[{ ])")
+_REASON = re.compile(rb'\{reason="([a-z_]{1,64})"\}')
+# as Python and Go print finite numbers that are not negative
+_VALUE = re.compile(rb" ([0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,4})?)")
+
+
+class BadMetrics(ValueError):
+    """The text is no answer of our server; the reason is one of few phrases, and quotes nothing."""
+
+
+def read_sample(text: bytes, *, name: str, at: float) -> PodSample:
+    """Return what the text says of the pod `name`, complete `at` that time; raises BadMetrics.
+
+    Lines of other names are passed over; one that is not a sample at all spoils the whole text, for it
+    may have been one of ours.
+    """
+    sums = _read(text)
+    return PodSample(
+        name=name,
+        at=at,
+        started=sums[_STARTED],
+        arrivals=sums["posecluster_arrivals_total"],
+        # a request that failed took its worker's time as well
+        completed=sums["posecluster_completed_total"] + sums["posecluster_failed_total"],
+        busy_seconds=sums["posecluster_busy_seconds_total"],
+        queued=sums["posecluster_queue_depth"],
+        running=sums["posecluster_running"],
+        refused=sums["posecluster_refused_total"],
+        late=sums["posecluster_late_total"],
+    )
+
+
+def _read(text: bytes) -> dict[str, float]:
+    if not text.endswith(b"\n"):
+        raise BadMetrics("the last line is cut")
+    if text.count(b"\n") > _MOST_LINES:
+        raise BadMetrics("too many lines")
+    sums: dict[str, float] = {}
+    seen: set[bytes] = set()
+    for line in text.split(b"\n"):
+        if not line or line.startswith(b"#"):
+            continue
+        named = _NAME.match(line)
+        if named is None:
+            raise BadMetrics("a line is no sample")
+        name = named[0].decode()
+        by_reason = _WANTED.get(name)
+        if by_reason is None:
+            continue
+        end = named.end()
+        if by_reason:
+            labels = _REASON.match(line, end)
+            if labels is None:
+                raise BadMetrics(f"{name} has other labels")
+            end = labels.end()
+        elif line[end] == ord("{"):
+            raise BadMetrics(f"{name} has other labels")
+        if line[:end] in seen:
+            raise BadMetrics(f"{name} is there twice")
+        seen.add(line[:end])
+        value = _VALUE.fullmatch(line, end)
+        if value is None or (number := float(value[1])) >= MAX_COUNTER:
+            raise BadMetrics(f"{name} is no plain number")
+        sums[name] = sums.get(name, 0.0) + number
+    for name in NAMES:
+        if name not in sums and name not in _MAY_BE_ABSENT:
+            raise BadMetrics(f"{name} is missing")
+        sums.setdefault(name, 0.0)
+        if sums[name] >= MAX_COUNTER:
+            raise BadMetrics(f"{name} is no plain number")
+    return sums

@@ -1,0 +1,126 @@
+"""The ready pods of every PoseCluster, from one LIST that is a few seconds old at most."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from posecluster_operator.builders import labels
+from posecluster_operator.builders.environment import ADMIN_PORT
+from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
+from posecluster_operator.errors import KubeError
+from posecluster_operator.kube.back_off import back_off_seconds
+from posecluster_operator.kube.client import PODS, Kube
+from posecluster_operator.resource.fields import Json
+from posecluster_operator.resource.json_access import child, condition, text
+from posecluster_operator.scaling.scraper import Target
+
+logger = logging.getLogger(__name__)
+
+FRESH_SECONDS = 5.0
+_LEAST_SECONDS = 0.5  # from one list to the next, however many events come
+_BELIEVED_SECONDS = 2 * FRESH_SECONDS  # while the API server is away; then pods may be missing in it
+_LISTING_SHARE = 0.05  # of the time, that listing may take when there are very many pods
+_FIRST_BACK_OFF_SECONDS = 1.0
+_LONGEST_BACK_OFF_SECONDS = 15.0
+_OURS = f"{labels.MANAGED_BY}={labels.MANAGER},{labels.COMPONENT}={INFERENCE_DEPLOYMENT.component}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    at: float
+    pods: dict[str, tuple[Target, ...]]
+
+
+class PodList:
+    """Keeps the list while `run` runs; `wanted` says whether it is needed."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        *,
+        namespaces: Sequence[str],
+        monotonic: Callable[[], float],
+        wanted: Callable[[], bool],
+    ) -> None:
+        self._kube, self._namespaces, self._monotonic, self._wanted = kube, namespaces, monotonic, wanted
+        self._listing: _Listing | None = None
+        self._touched = asyncio.Event()
+        self._failures = 0
+
+    def touch(self) -> None:
+        """Something has changed: list soon."""
+        self._touched.set()
+
+    @property
+    def listed(self) -> bool:
+        """Whether the list is recent enough to say which pods there are."""
+        return self._listing is not None and self._monotonic() - self._listing.at <= _BELIEVED_SECONDS
+
+    def pods_of(self, key: str) -> tuple[Target, ...]:
+        """Return the ready pods of `namespace/name`, as listed last."""
+        return () if self._listing is None else self._listing.pods.get(key, ())
+
+    async def run(self) -> None:
+        """List for ever: after `touch`, and every five seconds. A task of its own: an API server may hang."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FRESH_SECONDS - _LEAST_SECONDS):
+                    await self._touched.wait()
+            pause = _LEAST_SECONDS
+            if self._wanted():
+                self._touched.clear()  # what comes from now on may not be in the list
+                pause = await self._list()
+            await asyncio.sleep(pause)
+
+    async def _list(self) -> float:
+        """List once; return how long to leave the API server alone."""
+        began = self._monotonic()
+        try:
+            found = [
+                pod
+                for namespace in self._namespaces or (None,)
+                for pod in await self._kube.list(PODS, namespace, labels=_OURS)
+            ]
+        except KubeError as error:
+            return self._put_off(error)
+        self._failures = 0
+        self._listing = _Listing(began, _by_key(found))
+        return max(_LEAST_SECONDS, (self._monotonic() - began) / _LISTING_SHARE)
+
+    def _put_off(self, error: KubeError) -> float:
+        self._failures += 1
+        seconds = back_off_seconds(
+            self._failures, first=_FIRST_BACK_OFF_SECONDS, longest=_LONGEST_BACK_OFF_SECONDS
+        )
+        seconds = max(seconds, error.retry_after_seconds)
+        self.touch()
+        fields = {"error": error, "seconds": round(seconds, 1)}
+        logger.warning("Pods could not be listed", extra={"fields": fields})
+        return seconds
+
+
+def _by_key(pods: Sequence[Json]) -> dict[str, tuple[Target, ...]]:
+    """Ready pods that are not ending, by the key of their PoseCluster."""
+    found: dict[str, list[Target]] = {}
+    for pod in pods:
+        metadata, status = pod["metadata"], child(pod, "status")
+        address = text(status, "podIP")
+        name = child(metadata, "labels").get(labels.INSTANCE)
+        if not name or not address or metadata.get("deletionTimestamp") or not _is_child(pod, name):
+            continue
+        if text(condition(status, "Ready"), "status") == "True":
+            target = Target(pod=metadata["uid"], name=metadata["name"], host=address, port=ADMIN_PORT)
+            found.setdefault(f"{metadata['namespace']}/{name}", []).append(target)
+    return {key: tuple(targets) for key, targets in found.items()}
+
+
+def _is_child(pod: Json, name: str) -> bool:
+    """Whether a ReplicaSet of the PoseCluster's Deployment made it: labels are anybody's to write."""
+    return any(
+        owner.get("kind") == "ReplicaSet"
+        and str(owner.get("name", "")).startswith(f"{INFERENCE_DEPLOYMENT.name(name)}-")
+        and owner.get("controller")
+        for owner in pod["metadata"].get("ownerReferences") or ()
+    )

@@ -1,0 +1,168 @@
+"""The tick: scrape the pods of all PoseClusters in `Auto`, let each autoscaler decide, wake passes."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from posecluster_operator.admin.metrics import Metrics
+from posecluster_operator.resource.fields import Json
+from posecluster_operator.resource.json_access import child, count
+from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
+from posecluster_operator.scaling.pod_list import PodList
+from posecluster_operator.scaling.policy import (
+    WINDOWS,
+    Autoscaler,
+    Decision,
+    PodSample,
+    Samples,
+    Scrape,
+    State,
+    Windows,
+    decide,
+)
+from posecluster_operator.scaling.policy.autoscaler import Snapshot
+from posecluster_operator.scaling.policy.policy import policy_of
+from posecluster_operator.scaling.policy.shown import Shown
+from posecluster_operator.scaling.scraper import Scraper, Target, interval_seconds
+from posecluster_operator.scaling.size_owner import SizeOwner
+
+logger = logging.getLogger(__name__)
+
+_STALE_INTERVALS = 2.5  # of a stretched interval, so that one lost scrape makes no pod unreadable
+_LOG_AGAIN_SECONDS = 60.0
+_AT_ONCE = 50  # decisions between two looks at the event loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """What a pass is to do, and what the status is to show (None: what it shows now)."""
+
+    decision: Decision
+    shown: Shown | None = None
+    owner: SizeOwner = field(default_factory=SizeOwner)
+
+
+class Scaler:
+    """Has an autoscaler for each PoseCluster that passes asked it to size."""
+
+    def __init__(
+        self,
+        pod_list: PodList,
+        scraper: Scraper,
+        *,
+        metrics: Metrics,
+        monotonic: Callable[[], float],
+        wake: Callable[[str], None],
+        windows: Windows = WINDOWS,
+    ) -> None:
+        self._pod_list, self._scraper, self._metrics = pod_list, scraper, metrics
+        self._monotonic, self._wake, self._windows = monotonic, wake, windows
+        self._autoscalers: dict[str, Autoscaler] = {}
+        self._logged: dict[tuple[str, str], float] = {}  # when a pod's failure was logged, by key and pod
+
+    @property
+    def active(self) -> bool:
+        """Whether there is anything to scale."""
+        return bool(self._autoscalers)
+
+    def forget(self, key: str) -> None:
+        """Stop sizing a PoseCluster: it is gone or paused."""
+        self._autoscalers.pop(key, None)
+
+    def forget_all(self) -> None:
+        """Stop sizing all of them: another operator does it."""
+        self._autoscalers.clear()
+
+    def decide(self, cluster: PoseCluster, deployment: Json | None, owner: SizeOwner | None = None) -> Sizing:
+        """Decide for a pass, which has just read these; from now on each tick sizes the PoseCluster too.
+
+        `owner` None: the operator sets the size.
+        """
+        owner = owner or SizeOwner()
+        now, policy = self._monotonic(), policy_of(cluster, self._windows)
+        replicas = None if deployment is None else count(child(deployment, "spec"), "replicas")
+        if policy.mode is ScalingMode.FIXED:
+            self.forget(cluster.key)
+            samples = Samples(replicas=replicas, ready=0)
+            return Sizing(decision=decide(now, samples, State(policy=policy)))
+        if replicas is None:  # the Deployment was deleted: it had the size that it needed
+            had = count(cluster.status, "desiredReplicas")
+            policy = replace(policy, fixed_replicas=max(policy.fixed_replicas, had))
+        autoscaler = self._autoscalers.get(cluster.key)
+        if autoscaler is None:
+            self._pod_list.touch()
+            ready = count(child(deployment, "status"), "readyReplicas")
+            autoscaler = Autoscaler(now, policy, replicas=replicas, ready=ready, taken_over=owner.taken_over)
+            self._autoscalers[cluster.key] = autoscaler
+        else:
+            autoscaler.confirm(now, policy, replicas=replicas, taken_over=owner.taken_over)
+        return Sizing(decision=autoscaler.decision, shown=autoscaler.shown, owner=owner)
+
+    def ordered(self, key: str, replicas: int) -> None:
+        """Take note that the Deployment has this size now."""
+        if autoscaler := self._autoscalers.get(key):
+            autoscaler.ordered(replicas)
+
+    def snapshot(self, key: str) -> Snapshot | None:
+        """Return what there is to explain of a PoseCluster; None: it is not sized here."""
+        autoscaler = self._autoscalers.get(key)
+        return None if autoscaler is None else autoscaler.snapshot(self._monotonic())
+
+    def activity(self, key: str) -> Mapping[str, tuple[float, float]]:
+        """Return how busy pods are, by uid: requests in the pod now, and arrivals since the tick before."""
+        autoscaler = self._autoscalers.get(key)
+        return {} if autoscaler is None else autoscaler.activity()
+
+    async def run(self) -> None:
+        """Tick for ever: every second, less often when there are very many pods."""
+        while True:
+            began = self._monotonic()
+            interval = await self.tick()
+            await asyncio.sleep(max(0.0, interval - (self._monotonic() - began)))
+
+    async def tick(self) -> float:
+        """Scrape and decide once for every PoseCluster; return the seconds from this tick to the next."""
+        began = self._monotonic()
+        pods = {key: self._pod_list.pods_of(key) for key in self._autoscalers}
+        interval = interval_seconds(sum(map(len, pods.values())), least=self._windows.tick_seconds)
+        if pods:
+            await self._scrape(pods, interval)
+        self._metrics.show_scrape(interval=interval, seconds=self._monotonic() - began if pods else None)
+        return interval
+
+    async def _scrape(self, pods: Mapping[str, tuple[Target, ...]], interval: float) -> None:
+        results = await self._scraper.scrape([target for targets in pods.values() for target in targets])
+        failures = sum(isinstance(result, str) for result in results.values())
+        self._metrics.count_scrapes(read=len(results) - failures, failed=failures)
+        now = self._monotonic()
+        self._logged = {pod: at for pod, at in self._logged.items() if now - at < _LOG_AGAIN_SECONDS}
+        stale_seconds = max(self._windows.stale_seconds, _STALE_INTERVALS * interval)
+        for number, (key, targets) in enumerate(pods.items()):
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if autoscaler := self._autoscalers.get(key):
+                scrape = self._scrape_of(targets, results, stale_seconds)
+                now = self._monotonic()
+                self._log_failures(now, key, scrape.failures)
+                if autoscaler.tick(now, scrape):
+                    self._wake(key)
+
+    def _scrape_of(
+        self, targets: tuple[Target, ...], results: Mapping[str, PodSample | str], stale_seconds: float
+    ) -> Scrape:
+        read = {target: results[target.pod] for target in targets}
+        return Scrape(
+            pods={one.pod: None if isinstance(found, str) else found for one, found in read.items()},
+            failures={one.name: found for one, found in read.items() if isinstance(found, str)},
+            listed=self._pod_list.listed,
+            stale_seconds=stale_seconds,
+        )
+
+    def _log_failures(self, now: float, key: str, failures: Mapping[str, str]) -> None:
+        """Log each pod's failure once a minute at most."""
+        for pod, failure in failures.items():
+            if (key, pod) not in self._logged:
+                self._logged[key, pod] = now
+                fields = {"key": key, "pod": pod, "failure": failure}
+                logger.warning("Pod's load cannot be read", extra={"fields": fields})

@@ -1,0 +1,217 @@
+"""Pods' /metrics to samples: all pods at once, each within limits of time and bytes; a failure is a phrase.
+
+Pods run whatever image their owner named, so each of them may be hostile, and must cost the others nothing.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from posecluster_operator import __version__
+from posecluster_operator.scaling.exposition import NAMES, BadMetrics, read_sample
+from posecluster_operator.scaling.policy.demand import PodSample
+from posecluster_operator.scaling.policy.windows import WINDOWS
+
+logger = logging.getLogger(__name__)
+
+# CPU time of one scrape of a real server: request, answer, reading. tests/component/test_scraper.py
+# measures it; 0.33-0.47 ms on the two cores of docs/performance.md.
+SCRAPE_SECONDS = 0.0005
+_MOST_OF_A_CORE = 0.25
+# So many start together; the next ones after twice their CPU time, so that the Lease and the watches get
+# their turn, and none fails for the wait of its own kind.
+_TOGETHER = 100
+# Read at a turn of the loop: a good answer is 2 KiB, and 16 KiB of the worst take a millisecond.
+_READ_BYTES = 1 << 14
+# Read before the answer's head is through; a good one is 150 bytes, and comes with the first read. More are
+# interim answers, which take the most time: 15 ms for 256 KiB of them.
+_HEAD_BYTES = 2 * _READ_BYTES
+_KERNEL_BYTES = 1 << 16  # the kernel's own buffer of a connection, which may be 6 MiB by itself
+_KEPT_SECONDS = 60.0  # an unused connection, when nobody scrapes any more; far above any interval
+_HEADERS = {"User-Agent": f"posecluster-operator/{__version__}", "Accept-Encoding": "identity"}
+_QUERY = [("name[]", name) for name in NAMES]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A pod's admin port; `pod` is its uid, `host` its address."""
+
+    pod: str
+    name: str
+    host: str
+    port: int = 9090
+
+
+def interval_seconds(pods: int, *, least: float = WINDOWS.tick_seconds) -> float:
+    """Return the time between scrapes of so many pods: `least`, or what keeps them below 25 % of a core."""
+    return max(least, pods * SCRAPE_SECONDS / _MOST_OF_A_CORE)
+
+
+class Scraper:
+    """One for the process; `scrape` runs in one task at a time."""
+
+    def __init__(
+        self,
+        *,
+        seconds: float = WINDOWS.scrape_seconds,
+        most_bytes: int = 262_144,
+        connections: int = sys.maxsize,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._seconds, self._most_bytes, self._monotonic = seconds, most_bytes, monotonic
+        self._connections = connections
+        self._clients: dict[Target, _Client] = {}
+        self._warned = False
+
+    async def scrape(self, targets: Sequence[Target]) -> dict[str, PodSample | str]:
+        """Return each pod's sample, or why there is none, by uid: at most `seconds` after it was asked.
+
+        Up to 100 pods are asked at once; the whole takes 0.1 s more for each 100 beyond. A connection is
+        kept for its pod's next scrape, and closed when the pod is not among the targets. With more pods than
+        `connections`, half of these are kept, and the other pods take turns with the rest.
+        """
+        wanted = {target.pod: target for target in targets}
+        keep = len(wanted)
+        if keep > self._connections:
+            self._warn(keep)
+            keep = self._connections // 2
+        keeps = {target: number < keep for number, target in enumerate(wanted.values())}
+        await self._forget([one for one, client in self._clients.items() if keeps.get(one) != client.keeps])
+        turns = asyncio.Semaphore(self._connections - keep)
+        async with asyncio.TaskGroup() as group:
+            tasks = {}
+            for number, (pod, target) in enumerate(wanted.items()):
+                if number and number % _TOGETHER == 0:
+                    await asyncio.sleep(2 * _TOGETHER * SCRAPE_SECONDS)
+                ask = self._ask(target) if keeps[target] else self._ask_in_turn(target, turns)
+                tasks[pod] = group.create_task(ask)
+        return {pod: task.result() for pod, task in tasks.items()}
+
+    def _warn(self, pods: int) -> None:
+        if not self._warned:
+            self._warned = True
+            fields = {"pods": pods, "connections": self._connections}
+            logger.warning("Pods take turns: too few open files are allowed", extra={"fields": fields})
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._forget(list(self._clients))
+
+    async def _forget(self, targets: Iterable[Target]) -> None:
+        for target in targets:
+            await self._clients.pop(target).close()
+
+    async def _ask_in_turn(self, target: Target, turns: asyncio.Semaphore) -> PodSample | str:
+        async with turns:
+            return await self._ask(target, keep=False)
+
+    async def _ask(self, target: Target, *, keep: bool = True) -> PodSample | str:
+        try:
+            client = self._clients.get(target)
+            if client is None:
+                client = self._clients[target] = _Client(target, keeps=keep)
+        except ValueError:
+            return "has no usable address"
+        try:
+            async with asyncio.timeout(self._seconds):
+                text = await client.text(self._most_bytes)
+            return read_sample(text, name=target.pod, at=self._monotonic())
+        except _NoText as error:
+            return str(error)
+        except BadMetrics as error:
+            return f"unreadable metrics: {error}"
+        except TimeoutError:
+            return "no answer in time"
+        except (aiohttp.ClientError, OSError) as error:
+            return "too much text" if client.left <= 0 else _phrase(error)
+
+
+class _NoText(Exception):
+    """The pod answered, but not as our server does; the text says it in a phrase."""
+
+
+class _Client:
+    """One pod's connection, with a session of its own: it ends with the pod, and is never another one's.
+
+    Without `keeps` the connection is closed after each answer.
+    """
+
+    def __init__(self, target: Target, *, keeps: bool) -> None:
+        self.keeps = keeps
+        host = str(ipaddress.ip_address(target.host))  # no name to look up; raises ValueError
+        url = URL.build(scheme="http", host=host, port=target.port, path="/metrics")
+        self.left = 0  # bytes that may still be read
+        self._url = url.with_query(_QUERY)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=1,
+                # aiohttp refuses a time for connections that it does not keep
+                **({"keepalive_timeout": _KEPT_SECONDS} if keeps else {"force_close": True}),
+                socket_factory=self._socket,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None),  # the caller's is for all of it
+            headers=_HEADERS,
+        )
+
+    async def text(self, most_bytes: int) -> bytes:
+        """Return the body of a plain 200, read within so many bytes; raises _NoText, ClientError, OSError."""
+        self.left = min(_HEAD_BYTES, most_bytes)
+        async with self._session.get(self._url, allow_redirects=False) as response:
+            self.left += most_bytes - min(_HEAD_BYTES, most_bytes)
+            if 300 <= response.status < 400:
+                raise _NoText("redirected")
+            if response.status != 200:
+                raise _NoText("answered with an error")
+            if (response.content_length or 0) > most_bytes:
+                raise _NoText("too much text")
+            # of one that ends with its connection nobody can say whether it is whole
+            if not any(name in response.headers for name in ("Content-Length", "Transfer-Encoding")):
+                raise _NoText("unreadable metrics: an answer without a length")
+            if "Content-Encoding" in response.headers:
+                raise _NoText("unreadable metrics: compressed")
+            return await response.read()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        made = _Socket(address[0], address[1], address[2])
+        made.client = self
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BYTES)
+        return made
+
+
+class _Socket(socket.socket):
+    """Gives its client no more bytes than are left to it: aiohttp bounds a header, but not how many answers.
+
+    The loop reads with `recv` only; a test would see if that changed (Fault.ENDLESS).
+    """
+
+    client: _Client
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        if self.client.left <= 0:
+            raise ConnectionAbortedError
+        part = super().recv(min(size, _READ_BYTES, self.client.left), flags)
+        self.client.left -= len(part)
+        return part
+
+
+def _phrase(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        return "refused the connection" if refused else "cannot be reached"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "answered with no HTTP"
+    return "broke off its answer"

@@ -1,0 +1,119 @@
+"""The HTTP session that kopf watches with: fresh credentials, polite waits, and signs of life.
+
+One client middleware does it all, because kopf tells nothing of a watch that lives but is quiet: its
+bookmarks reach no handler.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from posecluster_operator import __version__
+from posecluster_operator.admin.health import Health, Watch
+from posecluster_operator.kube.client import Access
+from posecluster_operator.kube.responses import retry_after_seconds
+
+_LONGEST_WAIT_SECONDS = 60.0
+# kopf opens a watch that was cut again at once, and again
+_BETWEEN_WATCHES_SECONDS = 1.0
+_OUTAGE_CODES = frozenset({429, *range(500, 600)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Who hears of what the session sees; called in kopf's thread."""
+
+    health: Health
+    call: Callable[[str, str], None]  # verb and code of each answer; `error` without one
+    asked: Callable[[Watch], None]  # kopf lists or watches this
+    listed: Callable[[], None]  # something was listed (again): what vanished before was not told
+
+
+def open_session(access: Access, listener: Listener) -> aiohttp.ClientSession:
+    """Return a session for the running loop; whoever gets it closes it."""
+    connector = aiohttp.TCPConnector(limit=0, ssl=access.ssl if access.ssl is not None else True)
+    return aiohttp.ClientSession(
+        connector=connector,
+        proxy=access.proxy,
+        headers={"User-Agent": f"posecluster-operator/{__version__}"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(_Middleware(access, listener),),
+    )
+
+
+def describe(url: URL) -> tuple[str, Watch]:
+    """Return the verb of kopf's GET, and what it lists or watches: `list`, `watch`, or `get` of discovery."""
+    parts = url.path.strip("/").split("/")
+    namespace = ""
+    if "namespaces" in parts[:-1]:
+        namespace = parts[parts.index("namespaces") + 1]
+    # /api/v1/pods, /apis/apps/v1/deployments, the same with /namespaces/NAME/; shorter ones are discovery
+    kind_at = (2 if parts[0] == "api" else 3) + (2 if namespace else 0)
+    if len(parts) != kind_at + 1:
+        return "get", Watch("", "")
+    verb = "watch" if url.query.get("watch") == "true" else "list"
+    return verb, Watch(parts[kind_at], namespace)
+
+
+class _Middleware:
+    def __init__(self, access: Access, listener: Listener) -> None:
+        self._access, self._listener = access, listener
+        self._not_before: dict[str, float] = {}
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        verb, watch = describe(request.url)
+        if verb != "get":
+            self._listener.asked(watch)
+        await self._wait(request.url.path, verb)
+        request.headers.update(await self._access.authorization())
+        if self._access.tls_server_name:
+            request.server_hostname = self._access.tls_server_name
+        try:
+            response = await handler(request)
+        except (aiohttp.ClientError, OSError):  # time-outs are OSErrors
+            self._listener.call(verb, "error")
+            self._listener.health.heard(watch)
+            raise
+        self._listener.call(verb, str(response.status))
+        if response.status in _OUTAGE_CODES:
+            self._listener.health.heard(watch)
+            self._put_off(request.url.path, retry_after_seconds({}, response.headers))
+        elif response.status == 401:
+            self._access.expire()
+        elif response.status == 200 and verb == "list":
+            self._listener.health.heard(watch)
+            if "continue" not in request.url.query:
+                self._listener.listed()
+        elif response.status == 200 and verb == "watch":
+            self._listener.health.opened(watch)
+            response.content = _Heard(response.content, lambda: self._listener.health.heard(watch))  # type: ignore[assignment]
+        return response
+
+    async def _wait(self, path: str, verb: str) -> None:
+        await asyncio.sleep(max(0.0, self._not_before.get(path, 0.0) - time.monotonic()))
+        if verb == "watch":
+            self._put_off(path, _BETWEEN_WATCHES_SECONDS)
+
+    def _put_off(self, path: str, seconds: float) -> None:
+        self._not_before[path] = time.monotonic() + min(seconds, _LONGEST_WAIT_SECONDS)
+
+
+class _Heard:
+    """A response's stream that tells of each chunk which kopf reads."""
+
+    def __init__(self, stream: aiohttp.StreamReader, heard: Callable[[], None]) -> None:
+        self._stream, self._heard = stream, heard
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        async for chunk in self._stream.iter_chunked(size):
+            self._heard()
+            yield chunk
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)

@@ -1,0 +1,83 @@
+"""What the port says of a size: the scaler's knowledge, or why there is none and what to do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.kube_objects import deployment
+from harness.poseclusters import posecluster
+from posecluster_operator.admin.metrics import Metrics
+from posecluster_operator.explain.endpoint import Explainer
+from posecluster_operator.resource.posecluster import PoseCluster
+from posecluster_operator.scaling.pod_list import PodList
+from posecluster_operator.scaling.scaler import Scaler
+from posecluster_operator.scaling.scraper import Scraper
+
+pytestmark = pytest.mark.unit
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="1")  # reads /proc, so not on the loop
+
+
+@pytest.fixture
+async def scaler(clock: Callable[[], float], metrics: Metrics) -> Any:
+    """A scaler that no tick runs for: it knows what passes told it."""
+    nobody: Any = None
+    pod_list = PodList(nobody, namespaces=(), monotonic=clock, wanted=lambda: True)
+    scraper = Scraper(monotonic=clock)
+    yield Scaler(pod_list, scraper, metrics=metrics, monotonic=clock, wake=lambda _key: None)
+    await scraper.close()
+
+
+def pass_over(scaler: Scaler, cluster: PoseCluster) -> None:
+    scaler.decide(cluster, {**deployment(replicas=3, ready=2), "metadata": {"name": "demo-pose"}})
+
+
+async def test_until_the_operator_has_started_it_says_so() -> None:
+    verdict = Explainer().explain("default", "demo")
+    assert (verdict.ok, "still starting" in verdict.reason) == (False, True)
+
+
+async def test_a_standby_names_the_lease(scaler: Scaler) -> None:
+    explainer = Explainer()
+    explainer.follow(scaler, held=lambda: False)
+    pass_over(scaler, posecluster())
+    verdict = explainer.explain("default", "demo")
+    assert (verdict.ok, "does not hold the Lease" in verdict.reason) == (False, True)
+
+
+async def test_what_passes_told_is_known_until_it_is_forgotten(scaler: Scaler, clock: Clock) -> None:
+    explainer = Explainer()
+    explainer.follow(scaler, held=lambda: True)
+    assert "does not size a PoseCluster" in explainer.explain("default", "demo").reason
+    pass_over(scaler, posecluster())
+    clock.now += 30.0
+    verdict = explainer.explain("default", "demo")
+    assert verdict.ok
+    assert verdict.reason.startswith("posecluster default/demo has 3 pods (bounds 1-10): ")
+    assert "3 ordered, 2 ready" in verdict.reason
+    assert "These figures are 30 s old: the operator is late." in verdict.reason
+    assert not explainer.explain("default", "other").ok
+    assert not explainer.explain("default/demo", "").ok
+    scaler.forget("default/demo")
+    assert not explainer.explain("default", "demo").ok
+
+
+async def test_a_fixed_one_is_not_sized(scaler: Scaler) -> None:
+    pass_over(scaler, posecluster({"scaling": {"mode": "Fixed"}}))
+    assert scaler.snapshot("default/demo") is None
