@@ -135,9 +135,9 @@ class ScalingReason(_Documented):
     )
     REPLICAS_TAKEN_OVER = (
         "ReplicasTakenOver",
-        "False: somebody else, an HPA for instance, set the Deployment's size. The operator takes it back "
-        "once they have written nothing for 10 minutes, unless they then set it again; to hand the size back "
-        "yourself, remove the other writer, then change the spec, or pause and resume",
+        "False: another client, for example an HPA, set the Deployment's size. The operator takes the size "
+        "back once that client has written nothing for 10 minutes, unless it then sets it again; to hand "
+        "it back yourself, remove the other writer, then change the spec, or pause and resume",
     )
     FIXED_SIZE = "FixedSize", "False: the size is `spec.replicas`, because `spec.scaling.mode` is `Fixed`"
     PAUSED = "Paused", 'False: the size is held, because the annotation `posecluster.io/paused` is "true"'
