@@ -5,15 +5,20 @@ that took over 0.1 s, which is a closer look at a stall than any probe from outs
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 
 from engines.stub_engine import Command, command_png
 from harness import client
 from harness.faults import is_right
-from harness.server import ServerProcess
+from harness.server import ServerProcess, start_server
 
 DEBUG_LOOP = {"PYTHONASYNCIODEBUG": "1"}
 STALL_SECONDS = 0.25
+REPEATS = 5
+CLOSE = b"Connection: close"
 _SLOW_TURN = re.compile(r"Executing .* took ([0-9.]+) seconds")
 _numbers = count()
 
@@ -28,9 +33,22 @@ def request(*fields: bytes, line: bytes = b"POST /v1/detect HTTP/1.1", host: byt
     return b"\r\n".join([line, *([host] if host else []), *fields, b"", b""])
 
 
+def get(*fields: bytes, version: bytes = b"HTTP/1.1", target: bytes = b"/healthz") -> bytes:
+    """A whole GET request."""
+    return request(*fields, line=b"GET %s %s" % (target, version))
+
+
+NEXT = get()  # a valid request to send behind a hostile one
+
+
+def length_field(body: bytes) -> bytes:
+    """The Content-Length field of a body."""
+    return b"Content-Length: %d" % len(body)
+
+
 def sized(body: bytes, *fields: bytes, line: bytes = b"POST /v1/detect HTTP/1.1") -> bytes:
     """A whole request with Content-Length."""
-    return request(b"Content-Length: %d" % len(body), *fields, line=line) + body
+    return request(length_field(body), *fields, line=line) + body
 
 
 def chunked(framed_body: bytes, *fields: bytes) -> bytes:
@@ -44,6 +62,20 @@ def chunks(body: bytes, *, size: int = 0, extension: bytes = b"", trailer: bytes
     parts = (body[start : start + step] for start in range(0, len(body), step))
     framed = b"".join(b"%x%s\r\n%s\r\n" % (len(part), extension, part) for part in parts)
     return framed + b"0\r\n" + trailer + b"\r\n"
+
+
+@contextmanager
+def strict_server(folder: Path) -> Iterator[ServerProcess]:
+    """A server with the stub engine, short limits for slow clients and `DEBUG_LOOP`."""
+    with start_server(
+        folder=folder,
+        engine="stub",
+        header_timeout_ms=1_000,
+        idle_timeout_ms=5_000,
+        body_timeout_ms=5_000,
+        env=DEBUG_LOOP,
+    ) as server:
+        yield server
 
 
 def assert_well(server: ServerProcess, *, workers: list[int] | None = None) -> None:
