@@ -1,7 +1,7 @@
-"""Run each model of the image on the built-in photograph: the build fails where a landmarker cannot be made.
+"""Run each model of the image on the built-in photograph; the image build fails if one does not work.
 
-MediaPipe imports without its native libraries and fails only then. Prints what was found, as JSON, and
-writes nothing; the build keeps it in the image.
+A missing native library of MediaPipe is noticed only when a landmarker is created, not by importing it.
+Prints the detections as JSON, which the build stores in the image.
 """
 
 import json
@@ -16,8 +16,8 @@ from posecluster_inference.pictures import inspect
 from posecluster_inference.worker import codec, engines
 from posecluster_inference.worker.tasks import CATALOGUE as TASKS
 
-_NOSE = (0.437, 0.251)  # of the astronaut, full model
-_NEAR = 0.02  # lite, the least exact, is 0.012 off
+_NOSE = (0.437, 0.251)  # position of the astronaut's nose, found by the full model
+_NEAR = 0.02  # allowed distance; the lite model, the least exact, is off by 0.012
 _LANDMARKS = 33
 
 
@@ -32,10 +32,10 @@ def main() -> int:
         people = engine.detect(picture)
         engine.close()
         if [len(person.landmarks) for person in people] != [_LANDMARKS]:
-            sys.exit(f"{model.variant}: not one person of {_LANDMARKS} landmarks: {people}")
+            sys.exit(f"{model.variant}: expected one person with {_LANDMARKS} landmarks, found {people}")
         nose = people[0].landmarks[0][:2]
         if math.dist(nose, _NOSE) > _NEAR:
-            sys.exit(f"{model.variant}: the nose is at {nose} and not at {_NOSE}")
+            sys.exit(f"{model.variant}: expected the nose at {_NOSE}, found it at {nose}")
         found.append(
             {
                 "variant": model.variant,

@@ -1,1 +1,1 @@
-"""What the server's and the operator's processes share."""
+"""Code that the inference server and the operator share."""

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 
 def raise_limit() -> None:
-    """Raise the soft limit on descriptors to the hard one.
+    """Raise the soft limit on descriptors to the hard limit.
 
-    Where the kernel refuses that (macOS takes no infinite limit, Linux none above fs.nr_open), the soft limit
-    becomes 10,240, the most that macOS allows, or stays as it is.
+    The kernel may refuse that: macOS rejects an infinite limit, and Linux rejects a limit above fs.nr_open.
+    The soft limit is then raised to 10,240, the maximum of macOS, or stays unchanged.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for wanted in (hard, 10_240):
@@ -20,7 +20,7 @@ def raise_limit() -> None:
 
 
 def soft_limit() -> int:
-    """Return the soft limit, as a number even where there is no limit."""
+    """Return the soft limit; sys.maxsize if there is no limit."""
     return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 

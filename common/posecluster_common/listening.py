@@ -1,4 +1,4 @@
-"""Listening sockets: one for each address, all on the same port."""
+"""Opens listening sockets: one for each address, all on the same port."""
 
 import errno
 import ipaddress
@@ -8,25 +8,25 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-# Connections that asyncio accepts at one turn of its loop; the others wait in the kernel. Each accepted one
-# takes a descriptor before any code of ours can turn it away.
+# Maximum number of connections that asyncio accepts in one iteration of its loop; the others wait in the
+# kernel. Each accepted connection uses a descriptor before our code can reject it.
 ACCEPTED_AT_ONCE = 4
 _BACKLOG = 1_024
-_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # nosec B104 - what an unset host means
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # nosec B104 - the meaning of an unset host
 _FAMILY_IS_LACKING = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 _PORT_IS_REFUSED = frozenset({errno.EADDRINUSE, errno.EACCES})
-_TRIES = 10  # to find a port that is free on every address
+_TRIES = 10  # attempts to find a port that is free on every address
 
 _Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 
 def listen(host: str, port: int, *, port_setting: str) -> list[socket.socket]:
-    """Listen on `port` at each address of `host`: a comma list of addresses or names; empty: all addresses.
+    """Listen on `port` at each address of `host`, a comma-separated list of addresses or names.
 
-    Port 0 takes a port that is free at all of them. An IPv6 socket accepts IPv6 connections only, so that no
-    peer has an IPv4-mapped address. The wildcard and loopback addresses of a family that this machine lacks
-    are skipped if another address remains. Raises OSError; its `strerror` names the address and, where
-    another port would do, `port_setting`.
+    An empty `host` means all addresses. Port 0 selects a port that is free at every address. IPv6 sockets
+    accept only IPv6 connections, so that no peer has an IPv4-mapped address. Wildcard and loopback addresses
+    of a family that this machine lacks are skipped if another address remains. Raises OSError; its `strerror`
+    names the address and, if another port would help, `port_setting`.
     """
     names = [name.strip() for name in host.split(",")]
     addresses = _resolve([name for name in names if name] or _EVERY_ADDRESS, port)
@@ -45,7 +45,7 @@ def listen(host: str, port: int, *, port_setting: str) -> list[socket.socket]:
 
 
 def extend_backlog(sockets: Sequence[socket.socket]) -> None:
-    """Let the kernel hold more connections; asyncio shortens the backlog to what it accepts at one turn."""
+    """Restore the full backlog, which asyncio limits to the connections that it accepts in one iteration."""
     for one in sockets:
         one.listen(_BACKLOG)
 
@@ -57,7 +57,7 @@ def host_and_port(address: Sequence[Any]) -> str:
 
 
 def _resolve(names: Sequence[str], port: int) -> list[_Address]:
-    found: dict[_Address, None] = {}  # in order, each once
+    found: dict[_Address, None] = {}  # ordered, without duplicates
     for name in names:
         try:
             answers = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)

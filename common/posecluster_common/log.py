@@ -1,6 +1,7 @@
-"""Log lines that never block an event loop: constant text, values as keys (`extra={"fields": {...}}`).
+"""Logging that never blocks an event loop.
 
-Others' text is escaped and cut, so that it can neither forge a line nor flood the log.
+Messages are constant texts, and values are fields (`extra={"fields": {...}}`). Text from other parties is
+escaped and cut, so that it can neither forge a line nor flood the log.
 """
 
 import json
@@ -16,13 +17,13 @@ from contextlib import suppress
 LONGEST_LINE_BYTES = 4_096
 _WAITING_LINES = 10_000
 _LONGEST_MESSAGE = 2_048
-_LONGEST_JSON_TEXTS = (_LONGEST_MESSAGE, 1_024, 256, 64)  # the first with which a line fits
+_LONGEST_JSON_TEXTS = (_LONGEST_MESSAGE, 1_024, 256, 64)  # tried in order until the line fits
 _TRACEBACK_LINES = 40
 _STDERR = 2
 
 
 class _Formatter(logging.Formatter):
-    """`longest_value` is in characters."""
+    """Base of the formatters; `longest_value` is the maximum length of a field in characters."""
 
     def __init__(self, *, longest_value: int) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class _Formatter(logging.Formatter):
 
 
 class TextFormatter(_Formatter):
-    """`TIME LEVEL Message key=value`; a traceback follows, indented."""
+    """Formats a record as `TIME LEVEL Message key=value`, followed by its traceback, indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = self._fields(record, self._longest_value).items()
@@ -53,7 +54,7 @@ class TextFormatter(_Formatter):
 
 
 class JsonFormatter(_Formatter):
-    """One whole object on each line, however long its values are."""
+    """Formats a record as one complete JSON object per line; long values are cut so that the line fits."""
 
     def format(self, record: logging.LogRecord) -> str:
         for longest in _LONGEST_JSON_TEXTS:
@@ -72,7 +73,7 @@ class JsonFormatter(_Formatter):
 
 
 def _plain(message: str) -> str:
-    """Return a message on one line: a library's may quote what somebody sent."""
+    """Return a message on one line. Messages of libraries may quote input from clients."""
     text = message[:_LONGEST_MESSAGE]
     return text if text.isprintable() else json.dumps(text)[1:-1]
 
@@ -88,7 +89,7 @@ def _cut(line: str) -> str:
 
 
 class _DroppingHandler(logging.handlers.QueueHandler):
-    """Drops a line when the queue is full: a stuck log reader must not stop the process."""
+    """Drops a record when the queue is full, so that a blocked log reader does not stop the process."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
         with suppress(queue.Full):
@@ -101,9 +102,10 @@ class _DroppingHandler(logging.handlers.QueueHandler):
 
 
 class LogWriter(threading.Thread):
-    """Writes queued records to stderr, by descriptor: nothing at exit can wait for a lock of its own.
+    """Writes queued records to the descriptor of stderr.
 
-    Not logging's QueueListener, which cannot be stopped while nobody reads stderr.
+    Writing to the descriptor needs no lock of sys.stderr, for which the exit of the process could wait
+    forever. logging.QueueListener is not used because it cannot be stopped while nobody reads stderr.
     """
 
     def __init__(self, formatter: logging.Formatter, *, stop_seconds: float) -> None:
@@ -126,7 +128,7 @@ class LogWriter(threading.Thread):
         return text.encode("utf-8", "backslashreplace") + b"\n"
 
     def stop(self) -> None:
-        """Write what is waiting, unless nobody reads it; takes twice `stop_seconds` at most."""
+        """Write the waiting records if stderr is being read; takes at most twice `stop_seconds`."""
         with suppress(queue.Full):
             self.records.put(None, timeout=self._stop_seconds)
         self.join(self._stop_seconds)
@@ -135,10 +137,10 @@ class LogWriter(threading.Thread):
 def configure(
     form: str, *, longest_value: int, stop_seconds: float, filters: Sequence[logging.Filter] = ()
 ) -> LogWriter:
-    """Send all logs to stderr as `text` or `json`; the caller stops the returned writer at the end.
+    """Send all logs to stderr as `text` or `json`; the caller must stop the returned writer.
 
-    `longest_value`: characters of a field's value. `stop_seconds`: how long the writer's `stop` waits for a
-    place in a full queue, and then for the last line.
+    `longest_value`: maximum length of a field's value in characters. `stop_seconds`: how long the writer's
+    `stop` waits for a place in a full queue, and then for the last line.
     """
     make = JsonFormatter if form == "json" else TextFormatter
     writer = LogWriter(make(longest_value=longest_value), stop_seconds=stop_seconds)

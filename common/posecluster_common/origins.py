@@ -1,4 +1,4 @@
-"""Origins of web pages (RFC 6454), in the one form in which browsers send them in `Origin`."""
+"""Origins of web pages (RFC 6454), in the form in which browsers send them in the `Origin` header."""
 
 import re
 

@@ -1,6 +1,7 @@
-"""A table of settings: the fields of a frozen dataclass, each read from a variable and from a flag.
+"""Reads the fields of a frozen dataclass from environment variables and command-line flags.
 
-A field `max_pixels` is the variable `<PREFIX>MAX_PIXELS` and the flag `--max-pixels`; the flag wins.
+A field `max_pixels` is read from the variable `<PREFIX>MAX_PIXELS` and the flag `--max-pixels`; the flag
+takes precedence.
 """
 
 import argparse
@@ -17,12 +18,12 @@ _LONGEST_NUMBER = 20
 
 
 def number(default: int | None, low: int, high: int, meaning: str) -> Any:
-    """Declare a whole number from `low` to `high`; with the default None an empty text leaves it unset."""
+    """Declare a whole number from `low` to `high`; if the default is None, an empty value means unset."""
     return field(default=default, metadata={"low": low, "high": high, "help": meaning})
 
 
 def choice(default: str, allowed: Sequence[str], meaning: str) -> Any:
-    """Declare a text that is one of `allowed`."""
+    """Declare a text with the allowed values `allowed`."""
     return field(default=default, metadata={"allowed": tuple(allowed), "help": meaning})
 
 
@@ -32,15 +33,16 @@ def text(default: str, meaning: str) -> Any:
 
 
 def items(comma_list: str) -> tuple[str, ...]:
-    """Return the items of a comma list in their order, each once, without spaces around them."""
+    """Return the items of a comma-separated list, in order, without duplicates and surrounding spaces."""
     return tuple(dict.fromkeys(item for part in comma_list.split(",") if (item := part.strip())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table(Generic[T]):
-    """Reads one program's settings: `cls` has the fields, and `check` raises `error` where they do not fit.
+    """Reads the settings of one program.
 
-    `others`: names of variables with the same prefix that other programs read.
+    `cls` declares the fields. `check` raises `error` if their values contradict each other. `others` are the
+    names, without the prefix, of variables that other programs read.
     """
 
     cls: type[T]
@@ -50,7 +52,7 @@ class Table(Generic[T]):
     others: Collection[str] = ()
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
-        """Add a flag for each setting; without the flag, the environment's value applies."""
+        """Add a flag for each setting; if the flag is unset, the environment variable applies."""
         for item in fields(self.cls):
             parser.add_argument(
                 "--" + item.name.replace("_", "-"),
@@ -60,7 +62,7 @@ class Table(Generic[T]):
             )
 
     def load(self, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> T:
-        """Read and check all settings; raises `error` with one line that names the wrong one."""
+        """Read and check all settings; raises `error` with one line that names the invalid setting."""
         values: dict[str, int | str] = {}
         for item in fields(self.cls):
             variable = self.prefix + item.name.upper()
@@ -74,7 +76,7 @@ class Table(Generic[T]):
         return settings
 
     def unknown_variables(self, environment: Mapping[str, str]) -> list[str]:
-        """Return the variables with the prefix that no setting has: most likely misspelled."""
+        """Return the variables that have the prefix but match no setting; most likely they are misspelled."""
         names = {item.name.upper() for item in fields(self.cls)}.union(self.others)
         known = {self.prefix + name for name in names}
         return sorted(name for name in environment if name.startswith(self.prefix) and name not in known)

@@ -1,4 +1,4 @@
-"""Token buckets, one for each key, in a bounded table."""
+"""Token buckets per key, in a bounded table."""
 
 from collections import OrderedDict
 
@@ -6,8 +6,8 @@ from collections import OrderedDict
 class TokenBuckets:
     """Each key may spend `burst` tokens at once, and `per_second` of them on average.
 
-    A key beyond `most_keys` pushes out the one that spent least recently, whose bucket is the likeliest to
-    be full, which is what a new key starts with.
+    When there are more than `most_keys`, the key that spent least recently is dropped. Its bucket is the most
+    likely to be full, and a full bucket is also the state of a new key.
     """
 
     def __init__(self, *, burst: float, per_second: float, most_keys: int) -> None:
@@ -15,9 +15,9 @@ class TokenBuckets:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def spend(self, key: str, now: float) -> tuple[bool, float]:
-        """Spend a token of `key` if it has one; return whether it had, and how many are left.
+        """Spend a token of `key`; return whether it had one, and how many tokens are left.
 
-        `now` is in seconds on any steady clock.
+        `now` is the time in seconds of any monotonic clock.
         """
         tokens, updated = self._buckets.pop(key, (self.burst, now))
         tokens = min(self.burst, tokens + (now - updated) * self.per_second)

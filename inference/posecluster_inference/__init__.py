@@ -1,3 +1,3 @@
-"""PoseCluster's inference server: a picture in, 33 body landmarks out."""
+"""PoseCluster's inference server: finds 33 body landmarks of each person in a picture."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command line's entry: `posecluster-inference`, or `python -m posecluster_inference`."""
+"""Entry point of the command line: `posecluster-inference`, or `python -m posecluster_inference`."""
 
 import sys
 
@@ -7,10 +7,10 @@ from posecluster_inference.machine import cpu
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code. Errors are one line on stderr."""
+    """Run a command and return the exit code; an error is reported as one line on stderr."""
     try:
         cpu.check_system()
-        from posecluster_inference.commands import run  # not before: it imports what only Linux has
+        from posecluster_inference.commands import run  # imports modules that exist only on Linux
 
         return run(arguments)
     except PoseClusterError as error:

@@ -1,4 +1,4 @@
-"""The commands: `posecluster-inference serve` and `posecluster-inference models`."""
+"""Run PoseCluster's inference server, or manage its model files."""
 
 import argparse
 import asyncio
@@ -15,17 +15,17 @@ from posecluster_inference.server import runtime_check
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_VALUE = 128  # of a field in a log line: values come from clients
+_LONGEST_VALUE = 128  # characters of a field in a log line; clients choose some of the values
 
 
 def run(arguments: list[str] | None) -> int:
-    """Run a command; returns the exit code, raises PoseClusterError with one line that says what is wrong."""
+    """Run a command and return the exit code; raises PoseClusterError with a one-line message."""
     parser = argparse.ArgumentParser(prog="posecluster-inference", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     settings.add_flags(
         commands.add_parser(
-            "serve", help="serve pictures over HTTP (each flag is also a POSECLUSTER_* variable)"
+            "serve", help="run the server (each flag can also be set as a POSECLUSTER_* variable)"
         )
     )
     models_cli.add_commands(commands.add_parser("models", help="fetch, list and verify model files"))
@@ -38,7 +38,7 @@ def run(arguments: list[str] | None) -> int:
 def _serve(parsed: argparse.Namespace) -> int:
     runtime_check.check()
     from posecluster_inference.server.lifecycle import (
-        serve,  # not before: another aiohttp may lack what it imports
+        serve,  # imported after the check, because an unsupported aiohttp may lack names that it imports
     )
 
     raise_limit()

@@ -1,11 +1,11 @@
-"""What the server says instead of an answer: one tree, one table.
+"""Errors of this package, and the reasons of refusals.
 
 PoseClusterError
-├── InvalidSetting       a setting that stops the start, with the line that names it
-├── ModelError           a model file that is missing or is not the pinned one
-├── Undecodable          a picture that the worker's decoder refuses
-│   └── TooLarge         one that needs more memory than there is
-└── Refusal              an answer to the caller: RFC 9457 problem with a stable reason
+├── InvalidSetting       a setting with which the server cannot start
+├── ModelError           a model file that is missing or is not an accepted file
+├── Undecodable          a picture that the worker's decoder rejects
+│   └── TooLarge         a picture that needs more memory than a worker may use
+└── Refusal              a request that the server refuses with an RFC 9457 problem
 """
 
 from enum import StrEnum
@@ -13,25 +13,25 @@ from typing import Self
 
 
 class PoseClusterError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Base class of the errors that this package raises."""
 
 
 class InvalidSetting(PoseClusterError):
-    """A wrong setting; the message is one line that names it and says what is allowed."""
+    """An invalid setting; the message is one line that names it and states what is allowed."""
 
 
 class ModelError(PoseClusterError):
-    """A model file that cannot be used; the message says what to do."""
+    """A model file that cannot be used; the message states how to solve this."""
 
 
 class Undecodable(PoseClusterError):
-    """A picture whose header was fine but whose content no decoder accepts whole."""
+    """A picture with a valid header but with content that the decoder rejects."""
 
 
 class Reason(StrEnum):
-    """The closed list of reasons in a refusal, one row each; clients may match on them.
+    """The reasons of refusals; clients may match on them.
 
-    A row is the reason, its usual status, the problem's title (RFC 9457), which never varies, and other
+    Each row has the reason, its usual status, the constant title of the problem (RFC 9457), and other
     statuses that the reason may have.
     """
 
@@ -65,14 +65,14 @@ class Reason(StrEnum):
 
 
 class TooLarge(Undecodable):
-    """A picture that needs more memory than a worker of this server may add."""
+    """A picture that needs more memory than a worker of this server may use."""
 
 
 class Refusal(PoseClusterError):
-    """A request that gets a problem instead of an answer.
+    """A request that the server refuses; the response is a problem (RFC 9457).
 
-    `status` is the reason's usual one unless given, which is then one of its `other_statuses`.
-    `retry_after_seconds`, whole and >= 1, is set where waiting helps (503 and 429).
+    `status` defaults to the usual status of the reason, and may be one of its `other_statuses`.
+    `retry_after_seconds` (>= 1) is set if a later attempt may succeed (503 and 429).
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Refusal(PoseClusterError):
         self.headers: dict[str, str] = {}
 
     def with_retry_after(self, seconds: int) -> "Refusal":
-        """Set after how many seconds the caller should try again; returns itself."""
+        """Set the number of seconds after which the client may retry; returns the refusal."""
         self.retry_after_seconds = seconds
         return self
 
     def with_headers(self, headers: dict[str, str]) -> "Refusal":
-        """Add fields to the answer, such as the caller's quota; returns itself."""
+        """Add header fields to the response, such as those of the quota; returns the refusal."""
         self.headers.update(headers)
         return self

@@ -1,4 +1,4 @@
-"""Every metric, declared once on an explicit registry. The names are a contract (docs/operations.md)."""
+"""Declarations of all metrics. Their names are a contract (docs/operations.md)."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ class Metrics:
     """The server's metrics, one instance per process."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # they are a third of the lines, and repeat process_start_time_seconds
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of the lines, and equal to process_start_time_seconds
         self.registry = CollectorRegistry(auto_describe=True)
         started = Gauge(
             "process_start_time_seconds",
@@ -87,7 +87,7 @@ class Metrics:
         info.labels(**labels).set(1)
 
     def text(self, names: list[str]) -> bytes:
-        """Return the exposition text, restricted to the samples in `names` unless it is empty."""
+        """Return the metrics in text format; if `names` is not empty, only the samples with these names."""
         if not names:
             return generate_latest(self.registry)
         return generate_latest(self.registry.restricted_registry(names))

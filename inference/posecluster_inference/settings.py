@@ -1,7 +1,7 @@
-"""Every setting of the server with its default, its bounds and its meaning, in one table.
+"""The settings of the server: defaults, bounds and meanings.
 
-Each field of `Settings` is read from the environment as `POSECLUSTER_<FIELD>` and from the
-command line as `--<field>`; the command line wins. A test compares docs/operations.md with them.
+Each field of `Settings` is read from the environment variable `POSECLUSTER_<FIELD>` and the flag `--<field>`;
+the flag takes precedence. A test compares docs/operations.md with this table.
 """
 
 import ipaddress
@@ -19,14 +19,14 @@ _VARIANTS = list(dict.fromkeys(model.variant for task in CATALOGUE.values() for 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _MILLISECONDS_A_DAY = 86_400_000
-# so that a body, or a drawn picture as PNG (3 bytes per pixel), fits into one frame on a worker's pipe
+# A body, or a drawn picture as PNG (3 bytes per pixel), must fit into one frame on a worker's pipe.
 _LARGEST_BODY_BYTES = 128 << 20
 _LARGEST_PICTURE = 80_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The server's checked settings, as `load` returns them. `_ms` stands for milliseconds."""
+    """The server's settings, checked by `load`. The suffix `_ms` stands for milliseconds."""
 
     host: str = text("", "comma-separated addresses to listen on; empty: all addresses, IPv4 and IPv6")
     port: int = number(8080, 0, 65535, "port for clients; 0: any free port")
@@ -141,17 +141,17 @@ class Settings:
 
     @property
     def proxy_networks(self) -> tuple[IPNetwork, ...]:
-        """`trusted_proxies` parsed."""
+        """The networks in `trusted_proxies`."""
         return tuple(_unmapped(ipaddress.ip_network(name)) for name in items(self.trusted_proxies))
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """`allowed_origins` parsed: origins as a browser sends them in `Origin`, or only `*`."""
+        """The origins in `allowed_origins`, as browsers send them in `Origin`, or only `*`."""
         return items(self.allowed_origins)
 
 
 def _unmapped(network: IPNetwork) -> IPNetwork:
-    """Return a network of IPv4-mapped addresses as an IPv4 network, the form in which peers are compared."""
+    """Return a network of IPv4-mapped addresses as an IPv4 network, because peers have IPv4 addresses."""
     if isinstance(network, ipaddress.IPv4Network) or not network.subnet_of(_IPV4_MAPPED):
         return network
     address = int(network.network_address) - int(_IPV4_MAPPED.network_address)
@@ -159,7 +159,7 @@ def _unmapped(network: IPNetwork) -> IPNetwork:
 
 
 def _check_origins(settings: Settings) -> None:
-    """A wrong origin would match no browser's `Origin` header, and so never have an effect."""
+    """Raise InvalidSetting for an origin that no browser sends, because it would have no effect."""
     for origin in settings.origins:
         if not re.fullmatch(origins.PATTERN, origin) or origins.has_default_port(origin):
             raise InvalidSetting(
@@ -200,6 +200,6 @@ _TABLE = Table(
     prefix=PREFIX,
     error=InvalidSetting,
     check=_check,
-    others={"MODEL_SOURCE"},  # of `posecluster-inference models`
+    others={"MODEL_SOURCE"},  # read by `posecluster-inference models`
 )
 add_flags, load, unknown_variables = _TABLE.add_flags, _TABLE.load, _TABLE.unknown_variables

@@ -101,7 +101,7 @@ def test_a_python_that_mediapipe_has_no_build_for_is_refused(
     monkeypatch: pytest.MonkeyPatch, abi: str, platform: str
 ) -> None:
     build(monkeypatch, abi)
-    with pytest.raises(InvalidSetting, match=f"this Python is for {platform}: use ") as refusal:
+    with pytest.raises(InvalidSetting, match=f"this Python is built for {platform}: use ") as refusal:
         cpu.check_system()
     assert "x86_64-linux-gnu and aarch64-linux-gnu" in str(refusal.value)
 
@@ -128,5 +128,5 @@ def test_the_commands_say_at_once_that_they_need_linux(system: str, command: str
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(
-        f"posecluster-inference: the server runs on Linux, and this is {system}: run its image"
+        f"posecluster-inference: the server runs only on Linux, but this is {system}: run its image"
     )

@@ -159,7 +159,7 @@ def test_start_check_says_which_command_repairs(tmp_path: Path, content: bytes |
     assert str(caught.value).endswith(
         f"; run: posecluster-inference models fetch --variant tiny --dir {tmp_path}"
     )
-    with pytest.raises(ModelError, match="known are pose tiny"):
+    with pytest.raises(ModelError, match="the known models are pose tiny"):
         store.verified(tmp_path, "pose", "huge", catalogue=[TINY])
 
 
@@ -219,7 +219,7 @@ def test_fetch_command_takes_a_file_of_any_name(tmp_path: Path, capsys: pytest.C
     both = [tiny, dataclasses.replace(TINY, variant="lite", file_name="lite.task")]
     assert run_command(target, "fetch", "--variant", "all", "--from", str(source), catalogue=both) == 1
     assert capsys.readouterr().err == (
-        f"posecluster-inference: {source} is one model file: name its --variant, or give a folder\n"
+        f"posecluster-inference: {source} is a single model file: give its --variant, or a folder\n"
     )
     assert not (target / "lite.task").exists()
 
@@ -234,8 +234,9 @@ def test_fetch_command_says_what_to_do_where_the_address_cannot_be_reached(
     assert reported.startswith("posecluster-inference: tiny.task: official address: cannot be reached (")
     assert failed.startswith("posecluster-inference: tiny.task is not available: official address: cannot")
     assert failed.endswith(
-        f"Download {tiny.address} elsewhere and name the file with --from or POSECLUSTER_MODEL_SOURCE; "
-        "or run `make models` in a checkout of PoseCluster, which makes the file from packages"
+        f"Download {tiny.address} on another machine and name the file with --from or "
+        "POSECLUSTER_MODEL_SOURCE, or run `make models` in a checkout of PoseCluster, which builds the file "
+        "from packages"
     )
     assert not (tmp_path / "target").exists()
 

@@ -1,7 +1,7 @@
-"""CPU quota and memory limit of this container, from cgroup v1 or v2 files.
+"""Reads the CPU quota and the memory limit of this container from cgroup v1 or v2 files.
 
-A container sees its own group at the root of the mount; a process outside of one finds its group's
-path in /proc/self/cgroup, and the smallest limit on the way up holds.
+A container sees its own group at the root of the mount. A process outside of a container finds the path of
+its group in /proc/self/cgroup; the smallest limit of this group and its ancestors applies.
 """
 
 import os
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-_DIGITS = 20  # of the largest 64-bit number
-_UNLIMITED_BYTES = 1 << 60  # v1 writes "no limit" as a huge number of bytes
+_DIGITS = 20  # digits of the largest 64-bit number
+_UNLIMITED_BYTES = 1 << 60  # v1 reports a huge number of bytes if there is no limit
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """Bytes in use, without page cache that the kernel can drop, and the limit; None: no limit."""
+    """Bytes in use, without the page cache that the kernel can drop, and the limit (None: unlimited)."""
 
     used_bytes: int
     limit_bytes: int | None
@@ -24,23 +24,23 @@ class MemoryUse:
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """Reads below `root`, normally /sys/fs/cgroup; missing or unreadable files mean no limit."""
+    """Reads files below `root`, normally /sys/fs/cgroup; missing or unreadable files mean no limit."""
 
     root: Path
 
     def cpus(self) -> float | None:
-        """Return the CPU quota in CPUs, or None without one."""
+        """Return the CPU quota in CPUs; None if there is no quota."""
         quotas = [quota for folder in self._folders("cpu") if (quota := _cpu_quota(folder)) is not None]
         return min(quotas, default=None)
 
     def workers(self) -> int:
-        """Return how many workers can compute at once: the quota rounded up, at most the allowed CPUs."""
+        """Return the number of workers that can compute concurrently: the quota, rounded up, or the CPUs."""
         allowed = allowed_cpus()
         quota = self.cpus()
         return allowed if quota is None else max(1, min(allowed, ceil(quota)))
 
     def memory(self) -> MemoryUse | None:
-        """Return the use and limit of the tightest group with a limit, else None."""
+        """Return use and limit of the group with the smallest limit; None if no group has a limit."""
         tightest: MemoryUse | None = None
         for folder in self._folders("memory"):
             use = _memory_use(folder)
@@ -83,7 +83,7 @@ def _own_paths(controller: str) -> list[str]:
 
 
 def _numbers(path: Path) -> list[int | None] | None:
-    """Return a file's words as numbers, None for words like `max`; None when it cannot be read."""
+    """Return the numbers in a file, with None for a word such as `max`; None if it cannot be read."""
     try:
         words = path.read_bytes().split()
     except OSError:

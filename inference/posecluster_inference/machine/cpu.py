@@ -1,6 +1,6 @@
-"""What the server needs of the machine: system, C library, processor, and the memory that a process has.
+"""Checks of the operating system, C library and processor, and the memory use of this process.
 
-Imports only what any system has.
+This module can be imported on any system, so that an unsupported one gets a clear error.
 """
 
 import os
@@ -12,16 +12,17 @@ from pathlib import Path
 from posecluster_inference.errors import InvalidSetting
 
 _IN_A_CONTAINER = "run its image in a container (README.md has the command)"
-NO_THREAD = "can't start new thread"  # the text of CPython's RuntimeError
-# What to do about it, and about a process that cannot be started
+NO_THREAD = "can't start new thread"  # message of CPython's RuntimeError
+# Advice for a thread or process that cannot be started
 ALLOW_PROCESSES = "raise the limit on processes and threads (ulimit -u, --pids-limit, podPidsLimit)"
 _CPUINFO = Path("/proc/cpuinfo")
-# The platforms that all locked packages have builds for: the line of /proc/cpuinfo that lists the processor's
-# features, and those that the builds use without asking. Without one of them the process ends by SIGILL.
+# The platforms for which all locked packages have builds: the line of /proc/cpuinfo that lists the features
+# of the processor, and the features that the builds use unconditionally. If one is missing, SIGILL ends the
+# process.
 _FEATURES = {
-    # x86-64-v2 by NumPy, AVX by MediaPipe
+    # NumPy uses x86-64-v2, and MediaPipe uses AVX
     "x86_64-linux-gnu": ("flags", ("avx", "cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3")),
-    # the atomic instructions of Armv8.1 (LSE), by MediaPipe
+    # MediaPipe uses the atomic instructions of Armv8.1 (LSE)
     "aarch64-linux-gnu": ("Features", ("atomics",)),
 }
 _OLDEST = {
@@ -31,20 +32,21 @@ _OLDEST = {
 
 
 def check_system() -> None:
-    """Raise InvalidSetting unless this is Linux with a C library that MediaPipe has a build for."""
+    """Raise InvalidSetting unless this is Linux with a C library for which MediaPipe has a build."""
     if sys.platform != "linux":
-        raise InvalidSetting(f"the server runs on Linux, and this is {sys.platform}: {_IN_A_CONTAINER}")
+        raise InvalidSetting(f"the server runs only on Linux, but this is {sys.platform}: {_IN_A_CONTAINER}")
     if (platform := _platform()) and platform not in _FEATURES:
         raise InvalidSetting(
-            f"MediaPipe has builds for {' and '.join(_FEATURES)}, and this Python is for {platform}: "
-            f"use a Python for one of them, such as Debian's, or {_IN_A_CONTAINER}"
+            f"MediaPipe has builds for {' and '.join(_FEATURES)}, but this Python is built for {platform}: "
+            f"use a Python that is built for one of them, such as Debian's, or {_IN_A_CONTAINER}"
         )
 
 
 def check_processor(cpuinfo: Path = _CPUINFO) -> None:
-    """Raise InvalidSetting if /proc/cpuinfo says that the processor lacks what the locked packages use.
+    """Raise InvalidSetting if the processor lacks a feature that the locked packages use.
 
-    Passes where that file does not say, as under some emulators. A worker that SIGILL ends is reported, too.
+    Passes if /proc/cpuinfo lists no features, as under some emulators; SIGILL in a worker is reported
+    separately.
     """
     line, needed = _FEATURES.get(_platform(), ("", ()))
     with suppress(OSError):
@@ -60,7 +62,7 @@ def check_processor(cpuinfo: Path = _CPUINFO) -> None:
 
 
 def resident_bytes() -> int:
-    """Return this process's resident memory; 0 where the system does not report it."""
+    """Return the resident memory of this process; 0 if the system does not report it."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -69,5 +71,5 @@ def resident_bytes() -> int:
 
 
 def _platform() -> str:
-    """Return what this Python was built for, such as `x86_64-linux-gnu`; empty if it does not say."""
+    """Return the platform of this Python, such as `x86_64-linux-gnu`; empty if it is unknown."""
     return "-".join(str(sysconfig.get_config_var("SOABI") or "").split("-")[2:])

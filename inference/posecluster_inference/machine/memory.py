@@ -1,4 +1,4 @@
-"""Watches the container's memory, so that the server stops taking work before the kernel acts."""
+"""Monitors the memory of the container, so that the server can refuse work in time."""
 
 import asyncio
 import os
@@ -10,9 +10,9 @@ from posecluster_inference.machine.cpu import resident_bytes
 _PERIOD_SECONDS = 0.25
 _CLOSE_CONNECTIONS_SHARE = 0.92
 _REFUSE_SHARE = 0.95
-# what the server process needs; the rest of the limit is the workers'
+# Memory of the server process; the rest of the limit is available to the workers.
 _SERVER_BYTES = 110 << 20
-# a warm worker's private memory (measured 115 MiB; its libraries' pages are shared by all)
+# Private memory of a worker after warm-up (measured: 115 MiB). Workers share the pages of their libraries.
 _WARM_WORKER_BYTES = 140 << 20
 _LEAST_SHARE_BYTES = 128 << 20
 _SHARE_WITHOUT_LIMIT_BYTES = 2 << 30
@@ -20,13 +20,13 @@ _SHARE_WITHOUT_LIMIT_BYTES = 2 << 30
 
 @dataclass(slots=True)
 class MemoryWatch:
-    """The last reading, at most a quarter of a second old while `run` runs."""
+    """The most recent reading, which `run` updates four times a second."""
 
     cgroup: Cgroup
     use: MemoryUse | None = None
 
     async def run(self) -> None:
-        """Read again and again, until cancelled."""
+        """Update the reading periodically until cancelled."""
         while True:
             self.use = await asyncio.to_thread(self.cgroup.memory)
             await asyncio.sleep(_PERIOD_SECONDS)
@@ -39,16 +39,16 @@ class MemoryWatch:
 
     @property
     def is_tight(self) -> bool:
-        """True when connections should be closed after their answer."""
+        """Whether connections should be closed after their response."""
         return self._share >= _CLOSE_CONNECTIONS_SHARE
 
     @property
     def is_short(self) -> bool:
-        """True when new work must be refused."""
+        """Whether new work must be refused."""
         return self._share >= _REFUSE_SHARE
 
     def describe(self, process_bytes: int) -> dict[str, int]:
-        """Return used and limit in bytes; without a limit, our processes and the machine's memory."""
+        """Return used and limit in bytes; without a limit, those of our processes and of the machine."""
         if self.use is not None and self.use.limit_bytes:
             return {"used_bytes": self.use.used_bytes, "limit_bytes": self.use.limit_bytes}
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -56,10 +56,10 @@ class MemoryWatch:
 
 
 def worker_share_bytes(limit_bytes: int | None, workers: int) -> int:
-    """Return what each worker may add to its size after warm-up: an equal part of what the limit leaves.
+    """Return how many bytes each worker may use beyond its memory after warm-up: an equal part of the limit.
 
-    Bodies, kept answers and a successor that is warming up share this memory, as not all workers
-    are at their largest at once; where they are, new work is refused at 95 % of the limit.
+    Request bodies, cached responses and a successor that is warming up use the same memory, because workers
+    rarely reach their maximum at the same time. If they do, new work is refused at 95 % of the limit.
     """
     if limit_bytes is None:
         return _SHARE_WITHOUT_LIMIT_BYTES

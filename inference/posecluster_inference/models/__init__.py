@@ -1,4 +1,5 @@
-"""Model files: which are accepted, where they come from, and the check that they are the pinned ones.
+"""Model files: the accepted files, their sources, and the check of their content.
 
-catalogue -> sources -> store -> cli. The server needs only `store.verified`.
+The modules import each other in the order cli, store, sources, catalogue. The server uses only
+`store.verified`.
 """

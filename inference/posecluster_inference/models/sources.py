@@ -1,4 +1,4 @@
-"""Where a model file can come from. A source only returns bytes; `store` decides whether they are right."""
+"""Sources of model files. A source returns bytes; `store` checks their content."""
 
 import http.client
 import time
@@ -9,31 +9,31 @@ from typing import Protocol
 from posecluster_inference.errors import ModelError
 from posecluster_inference.worker.tasks.model_files import Model
 
-_CONNECT_SECONDS = 5.0  # also the longest silence in a download
+_CONNECT_SECONDS = 5.0  # also the longest pause in a download
 _DOWNLOAD_SECONDS = 300.0
 _CHUNK_BYTES = 1 << 18
 
 
 class Unavailable(ModelError):
-    """A source does not have the file, or cannot be reached; the next source may have it."""
+    """The source does not have the file or cannot be reached; the next source is used."""
 
 
 class Source(Protocol):
-    """One place to get a model file from.
+    """A place from which a model file can be fetched.
 
-    `chosen`: the user named this place, so that a wrong file there is an error and not a reason to
-    try the next source.
+    `chosen`: the user named this source. A wrong file from it is then an error, and the next source is not
+    used.
     """
 
     name: str
     chosen: bool
 
     def fetch(self, model: Model) -> bytes:
-        """Return the file's bytes, at most one more than the largest accepted; raises Unavailable."""
+        """Return the content, cut one byte after the largest accepted size; raises ModelError."""
 
 
 class LocalPath:
-    """The file itself, whatever its name, or a folder that holds it under its own name."""
+    """A local file of any name, or a folder that contains the file under its published name."""
 
     chosen = True
 
@@ -42,7 +42,7 @@ class LocalPath:
         self.name = str(path)
 
     def fetch(self, model: Model) -> bytes:
-        """Read the file; raises Unavailable if the folder lacks it, ModelError if the path is unusable."""
+        """Read the file; raises Unavailable if the folder lacks it, ModelError if it cannot be read."""
         path = self._path
         try:
             if path.is_dir():
@@ -50,7 +50,7 @@ class LocalPath:
                 if not path.exists():
                     raise Unavailable(f"has no {model.file_name}")
             if not path.is_file():
-                raise ModelError(f"{path} is not a file: name {model.file_name} or a folder that holds it")
+                raise ModelError(f"{path} is not a file: name {model.file_name} or a folder that contains it")
             with path.open("rb") as file:
                 return file.read(model.largest + 1)
         except OSError as error:
@@ -58,7 +58,7 @@ class LocalPath:
 
 
 class OfficialAddress:
-    """The publisher's store; proxies as in the environment."""
+    """The address at which the file is published; uses the proxies that the environment sets."""
 
     name = "official address"
     chosen = False
@@ -68,11 +68,11 @@ class OfficialAddress:
         self._seconds = seconds
 
     def fetch(self, model: Model) -> bytes:
-        """Download it; raises Unavailable soon if the store cannot be reached."""
+        """Download the file; raises Unavailable if that fails or takes too long."""
         ends = time.monotonic() + self._seconds
         content = bytearray()
         try:
-            # the address is a constant of the catalogue
+            # The address is a constant from the catalogue.
             with urllib.request.urlopen(model.address, timeout=self._connect_seconds) as answer:  # noqa: S310 # nosec B310
                 while chunk := answer.read1(_CHUNK_BYTES):
                     content += chunk
@@ -83,5 +83,5 @@ class OfficialAddress:
         except OSError as error:
             raise Unavailable(f"cannot be reached ({getattr(error, 'reason', None) or error})") from error
         except http.client.HTTPException as error:
-            raise Unavailable(f"answered wrongly ({type(error).__name__})") from error
+            raise Unavailable(f"sent an invalid response ({type(error).__name__})") from error
         return bytes(content[: model.largest + 1])

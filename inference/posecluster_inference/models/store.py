@@ -1,4 +1,4 @@
-"""The folder with the model files: only files that the catalogue pins get in or are used."""
+"""The folder of model files. Only files whose sha256 is in the catalogue are stored or used."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ from posecluster_inference.worker.tasks.model_files import Model, Origin, Pinned
 
 
 class WrongContent(ModelError):
-    """A file whose content is not one of the pinned ones."""
+    """A file with content that the catalogue does not accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedModel:
-    """A model file whose content was checked just now."""
+    """A model file whose content has been checked."""
 
     path: Path
     sha256: str
@@ -27,21 +27,21 @@ class VerifiedModel:
 
 
 def select(task: str, variant: str, catalogue: Iterable[Model] = CATALOGUE) -> Model:
-    """The catalogue's row; raises ModelError for a pair it does not have."""
+    """Return the model of a task and variant; raises ModelError if the catalogue has none."""
     known = list(catalogue)
     for model in known:
         if (model.task, model.variant) == (task, variant):
             return model
     names = ", ".join(f"{model.task} {model.variant}" for model in known)
-    raise ModelError(f"there is no model {task} {variant}; known are {names}")
+    raise ModelError(f"there is no model {task} {variant}; the known models are {names}")
 
 
 def verified(
     model_dir: Path | str, task: str, variant: str, *, catalogue: Iterable[Model] = CATALOGUE
 ) -> VerifiedModel:
-    """Check the file of that task and variant, as the server does at its start.
+    """Return the model file of a task and variant after checking its content.
 
-    Raises ModelError if it is missing or wrong; the message ends with the command that repairs it.
+    Raises ModelError if it is missing or wrong; the message ends with the command that fetches it.
     """
     model = select(task, variant, catalogue)
     path = Path(model_dir) / model.file_name
@@ -56,11 +56,11 @@ def verified(
 def fetch(
     model: Model, model_dir: Path, sources: Sequence[Source], report: Callable[[str], None]
 ) -> VerifiedModel:
-    """Fetch the file into `model_dir` from the first source that has it; a file that is right already stays.
+    """Fetch the file into `model_dir` from the first source that has it, unless a correct file exists.
 
-    A file appears complete and checked or not at all. Raises Unavailable if every source fails (the
-    message gives each reason), ModelError if a chosen source has a wrong file or the folder cannot be
-    written. `report` gets a line for each source that failed.
+    Only a complete and checked file appears under its name. Raises Unavailable if every source fails; the
+    message has the reason for each. Raises ModelError if a chosen source has a wrong file or the folder
+    cannot be written. `report` is called with a line for each source that fails.
     """
     path = model_dir / model.file_name
     try:
@@ -121,7 +121,7 @@ def _check(name: str, content: bytes, model: Model) -> Pinned:
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Write beside the target and rename: neither a reader nor a crash leaves half a file."""
+    """Write a temporary file and rename it, so that no incomplete file appears under the name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     temporary = Path(name)
@@ -130,7 +130,7 @@ def _put(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp gives 0600; in an image another user reads it
+        temporary.chmod(0o644)  # mkstemp creates it with 0600, but in an image another user reads it
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
