@@ -145,7 +145,7 @@ def endure(
 @pytest.mark.acceptance(12)
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.timeout(400)
-def test_twenty_pending_survive_five_seconds_of_it(
+def test_twenty_pending_poseclusters_survive_five_seconds_of_faults(
     api: Api,
     namespace: str,
     player: Player,
@@ -177,7 +177,7 @@ def test_twenty_pending_survive_five_seconds_of_it(
 
 @pytest.mark.acceptance(12)
 @pytest.mark.timeout(900)
-def test_other_faults_fail_nothing_for_good(
+def test_other_faults_leave_no_posecluster_failed(
     api: Api,
     namespace: str,
     player: Player,
@@ -217,7 +217,7 @@ def test_a_caller_that_does_not_wait_is_found() -> None:
 
 
 @pytest.mark.acceptance(12)
-def test_an_outage_ends_nothing(
+def test_the_operator_survives_an_outage(
     api: Api,
     namespace: str,
     player: Player,

@@ -134,7 +134,7 @@ def test_a_user_and_the_operator_apply_side_by_side(api: Api, namespace: str) ->
     assert owned == {"user": {"f:spec"}, OPERATOR: {"f:status"}}
 
 
-def test_status_is_no_users_business_and_spec_none_of_statuss(api: Api, namespace: str) -> None:
+def test_spec_and_status_can_only_be_written_through_their_own_endpoints(api: Api, namespace: str) -> None:
     stored = api.create(body({}, namespace=namespace) | {"status": {"replicas": 9}})
     assert "replicas" not in stored["status"], "only the defaults of the CRD"
     changed = api.patch(

@@ -146,7 +146,7 @@ def test_no_child_of_the_longest_name_is_cut_and_none_is_shared(api: Api, namesp
 
 @pytest.mark.hostile("K-4")
 @pytest.mark.parametrize("image", ["", " ", "two words", "-a", "a\n", "https://" + "a" * 505, "a" * 4096])
-def test_what_is_no_image_is_refused(api: Api, image: str) -> None:
+def test_an_invalid_image_is_refused(api: Api, image: str) -> None:
     assert "spec.image" in verdict(api, {"image": image})
 
 
@@ -182,7 +182,7 @@ def test_too_many_or_reserved_annotations_are_refused(api: Api) -> None:
 
 @pytest.mark.hostile("K-6")
 @pytest.mark.parametrize("value", ["True", "yes", "", "1", "a" * 100_000])
-def test_an_odd_pause_value_is_taken_and_means_nothing(api: Api, value: str) -> None:
+def test_an_unknown_value_of_the_pause_annotation_is_accepted_and_ignored(api: Api, value: str) -> None:
     manifest = body({})
     manifest["metadata"]["annotations"] = {"posecluster.io/paused": value}
     stored = api.create(manifest, dry_run=True)

@@ -119,7 +119,7 @@ def wait_settled_calls(api: Api, namespace: str, proxy: FaultProxy) -> None:
 
 @pytest.mark.acceptance(27)
 @pytest.mark.hostile("K-9")
-def test_a_namesake_waits_for_the_old_children_and_gets_its_own(
+def test_a_recreated_posecluster_waits_for_the_old_children_and_gets_new_ones(
     api: Api, namespace: str, player: Player, proxy: FaultProxy, operator: OperatorProcess
 ) -> None:
     old = api.create(posecluster(NAME, namespace, replicas=2))

@@ -121,7 +121,7 @@ def without_addresses(wanted: Json) -> Json:
 
 @pytest.mark.acceptance(26)
 @pytest.mark.hostile("K-7")
-def test_an_edited_child_is_put_right(
+def test_an_edited_child_is_restored(
     api: Api,
     namespace: str,
     cluster: Json,
@@ -158,7 +158,7 @@ def test_an_edited_child_is_put_right(
 
 
 @pytest.mark.acceptance(26)
-def test_what_others_add_is_left_alone(
+def test_fields_added_by_others_are_left_unchanged(
     api: Api, namespace: str, cluster: Json, operator: OperatorProcess, proxy: FaultProxy
 ) -> None:
     note = {"metadata": {"annotations": {"example.test/note": "x"}, "labels": {"example.test/team": "pose"}}}
@@ -182,7 +182,7 @@ def test_what_others_add_is_left_alone(
 
 
 @pytest.mark.acceptance(26)
-def test_paused_nothing_changes_and_then_the_last_spec_counts(
+def test_while_paused_nothing_changes_and_then_the_last_spec_is_applied(
     api: Api, namespace: str, cluster: Json, player: Player, operator: OperatorProcess, proxy: FaultProxy
 ) -> None:
     generation = api.get("poseclusters", namespace, NAME)["metadata"]["generation"]

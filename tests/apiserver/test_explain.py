@@ -70,7 +70,7 @@ def demo(api: Api, namespace: str, operator: OperatorProcess, pods: LoadedPods) 
     return api.get("poseclusters", namespace, "demo")
 
 
-def test_the_operator_tells_the_numbers_and_the_resource_the_last_change(
+def test_explain_shows_the_operators_numbers_and_the_resources_last_change(
     api: Api, namespace: str, operator: OperatorProcess, pods: LoadedPods, demo: Json
 ) -> None:
     pods.of("demo").per_second = 60.0
@@ -92,7 +92,7 @@ def test_the_operator_tells_the_numbers_and_the_resource_the_last_change(
     assert f"from {last['from']} to {last['to']}: {last['reason']}, {last['message']}" in said.words
 
 
-def test_without_the_operators_answer_the_resource_tells_what_it_can(
+def test_without_the_operators_answer_explain_uses_the_resource(
     api: Api, namespace: str, operator: OperatorProcess, demo: Json
 ) -> None:
     admin = api.server.kubeconfig
@@ -148,7 +148,7 @@ def test_the_holder_of_the_lease_is_asked_through_the_api_server(
     assert "Wanted now" in said.out
 
 
-def test_a_fixed_one_and_a_paused_one_need_no_operator(
+def test_fixed_and_paused_poseclusters_are_explained_without_the_operator(
     api: Api, namespace: str, operator: OperatorProcess, player: Player
 ) -> None:
     api.create(posecluster("demo", namespace, replicas=2))
@@ -162,7 +162,7 @@ def test_a_fixed_one_and_a_paused_one_need_no_operator(
     assert ": Paused\n" in explain(api.server.kubeconfig, "demo", "-n", namespace).out
 
 
-def test_what_cannot_be_told_is_one_line(api: Api, namespace: str, tmp_path: Path) -> None:
+def test_errors_of_explain_are_one_line(api: Api, namespace: str, tmp_path: Path) -> None:
     admin = api.server.kubeconfig
     assert f"there is no PoseCluster {namespace}/nobody" in refused(explain(admin, "nobody", "-n", namespace))
     assert "'../x' is not a valid name" in refused(explain(admin, "../x"))
@@ -175,7 +175,7 @@ def test_what_cannot_be_told_is_one_line(api: Api, namespace: str, tmp_path: Pat
     assert "KUBECONFIG=" in refused(explain(tmp_path / "none", "demo"))
 
 
-def test_with_the_api_server_away_the_operator_still_tells(
+def test_without_the_api_server_explain_still_gets_the_operators_answer(
     namespace: str, operator: OperatorProcess, demo: Json, tmp_path: Path
 ) -> None:
     away = kubeconfig(tmp_path, f"http://127.0.0.1:{closed_port()}", namespace)

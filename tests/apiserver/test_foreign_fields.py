@@ -41,7 +41,7 @@ def settled(api: Api, namespace: str, player: Player, operator: OperatorProcess)
 
 @pytest.mark.acceptance(26)
 @pytest.mark.parametrize("edit", EDITS)
-def test_what_is_added_to_pods_or_service_goes(
+def test_fields_added_to_the_pod_template_or_service_are_removed(
     api: Api, namespace: str, settled: Json, operator: OperatorProcess, proxy: FaultProxy, edit: str
 ) -> None:
     plural, patch = EDITS[edit]
@@ -72,7 +72,7 @@ def test_the_ip_families_that_a_user_gives_a_service_stay(
 
 
 @pytest.mark.acceptance(26)
-def test_a_restart_by_hand_stays(
+def test_a_kubectl_rollout_restart_is_kept(
     api: Api, namespace: str, settled: Json, operator: OperatorProcess, proxy: FaultProxy
 ) -> None:
     api.kubectl("rollout", "restart", "-n", namespace, f"deployment/{CHILD}")

@@ -135,7 +135,7 @@ def test_a_child_held_by_a_finalizer_is_waited_for(
     ],
     ids=lambda edit: edit["op"],
 )
-def test_a_child_whose_owner_was_taken_away_gets_it_back(
+def test_a_removed_owner_reference_is_restored(
     api: Api, namespace: str, cluster: Json, operator: OperatorProcess, edit: Json
 ) -> None:
     before = api.get("deployments", namespace, CHILD)["metadata"]
@@ -152,7 +152,7 @@ def test_a_child_whose_owner_was_taken_away_gets_it_back(
 
 
 @pytest.mark.hostile("K-7")
-def test_children_left_by_a_deletion_that_orphans_are_taken_up_again(
+def test_children_orphaned_by_a_deletion_are_adopted_again(
     api: Api, namespace: str, cluster: Json, operator: OperatorProcess
 ) -> None:
     before = api.get("deployments", namespace, CHILD)["metadata"]["uid"]

@@ -22,7 +22,7 @@ def pause(api: Api, namespace: str, value: str | None) -> None:
     api.patch("poseclusters", namespace, NAME, {"metadata": {"annotations": {PAUSED: value}}})
 
 
-def test_before_an_operator_comes_it_is_in_progress(api: Api, namespace: str) -> None:
+def test_without_an_operator_a_new_posecluster_is_in_progress(api: Api, namespace: str) -> None:
     made = api.create(posecluster(NAME, namespace))
     for item in (made, api.get("poseclusters", namespace, NAME), api.list("poseclusters", namespace)[0]):
         assert kstatus(item) == IN_PROGRESS
@@ -115,7 +115,7 @@ def test_a_spec_that_cannot_be_acted_on_and_a_name_that_is_taken_fail(
     wait_verdict(api, namespace, CURRENT)
 
 
-def test_paused_it_is_current_until_the_spec_changes(
+def test_a_paused_posecluster_is_current_until_the_spec_changes(
     api: Api, namespace: str, player: Player, operator: OperatorProcess
 ) -> None:
     api.create(posecluster(NAME, namespace))
@@ -134,7 +134,7 @@ def test_paused_it_is_current_until_the_spec_changes(
     assert pod["spec"]["containers"][0]["image"] == NEW
 
 
-def test_made_while_paused_it_is_in_progress(
+def test_a_posecluster_created_paused_is_in_progress(
     api: Api, namespace: str, player: Player, operator: OperatorProcess
 ) -> None:
     api.create(posecluster(NAME, namespace, annotations={PAUSED: "true"}))
@@ -143,7 +143,7 @@ def test_made_while_paused_it_is_in_progress(
     assert (kstatus(item), abnormal(item)) == (IN_PROGRESS, {})
 
 
-def test_scaled_to_zero_it_is_ready(
+def test_a_posecluster_scaled_to_zero_is_ready(
     api: Api, namespace: str, player: Player, operator: OperatorProcess
 ) -> None:
     api.create(posecluster(NAME, namespace, replicas=2))
@@ -174,7 +174,7 @@ def test_with_the_operator_away_a_change_is_in_progress(
     wait_verdict(api, namespace, CURRENT)
 
 
-def test_being_deleted_it_is_terminating(
+def test_a_posecluster_being_deleted_is_terminating(
     api: Api, namespace: str, player: Player, operator: OperatorProcess
 ) -> None:
     api.create(posecluster(NAME, namespace))

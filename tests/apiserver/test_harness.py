@@ -145,7 +145,7 @@ def test_pods_are_really_admitted(api: Api, namespace: str, player: Player) -> N
     assert 'violates PodSecurity "restricted' in conditions(found)["ReplicaFailure"]["message"]
 
 
-def test_garbage_goes_when_told(api: Api, namespace: str, player: Player) -> None:
+def test_the_player_collects_garbage_on_request(api: Api, namespace: str, player: Player) -> None:
     owner = api.create(posecluster("demo", namespace))
     child = deployment(namespace)
     reference = {"apiVersion": owner["apiVersion"], "kind": "PoseCluster", "name": "demo"}
@@ -204,7 +204,7 @@ def test_the_operator_makes_a_posecluster_ready(
     assert operator.wait() == 0
 
 
-def test_an_own_server_survives_an_outage(own_api: Callable[[], Api], tmp_path: Path) -> None:
+def test_a_test_api_server_survives_an_outage(own_api: Callable[[], Api], tmp_path: Path) -> None:
     api = own_api()
     name = api.make_namespace()
     server: Any = api.server

@@ -63,7 +63,7 @@ FORGED = {"app.kubernetes.io/managed-by": "posecluster-operator", "app.kubernete
     [*((plural, name, {}) for plural, name in sorted(names(NAME))), ("deployments", CHILD, FORGED)],
     ids=["deployment", "budget", "service", "headless service", "deployment with our labels"],
 )
-def test_a_taken_name_is_told_and_never_touched(
+def test_an_object_with_a_taken_name_is_reported_and_never_touched(
     api: Api,
     namespace: str,
     player: Player,
@@ -97,7 +97,7 @@ def test_a_taken_name_is_told_and_never_touched(
 
 
 @pytest.mark.hostile("K-8")
-def test_of_a_flapping_spec_the_last_wins_at_bounded_cost(
+def test_a_flapping_spec_ends_at_the_last_one_at_bounded_cost(
     api: Api,
     namespace: str,
     player: Player,
@@ -215,7 +215,7 @@ def webhook(tmp_path: Path, namespace: str) -> Webhook:
 
 
 @pytest.mark.hostile("K-13")
-def test_a_webhook_that_denies_then_hangs_then_lets_go(
+def test_a_webhook_that_denies_then_hangs_then_admits(
     api: Api, namespace: str, player: Player, operator: OperatorProcess, proxy: FaultProxy, webhook: Webhook
 ) -> None:
     sample = stranger("deployments", "sample", namespace, labels={})

@@ -37,7 +37,7 @@ async def through(api: Api, namespace: str, proxy: FaultProxy, calls: Calls) -> 
         yield opened
 
 
-async def test_a_list_that_grew_too_old_is_begun_again_once(
+async def test_an_expired_list_is_restarted_once(
     through: Kube, api: Api, namespace: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("posecluster_operator.kube.client._CHUNK", 2)
@@ -78,14 +78,14 @@ async def test_faults_on_the_way_are_retryable_and_counted(
     assert await through.find(SERVICES, namespace, "x") is None
 
 
-async def test_retry_after_is_handed_on(through: Kube, namespace: str, proxy: FaultProxy) -> None:
+async def test_retry_after_reaches_the_caller(through: Kube, namespace: str, proxy: FaultProxy) -> None:
     proxy.add(Rule(do="answer", status=429, retry_after=7))
     with pytest.raises(Retryable) as caught:
         await through.get(SERVICES, namespace, "x")
     assert caught.value.retry_after_seconds == 7
 
 
-async def test_a_write_that_is_overtaken_on_its_way_sends_nothing(
+async def test_a_write_that_lost_the_lease_meanwhile_is_not_sent(
     through: Kube, namespace: str, proxy: FaultProxy, calls: Calls
 ) -> None:
     """The Lease is lost after the time limit was computed: a stopped process, a slow connection."""

@@ -97,7 +97,9 @@ def _spec(api: Api, namespace: str) -> dict[str, Any]:
     return spec
 
 
-async def test_of_many_that_start_at_once_one_holds_it(start: START, api: Api, namespace: str) -> None:
+async def test_one_of_many_simultaneous_candidates_gets_the_lease(
+    start: START, api: Api, namespace: str
+) -> None:
     candidates = [start(f"c{number}") for number in range(5)]
     await _until(lambda: any(one.lease.held for one in candidates))
     for _ in range(100):
@@ -136,14 +138,14 @@ async def test_a_killed_holders_lease_is_taken_after_its_time_and_not_before(sta
     assert last_write <= time.monotonic() <= last_write + SECONDS
 
 
-async def test_a_container_that_starts_again_need_not_wait_for_itself(start: START) -> None:
+async def test_a_restarted_container_gets_its_own_lease_without_waiting(start: START) -> None:
     first = await _held(start, "same")
     await first.stop()
     again = start("same")
     assert await _until(lambda: again.lease.held) < SECONDS / 3
 
 
-async def test_two_with_one_identity_do_not_both_hold_it_for_long(start: START) -> None:
+async def test_the_first_of_two_holders_with_one_identity_gives_up(start: START) -> None:
     first = await _held(start, "same")
     second = start("same")
     await _until(lambda: second.lease.held)
@@ -181,7 +183,7 @@ async def test_a_lost_answer_does_not_cost_the_lease(start: START, proxy: FaultP
     assert first.told == [True]
 
 
-async def test_time_alone_ends_it_even_if_nothing_runs(start: START) -> None:
+async def test_the_lease_expires_by_time_even_if_nothing_runs(start: START) -> None:
     """A process that was stopped for a while: the clock went on, no code of ours did."""
     first = await _held(start, "first")
     first.skipped = SECONDS

@@ -189,7 +189,7 @@ def test_without_one_lease_writes_overlap(
 
 
 @pytest.mark.acceptance(23)
-def test_a_leader_that_is_told_to_end_hands_over_at_once(
+def test_a_leader_that_gets_sigterm_hands_over_immediately(
     make_pair: Callable[..., Pair], proxy: FaultProxy, record_figure: RecordFigure, long_run: bool
 ) -> None:
     """It ends with 0, gives the Lease up, and a second signal changes nothing."""
@@ -217,7 +217,7 @@ def test_a_leader_that_is_told_to_end_hands_over_at_once(
 
 @pytest.mark.acceptance(23)
 @pytest.mark.parametrize("state", ["writing", "hanging API", "no API", "no API at start", "cut off at start"])
-def test_it_ends_when_told_to_whatever_it_waits_for(
+def test_the_operator_ends_on_sigterm_whatever_it_waits_for(
     api: Api,
     namespace: str,
     player: Player,
@@ -264,7 +264,7 @@ def end(operator: OperatorProcess, limit: float) -> None:
 
 
 @pytest.mark.acceptance(23)
-def test_without_its_rights_it_says_what_is_missing_and_ends(
+def test_an_operator_without_rights_names_the_missing_ones_and_ends(
     api: Api, namespace: str, proxy: FaultProxy, start_operator: StartOperator
 ) -> None:
     account = api.operator_account(namespaces=(namespace,), lease_namespace=namespace)

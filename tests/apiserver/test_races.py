@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.hostile("K-3")
-def test_a_child_that_a_stranger_makes_between_read_and_apply_is_not_taken_over(
+def test_an_unmanaged_child_created_between_read_and_apply_is_not_taken_over(
     api: Api, namespace: str, player: Player, operator: OperatorProcess, proxy: FaultProxy
 ) -> None:
     theirs: Json = {

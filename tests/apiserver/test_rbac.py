@@ -197,7 +197,7 @@ async def missing(namespace: str) -> str:
 
 @pytest.mark.acceptance(21)
 @pytest.mark.control
-def test_each_right_that_is_missing_is_named_alone(
+def test_only_the_missing_right_is_named(
     api: Api, namespace: str, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(account.kubeconfig()))

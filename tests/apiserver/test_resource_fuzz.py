@@ -102,7 +102,7 @@ def numbers(seed: int, what: str, count: int) -> Sequence[random.Random]:
 
 @pytest.mark.acceptance(35)
 @pytest.mark.timeout(120)
-def test_generated_poseclusters_are_ready_or_told_why_not(
+def test_generated_poseclusters_become_ready_or_report_why_not(
     api: Api,
     namespace: str,
     start_player: Callable[..., Player],
@@ -135,7 +135,7 @@ def test_generated_poseclusters_are_ready_or_told_why_not(
 
 @pytest.mark.acceptance(35)
 @pytest.mark.timeout(120)
-def test_what_was_stored_before_the_schema_is_told_what_is_wrong(
+def test_objects_stored_before_the_schema_get_an_error_that_names_the_field(
     own_api: Callable[[], Api],
     start_player: Callable[..., Player],
     start_operator: Callable[..., OperatorProcess],

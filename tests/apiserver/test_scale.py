@@ -59,7 +59,7 @@ def wave(api: Api, proxy: FaultProxy, where: str, names: list[str], seconds: flo
 @pytest.mark.serial
 @pytest.mark.acceptance(29)
 @pytest.mark.timeout(900 if LONG else 150)
-def test_children_come_soon_whoever_else_is_there(
+def test_children_are_created_soon_beside_thousands_of_other_pods(
     own_api: Callable[[], Api],
     start_proxy: Callable[[Api], FaultProxy],
     start_player: Callable[..., Player],

@@ -78,7 +78,7 @@ def test_a_spike_raises_the_size_at_once_and_no_higher_than_allowed(
         assert {write.size for write in size_writes(proxy, name)} <= set(range(1, MOST + 1))
 
 
-def test_a_change_of_size_is_told_with_its_numbers(
+def test_a_change_of_size_is_reported_with_its_numbers(
     api: Api, namespace: str, fast_operator: OperatorProcess, pods: LoadedPods, proxy: FaultProxy
 ) -> None:
     start_measured(api, namespace, pods, ["demo"], auto(1, 6, hold=300))

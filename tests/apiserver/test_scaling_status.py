@@ -101,7 +101,7 @@ def shown_rate(api: Api, namespace: str, name: str) -> int:
     return rate
 
 
-def test_only_auto_that_is_not_paused_is_asked(
+def test_only_pods_of_unpaused_auto_poseclusters_are_scraped(
     api: Api, namespace: str, operator: OperatorProcess, pods: LoadedPods
 ) -> None:
     pods.of("fixed").per_second = HUGE
@@ -160,7 +160,7 @@ def ready_pods(api: Api, namespace: str, name: str) -> int:
 
 
 @pytest.mark.acceptance(26)
-def test_paused_the_load_changes_nothing(
+def test_while_paused_the_load_changes_nothing(
     api: Api, namespace: str, fast_operator: OperatorProcess, pods: LoadedPods, proxy: FaultProxy
 ) -> None:
     hold = 5
@@ -192,7 +192,7 @@ def test_paused_the_load_changes_nothing(
     assert fell.time - resumed >= hold - 0.5
 
 
-def test_what_is_scraped_shows_in_metrics_and_explanations(
+def test_scraped_load_is_shown_in_metrics_and_explanations(
     api: Api, namespace: str, operator: OperatorProcess, pods: LoadedPods
 ) -> None:
     start_measured(api, namespace, pods, ["demo"], auto(3, 3))

@@ -101,7 +101,7 @@ def test_a_balancers_class_needs_another_type_in_between(
     set_service(api, namespace, SERVICES[other])
 
 
-def test_a_class_that_changed_while_nobody_looked_is_applied(
+def test_a_class_changed_while_the_operator_was_away_is_applied(
     api: Api, namespace: str, player: Player, operator: OperatorProcess
 ) -> None:
     api.create(posecluster(NAME, namespace, service=SERVICES["balancer, one"]))

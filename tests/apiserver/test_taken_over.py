@@ -167,7 +167,7 @@ def test_a_size_is_handed_back_by_a_change_of_the_spec_or_a_pause(
     assert deployment_size(api, namespace, "changed") == 2
 
 
-def test_another_operator_knows_whose_the_size_is(
+def test_a_new_leader_knows_who_owns_the_size(
     api: Api,
     namespace: str,
     player: Player,

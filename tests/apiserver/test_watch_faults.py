@@ -76,7 +76,7 @@ def notice(api: Api, operator: OperatorProcess, namespace: str, number: int, sec
 @pytest.mark.acceptance(11)
 @pytest.mark.parametrize("do", ALLOWED)
 @pytest.mark.timeout(400)
-def test_what_a_broken_watch_did_not_tell_is_noticed(
+def test_changes_missed_by_a_broken_watch_are_noticed(
     api: Api,
     namespace: str,
     player: Player,
@@ -128,7 +128,7 @@ def test_without_the_inactivity_limit_a_silent_watch_misses_both(
 
 @pytest.mark.acceptance(11)
 @pytest.mark.parametrize("do", ALLOWED)
-def test_drift_that_a_broken_watch_of_children_did_not_tell_is_repaired(
+def test_drift_missed_by_a_broken_watch_of_children_is_repaired(
     api: Api, namespace: str, player: Player, proxy: FaultProxy, start: Start, do: str
 ) -> None:
     start(INACTIVITY_SECONDS)

@@ -37,7 +37,7 @@ def world(api: Api, namespace: str) -> Json:
 
 @pytest.mark.acceptance(9)
 @pytest.mark.parametrize("end", ["terminated", "killed"])
-def test_the_last_change_alone_is_applied_in_one_rollout(
+def test_only_the_last_change_is_applied_in_one_rollout(
     api: Api,
     namespace: str,
     player: Player,
@@ -118,7 +118,7 @@ def watch_rollout(api: Api, namespace: str, player: Player) -> int:
 
 
 @pytest.mark.acceptance(9)
-def test_what_came_and_went_meanwhile_is_found(
+def test_objects_created_and_deleted_meanwhile_are_found(
     api: Api, namespace: str, player: Player, operator: OperatorProcess, start_operator: StartOperator
 ) -> None:
     """One created, one deleted, one made anew, and a child gone, all while nobody looks."""

@@ -146,7 +146,7 @@ def check_pod(pod: Json) -> None:
 
 
 @pytest.mark.acceptance(22)
-def test_what_a_writer_asks_for_stays_within_his_rights(
+def test_specs_of_a_writer_stay_within_the_writers_rights(
     api: Api,
     namespace: str,
     writer: httpx.Client,

@@ -95,7 +95,7 @@ WRITER = {"apiGroups": ["posecluster.io"], "resources": ["poseclusters"], "verbs
 
 
 @pytest.mark.acceptance(22)
-def test_nothing_of_the_pod_or_of_others_can_be_asked_for(
+def test_the_schema_refuses_pod_fields_and_references_to_other_objects(
     api: Api, namespace: str, record_figure: RecordFigure
 ) -> None:
     writer = api.account(namespace, "writer", [WRITER]).kubeconfig()

@@ -93,7 +93,7 @@ def test_allowed_page_reads_refusals(call, allowing):
     assert (refused["status"], refused["body"]["reason"]) == (401, "unauthorized")
 
 
-def test_page_reads_when_to_come_back(call, origin, tokens, astronaut_base64):
+def test_a_page_can_read_retry_after(call, origin, tokens, astronaut_base64):
     limits = {"rate_limit_per_minute": 1, "rate_limit_burst": 1}
     with start_server(engine="stub", allowed_origins=origin, auth_tokens_dir=tokens, **limits) as server:
         assert call(server, astronaut_base64)["status"] == 200

@@ -50,7 +50,7 @@ def _choose(opened, name="mine.png", salt=b""):
     opened.choose(command_png(Command.OK, 1, salt), name, "image/png")
 
 
-def test_a_page_that_answers_in_the_servers_place_is_said(visit, stub_server):
+def test_an_html_page_from_a_proxy_is_reported(visit, stub_server):
     opened = visit(stub_server.url)
     login = {"status": 200, "content_type": "text/html", "body": "<html>Who are you?</html>"}
     opened.page.route("**/v1/detect", lambda route: route.fulfill(**login))
@@ -61,7 +61,7 @@ def test_a_page_that_answers_in_the_servers_place_is_said(visit, stub_server):
     opened.wait_for_skeleton()
 
 
-def test_an_answer_that_breaks_off_is_said(visit, stub_server):
+def test_a_truncated_answer_is_reported(visit, stub_server):
     opened = visit(stub_server.url)
     opened.page.evaluate(_CUT_OFF)
     _choose(opened)
@@ -69,7 +69,7 @@ def test_an_answer_that_breaks_off_is_said(visit, stub_server):
     assert opened.page.is_hidden("#busy")
 
 
-def test_what_others_wrote_is_shown_as_text(visit, stub_server):
+def test_text_from_elsewhere_is_never_interpreted_as_html(visit, stub_server):
     opened = visit(stub_server.url)
     tag = "<img src=x onerror=alert(1)>"
     problem = {"title": tag, "detail": "<script>alert(1)</script>", "reason": "<b>", "status": 422}
@@ -121,7 +121,7 @@ def test_a_token_that_no_header_can_hold_is_not_accepted(visit, start, tmp_path)
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_a_name_and_password_in_the_address_are_nobodys_business(visit, stub_server, path):
+def test_credentials_in_the_address_are_not_shown(visit, stub_server, path):
     opened = visit(stub_server.url.replace("http://", "http://name:password@") + path)
     if path == "/docs":
         opened.page.wait_for_selector(".opblock")
@@ -131,14 +131,14 @@ def test_a_name_and_password_in_the_address_are_nobodys_business(visit, stub_ser
     assert "password" not in opened.page.inner_text("body")
 
 
-def test_a_state_that_does_not_come_is_not_the_last_one(visit, stub_server):
+def test_a_missing_state_is_not_replaced_by_the_last_one(visit, stub_server):
     opened = visit(stub_server.url)
     expect(opened.page.locator("#pill")).to_have_text("ready")
     opened.page.route("**/healthz", lambda route: None)
     expect(opened.page.locator("#pill")).to_have_text("no answer")
 
 
-def test_a_clipboard_that_is_refused_is_said(visit, stub_server):
+def test_a_refused_clipboard_is_reported(visit, stub_server):
     opened = visit(stub_server.url)
     opened.page.evaluate("""() => {
         navigator.clipboard.writeText = () => Promise.reject(new DOMException("no", "NotAllowedError"));
@@ -200,7 +200,7 @@ def test_a_picture_that_was_chosen_while_the_camera_was_asked_for_stays(visit, s
     assert opened.page.is_hidden("#camera-bar")
 
 
-def test_a_camera_that_is_pulled_out_is_said(visit, stub_server):
+def test_a_disconnected_camera_is_reported(visit, stub_server):
     opened = visit(stub_server.url)
     opened.page.click("#camera")
     opened.page.click("#live")
@@ -212,7 +212,7 @@ def test_a_camera_that_is_pulled_out_is_said(visit, stub_server):
     assert opened.page.is_hidden("#camera-bar")
 
 
-def test_a_joint_that_is_meant_stays_from_frame_to_frame(visit, stub_server):
+def test_the_selected_joint_stays_selected_from_frame_to_frame(visit, stub_server):
     opened = visit(stub_server.url)
     opened.page.click("#camera")
     opened.page.click("#live")

@@ -40,7 +40,7 @@ def _serious(page):
     ]
 
 
-def test_below_a_path(visit, pose_server, astronaut):
+def test_the_page_works_below_a_path(visit, pose_server, astronaut):
     with behind_prefix(pose_server.address, _PREFIX) as url:
         opened = visit(url)
         opened.page.click("#sample")
@@ -113,7 +113,7 @@ def test_the_reference_shows_every_operation(visit, pose_server):
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
 @pytest.mark.parametrize("width", [320, 768])
-def test_nothing_is_wider_than_a_phone(visit, pose_server, two_people, path, width):
+def test_the_pages_fit_the_width_of_a_phone(visit, pose_server, two_people, path, width):
     opened = visit(pose_server.url + path, **{**_PHONE, "viewport": {"width": width, "height": 740}})
     if path == "/":
         opened.choose(two_people, "a-rather-long-name-of-a-picture-without-any-space-in-it-at-all.jpg")
@@ -125,7 +125,7 @@ def test_nothing_is_wider_than_a_phone(visit, pose_server, two_people, path, wid
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_a_finger_names_a_joint(visit, pose_server, astronaut):
+def test_a_touch_names_a_joint(visit, pose_server, astronaut):
     page = visit(pose_server.url, **_PHONE).page
     page.tap("#sample")
     page.tap("#joint-0-0")
@@ -158,7 +158,7 @@ def test_all_can_be_reached_by_keyboard(visit, pose_server):
     assert wanted | {"fresh", "copy-code", "code", "file", "camera"} <= reached
 
 
-def test_the_policy_stops_what_is_not_ours(visit, pose_server):
+def test_the_content_security_policy_blocks_other_sources(visit, pose_server):
     opened = visit(pose_server.url)
     ran = opened.page.evaluate("""async () => {
         const script = document.createElement("script");
@@ -174,7 +174,7 @@ def test_the_policy_stops_what_is_not_ours(visit, pose_server):
     opened.faults.clear()
 
 
-def test_it_is_light_and_soon_there(visit, pose_server, record_testsuite_property):
+def test_the_page_is_small_and_loads_fast(visit, pose_server, record_testsuite_property):
     paints, sizes = [], []
     for _ in range(3):
         page = visit(pose_server.url).page

@@ -75,7 +75,7 @@ def test_joints_are_drawn_where_the_api_says(visit, pose_server, astronaut):
 
 
 @pytest.mark.control
-def test_control_joints_elsewhere_are_missed(visit, pose_server, astronaut):
+def test_control_joints_drawn_elsewhere_are_noticed(visit, pose_server, astronaut):
     opened = visit(pose_server.url)
     opened.choose(astronaut)
     opened.wait_for_skeleton()
@@ -137,7 +137,7 @@ def test_a_picture_can_be_dropped_or_pasted(visit, pose_server, way):
     assert opened.page.is_hidden("#dropping")
 
 
-def test_nobody_is_said_in_words(visit, pose_server):
+def test_a_picture_without_people_is_reported_in_words(visit, pose_server):
     opened = visit(pose_server.url)
     opened.choose(pictures.tiny_png(64, 64), "grey.png", "image/png")
     assert "No person was found" in opened.notice()
@@ -168,7 +168,7 @@ def test_a_joint_is_named_under_the_pointer_and_by_keys(visit, pose_server, astr
     assert page.is_hidden("#tip")
 
 
-def test_labels_come_and_go(visit, pose_server):
+def test_labels_can_be_shown_and_hidden(visit, pose_server):
     page = visit(pose_server.url).page
     page.click("#sample")
     page.wait_for_selector(".joint")
@@ -200,7 +200,7 @@ def test_the_answer_can_be_taken_as_json_and_csv(visit, pose_server, astronaut, 
     assert [float(row["world_z"]) for row in rows] == [joint["z"] for joint in people[0]["world_landmarks"]]
 
 
-def test_what_is_shown_can_be_downloaded(visit, pose_server, astronaut, tmp_path):
+def test_the_drawn_picture_can_be_downloaded(visit, pose_server, astronaut, tmp_path):
     opened = visit(pose_server.url)
     opened.page.click("#sample")
     opened.wait_for_skeleton()

@@ -193,7 +193,7 @@ def test_a_slow_answer_shows_the_seconds_and_can_be_taken_back(visit, start):
     server.wait_until(lambda: server.metrics("queue_depth") == 0, "free", timeout_seconds=3)
 
 
-def test_a_server_that_is_gone_is_said(visit, start):
+def test_an_unreachable_server_is_reported(visit, start):
     server = start(engine="stub")
     opened = visit(server.url)
     expect(opened.page.locator("#pill")).to_have_text("ready")

@@ -46,7 +46,7 @@ def test_chart_and_project_have_one_version() -> None:
 @pytest.mark.parametrize(
     "file", ["crds/poseclusters.yaml", "files/permissions.yaml", "README.md", "values.yaml"]
 )
-def test_control_a_file_that_is_out_of_step_is_named(file: str, tmp_path: Path) -> None:
+def test_control_an_outdated_file_is_named(file: str, tmp_path: Path) -> None:
     helm("version")
     for folder in ("scripts", "charts", "crds", "deploy", "operator"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))

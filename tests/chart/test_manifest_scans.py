@@ -136,7 +136,7 @@ def test_checkov_finds_nothing_in_manifests(
 
 
 @pytest.mark.acceptance(40)
-def test_with_a_digest_the_image_is_not_held_against_it(found: tuple[set[Finding], int]) -> None:
+def test_an_image_with_a_digest_passes_checkov(found: tuple[set[Finding], int]) -> None:
     excused = {one.rule for one in EXCUSED if one.subject == _OPERATOR}
     assert {one.rule for one in found[0] if one.subject == _PINNED} == excused - {"CKV_K8S_15", "CKV_K8S_43"}
 

@@ -108,7 +108,7 @@ def test_policies_let_spans_through_to_the_collector(endpoint: str, port: int) -
     assert rules(inference, "egress").keys() == {port, 53}
 
 
-def test_policies_are_made_where_they_are_asked_for_and_everybody_may_be_a_client() -> None:
+def test_network_policies_cover_the_named_namespaces_and_allow_every_client() -> None:
     objects = render({"networkPolicy": {"enabled": True, "namespaces": ["a", "b"], "monitoring": []}})
     operator, *inference = of_kind(objects, "NetworkPolicy")
     assert [one["metadata"]["namespace"] for one in inference] == ["a", "b"]

@@ -76,7 +76,7 @@ def test_any_other_value_may_be_taken_away_with_null() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(NEEDED | {"operator", "operator.image", "networkPolicy", "rbac"}))
-def test_what_cannot_be_done_without_is_asked_for(path: str) -> None:
+def test_a_missing_required_value_is_named(path: str) -> None:
     with pytest.raises(ChartError, match=f"missing property '{path.rpartition('.')[2]}'"):
         render(nulled(path))
 

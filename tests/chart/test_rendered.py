@@ -270,7 +270,7 @@ def test_the_operator_leaves_a_failed_node_after_30_seconds_unless_the_user_says
     assert "volumes" not in pod  # an emptyDir would need the annotation for cluster-autoscaler
 
 
-def test_a_hot_standby_is_never_away_whole() -> None:
+def test_a_disruption_budget_keeps_one_of_two_operators() -> None:
     objects = render({"operator": {"replicas": 2}})
     deployment = one_of(objects, "Deployment")["spec"]
     assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 1}
@@ -296,7 +296,7 @@ def test_helm_test_sees_pods_that_are_not_ready_and_counts_all() -> None:
 
 
 @pytest.mark.parametrize("part", OPTIONAL)
-def test_a_part_is_there_when_it_is_asked_for_and_then_only(part: str) -> None:
+def test_optional_parts_are_rendered_only_when_enabled(part: str) -> None:
     with_it, without = render({part: {"enabled": True}}), render()
     more = [one for one in with_it if one not in without]
     assert {one["kind"] for one in more} == OPTIONAL[part]

@@ -117,7 +117,7 @@ def test_lint_is_clean() -> None:
     )
 
 
-def test_the_generated_files_are_in_step() -> None:
+def test_the_generated_files_are_up_to_date() -> None:
     """The CRD's copy, the rights, descriptions in the schema, the README's table, deploy/install.yaml."""
     helm("version")
     script = ROOT / "scripts" / "manifests.py"

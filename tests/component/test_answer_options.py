@@ -71,7 +71,7 @@ def test_a_drawn_picture_can_be_asked_for_whatever_accept_says(start: Any) -> No
             assert (reply.status, reply.headers["Content-Type"]) == (200, f"image/{kind}")
 
 
-def test_answers_with_other_options_are_kept_apart(start: Any) -> None:
+def test_answers_with_other_options_are_cached_separately(start: Any) -> None:
     server = start(engine="stub")
     data = command_png(Command.OK, 0, b"options")
     options = ("keypoints=coco", "coordinates=pixels", "coordinates=pixels&keypoints=coco", "draw=png")

@@ -62,7 +62,7 @@ def _send(server: ServerProcess, data: bytes, seconds: float = 5) -> Exchange:
 @pytest.mark.serial
 @pytest.mark.acceptance(13)
 @pytest.mark.parametrize("way", _WAYS)
-def test_the_limit_passes_and_one_byte_more_does_not(server, way, record_figure, long_run):
+def test_a_body_at_the_limit_is_accepted_and_one_byte_more_is_refused(server, way, record_figure, long_run):
     repeats = 100 if long_run else 5
     for length in (_LIMIT - 1, _LIMIT, _LIMIT + 1):
         _send(server, _WAYS[way](length))  # buffers of first large bodies stay
@@ -85,7 +85,7 @@ def test_the_limit_passes_and_one_byte_more_does_not(server, way, record_figure,
 
 @pytest.mark.acceptance(13)
 @pytest.mark.control
-def test_without_the_limit_one_byte_more_passes(start):
+def test_with_a_higher_limit_one_byte_more_is_accepted(start):
     server = start(engine="stub", max_body_bytes=1 << 27)
     for way in _WAYS.values():
         assert _send(server, way(_LIMIT + 1)).statuses == [200]

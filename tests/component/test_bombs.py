@@ -139,7 +139,7 @@ def test_every_bomb_is_listed(all_bombs: dict[str, Bomb]) -> None:
 @pytest.mark.acceptance(6)
 @pytest.mark.hostile("I-1", "I-2", "I-3", "I-4", "I-5", "I-6", "I-10")
 @pytest.mark.parametrize("name", NAMES)
-async def test_bombs_die(
+async def test_decompression_bombs_are_refused_within_memory_and_time_limits(
     name: str,
     server: ServerProcess,
     all_bombs: dict[str, Bomb],
@@ -172,7 +172,7 @@ async def test_bombs_die(
 
 @pytest.mark.acceptance(6)
 @pytest.mark.control
-async def test_without_limits_a_bomb_would_go_off(start: Any, full_model: Any) -> None:
+async def test_without_limits_a_bomb_exceeds_the_memory(start: Any, full_model: Any) -> None:
     """79 megapixels in 77 kB: with the limits as far off as they go they take a worker's memory."""
     limits = {"max_pixels": 80_000_000, "max_side_pixels": 8_900}
     server = await asyncio.to_thread(

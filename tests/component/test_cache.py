@@ -64,7 +64,7 @@ def test_a_second_request_is_answered_from_the_cache(serve: Start, log: Path) ->
     assert server.metrics("arrivals_total") == 1, "a hit asked for no compute"
 
 
-def test_each_form_of_the_answer_is_kept_apart(serve: Start, log: Path) -> None:
+def test_each_form_of_the_answer_is_cached_separately(serve: Start, log: Path) -> None:
     server, picture = serve(), Slow(0).picture(0)
     forms = ("application/json", "image/jpeg", "image/png", "image/webp")
     first = [detect(server, picture, Accept=form) for form in forms]
@@ -117,7 +117,7 @@ async def test_a_storm_of_one_picture_is_one_inference(
     assert inferences(log)["OK", 15] == len(pictures)
 
 
-def test_no_cache_computes_again_and_renews_what_is_kept(serve: Start, log: Path) -> None:
+def test_no_cache_computes_again_and_replaces_the_stored_answer(serve: Start, log: Path) -> None:
     server, picture = serve(), Slow(0).picture(0)
     replies = [
         detect(server, picture, Cache_Control="no-cache"),
@@ -171,7 +171,7 @@ def test_the_least_recently_used_answer_goes_first(serve: Start) -> None:
     assert seen == [MISS, MISS, HIT, MISS, HIT, MISS]
 
 
-def test_answers_that_are_none_are_not_kept(serve: Start, log: Path) -> None:
+def test_refusals_are_not_cached(serve: Start, log: Path) -> None:
     server = serve(workers=2, deadline_ms=300)
     late = Slow(600).picture(0)
     assert [detect(server, late, Accept="image/png").status for _ in range(2)] == [504, 504]
@@ -180,7 +180,7 @@ def test_answers_that_are_none_are_not_kept(serve: Start, log: Path) -> None:
     assert inferences(log)["OK", 600] == 2
 
 
-def test_a_leader_that_leaves_does_not_take_the_others_along(serve: Start, log: Path) -> None:
+def test_callers_that_joined_get_the_answer_though_the_first_one_disconnects(serve: Start, log: Path) -> None:
     """Both while the picture waits and while it is computed, by FIN and by RST."""
     server, slow = serve(), Slow(900, "left")
     for index, is_waiting in enumerate((True, False, True, False)):
@@ -208,7 +208,9 @@ def test_a_leader_that_leaves_does_not_take_the_others_along(serve: Start, log: 
     assert server.metrics("queue_depth") == 0
 
 
-def test_a_leader_without_time_does_not_shorten_the_others_wait(serve: Start, log: Path) -> None:
+def test_a_first_caller_with_a_short_deadline_does_not_shorten_the_others_wait(
+    serve: Start, log: Path
+) -> None:
     server, slow = serve(), Slow(500)
     with (
         send(server, slow.picture(0), "X-Request-Timeout-Ms: 250") as leader,
@@ -222,7 +224,7 @@ def test_a_leader_without_time_does_not_shorten_the_others_wait(serve: Start, lo
     assert inferences(log)["OK", 500] == 1
 
 
-def test_when_all_have_left_the_next_one_is_computed_anew(serve: Start, log: Path) -> None:
+def test_after_every_caller_has_disconnected_the_next_request_is_computed(serve: Start, log: Path) -> None:
     server, slow = serve(), Slow(150, "abandoned")
     with ExitStack() as stack:
         send_many(server, stack, [Slow(600, "ahead").picture(0)])
@@ -239,7 +241,7 @@ def test_when_all_have_left_the_next_one_is_computed_anew(serve: Start, log: Pat
     assert inferences(log)["OK", 150] == 1
 
 
-def test_a_failure_is_told_to_all_who_wait_for_it(serve: Start, log: Path) -> None:
+def test_every_waiting_caller_gets_the_failure(serve: Start, log: Path) -> None:
     """One picture that crashes its worker: two tries in all, not two for each of ten callers."""
     server, poison = serve(workers=2), command_png(Command.KILL, 0, b"shared poison")
     with ExitStack() as stack:

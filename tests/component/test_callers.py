@@ -75,7 +75,7 @@ def p95(run: Run) -> float:
 
 @pytest.mark.serial
 @pytest.mark.acceptance(39)
-def test_a_greedy_caller_does_not_hurt_a_polite_one(
+def test_a_greedy_caller_does_not_affect_an_ordinary_one(
     start: Start, record_figure: RecordFigure, long_run: bool
 ) -> None:
     server = start(
@@ -151,7 +151,7 @@ def test_without_a_quota_the_greedy_caller_takes_it_all(start: Start) -> None:
 
 
 @pytest.mark.acceptance(39)
-def test_quota_headers_say_what_is_left_and_when_to_come_back(start: Start) -> None:
+def test_quota_headers_say_what_remains_and_when_to_retry(start: Start) -> None:
     server = start(engine="stub", rate_limit_per_minute=60, rate_limit_burst=3)
     slow = Slow(0)
 
@@ -180,7 +180,7 @@ def test_quota_headers_say_what_is_left_and_when_to_come_back(start: Start) -> N
 
 
 @pytest.mark.acceptance(39)
-def test_without_a_quota_no_quota_is_told_of(start: Start) -> None:
+def test_without_a_quota_there_are_no_quota_headers(start: Start) -> None:
     with Caller(start(engine="stub")) as caller:
         reply = caller.detect(Slow(0).picture(0))
     assert "RateLimit" not in reply.headers
@@ -218,7 +218,7 @@ def test_forged_forwarding_headers_change_nothing(quota_server: ServerProcess, l
 
 @pytest.mark.acceptance(39)
 @pytest.mark.hostile("H-19")
-def test_a_trusted_proxy_is_believed_about_its_peer_alone(start: Start) -> None:
+def test_a_trusted_proxy_is_believed_only_about_its_own_peer(start: Start) -> None:
     server = start(
         engine="stub",
         rate_limit_per_minute=60,
@@ -264,7 +264,7 @@ def test_the_client_port_shows_no_metrics(quota_server: ServerProcess, path: str
 
 
 @pytest.mark.acceptance(39)
-def test_the_admin_port_detects_nothing(quota_server: ServerProcess) -> None:
+def test_the_admin_port_has_no_detection_route(quota_server: ServerProcess) -> None:
     reply = client.post(quota_server.admin_url + DETECT, Slow(0).picture(0))
     assert reply.status == 404
 

@@ -37,5 +37,5 @@ def test_connections_end_at_a_jittered_age(start: Start, record_figure: RecordFi
     assert max(seen) - min(seen) >= 0.05, "all at once would be a herd"
 
 
-def test_age_0_closes_none(start: Start) -> None:
+def test_a_connection_age_of_zero_closes_no_connection(start: Start) -> None:
     assert ages(start(engine="stub", connection_age_ms=0), 3, 1.5) == [float("inf")] * 3

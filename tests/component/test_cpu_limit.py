@@ -101,7 +101,7 @@ def test_no_library_sizes_itself_by_the_processors_it_sees(
 
 
 @pytest.mark.acceptance(34)
-def test_workers_are_told_to_keep_to_one_thread(start: Start) -> None:
+def test_workers_are_configured_for_one_thread(start: Start) -> None:
     server = start(engine="stub", env={"OMP_NUM_THREADS": "64", "OPENBLAS_NUM_THREADS": "64"})
     (worker,) = server.worker_pids()
     variables = dict(

@@ -58,7 +58,7 @@ async def test_a_deadline_that_the_queue_makes_impossible_is_refused_uncomputed(
 @pytest.mark.serial
 @pytest.mark.acceptance(24)
 @pytest.mark.control
-async def test_the_same_queue_answers_those_who_can_wait(
+async def test_the_same_queue_answers_callers_with_longer_deadlines(
     start: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     log = tmp_path / "stub.log"

@@ -109,7 +109,7 @@ def judge(load: Load, least: int) -> None:
 
 @pytest.mark.acceptance(37)
 @pytest.mark.parametrize("form", mutations.FORMATS)
-def test_mutated_pictures_in_the_decoders_alone(
+def test_mutated_pictures_in_the_decoders_without_a_server(
     form: str, seed: int, record_figure: RecordFigure, long_run: bool
 ) -> None:
     count = ALONE_INPUTS * (40 if long_run else 1)
@@ -163,7 +163,7 @@ async def test_mutated_pictures_with_the_full_model(
 
 
 @pytest.mark.acceptance(37)
-def test_what_once_broke_stays_whole(pose_server: ServerProcess) -> None:
+def test_inputs_that_once_crashed_are_handled(pose_server: ServerProcess) -> None:
     before = faults(pose_server)
     for path in mutations.regressions():
         reply = client.post(pose_server.url + DETECT, path.read_bytes(), timeout_seconds=30)

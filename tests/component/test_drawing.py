@@ -125,7 +125,7 @@ def test_an_undrawn_picture_has_no_skeleton(ask: Ask, pose_server: ServerProcess
     )
 
 
-def test_the_rest_of_the_picture_stays(ask: Ask) -> None:
+def test_the_rest_of_the_picture_is_unchanged(ask: Ask) -> None:
     data = picture("single/mp_pose.jpg")
     drawn, plain = decoded(ask(data, "image/png").body), decoded(data)
     changed = (drawn != plain).any(axis=2)
@@ -135,7 +135,7 @@ def test_the_rest_of_the_picture_stays(ask: Ask) -> None:
 
 @pytest.mark.hostile("I-18")
 @pytest.mark.parametrize("file", ["none/sk_chelsea.png", "none/synthetic_black.jpg"])
-def test_nobody_means_the_picture_itself(ask: Ask, file: str) -> None:
+def test_without_people_the_drawn_answer_is_the_picture_itself(ask: Ask, file: str) -> None:
     assert np.array_equal(decoded(ask(picture(file), "image/png").body), decoded(picture(file)))
 
 
@@ -219,7 +219,7 @@ def png_kinds(data: bytes) -> set[bytes]:
         (",".join(["text/x"] * 500), "application/json"),
     ],
 )
-def test_accept_decides(ask: Ask, accept: str, content_type: str) -> None:
+def test_accept_selects_the_form_of_the_answer(ask: Ask, accept: str, content_type: str) -> None:
     reply = ask(unique_jpeg(built_in(), next(_number)), accept)
     assert reply.status == 200
     assert reply.headers.get_content_type() == content_type
@@ -233,7 +233,7 @@ def test_accept_decides(ask: Ask, accept: str, content_type: str) -> None:
     assert reply.body.startswith(magic[content_type])
 
 
-def test_without_accept_json_comes(pose_server: ServerProcess) -> None:
+def test_without_accept_the_answer_is_json(pose_server: ServerProcess) -> None:
     reply = client.post(pose_server.url + DETECT, unique_jpeg(built_in(), next(_number)))
     assert reply.headers.get_content_type() == "application/json"
 
@@ -244,7 +244,7 @@ def test_refusals_are_problems_whatever_is_accepted(ask: Ask) -> None:
         assert ask(b"\xff\xd8\xff", accept).reason == "undecodable"
 
 
-def test_kept_answers_of_several_forms_do_not_mix(start: Any) -> None:
+def test_cached_answers_of_several_forms_do_not_mix(start: Any) -> None:
     server = start(engine="stub")
     data = command_png(Command.OK, 0, b"forms")
     for _ in range(2):  # the second time they come from the cache

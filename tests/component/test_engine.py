@@ -70,7 +70,7 @@ def alone(model: Path, files: list[str], max_people: int = 1) -> dict[str, list[
     return dict(zip(files, mediapipe_alone(model, gallery.pictures(files), max_people), strict=True))
 
 
-def test_every_picture_equals_mediapipe_alone(engine: MediaPipePose, model: Path) -> None:
+def test_every_picture_equals_plain_mediapipe(engine: MediaPipePose, model: Path) -> None:
     files = gallery.names(served=True)
     assert len(files) >= 65
     expected = alone(model, files)
@@ -81,7 +81,7 @@ def test_every_picture_equals_mediapipe_alone(engine: MediaPipePose, model: Path
     assert sum(1 for people in expected.values() if people) >= 50
 
 
-def test_several_people_equal_mediapipe_alone(model: Path) -> None:
+def test_several_people_equal_plain_mediapipe(model: Path) -> None:
     files = gallery.names(folder="multi/")
     expected = alone(model, files, max_people=5)
     several = MediaPipePose()
@@ -94,7 +94,7 @@ def test_several_people_equal_mediapipe_alone(model: Path) -> None:
     assert max(map(len, found.values())) > 1
 
 
-def test_one_landmark_off_would_be_seen(engine: MediaPipePose, model: Path) -> None:
+def test_control_one_different_landmark_is_noticed(engine: MediaPipePose, model: Path) -> None:
     """Control of the comparison: another quality of JPEG is another answer."""
     expected = alone(model, ["formats/pose_q15.jpg"])["formats/pose_q15.jpg"]
     found = numbers(engine.detect(decode(gallery.picture("formats/pose_baseline_420.jpg"))))
@@ -106,7 +106,7 @@ def test_one_landmark_off_would_be_seen(engine: MediaPipePose, model: Path) -> N
 @pytest.mark.parametrize(
     "file", [name for name in gallery.names(served=True) if gallery.manifest()[name].golden]
 )
-def test_goldens_hold(engine: MediaPipePose, file: str) -> None:
+def test_golden_landmarks_are_reproduced(engine: MediaPipePose, file: str) -> None:
     expected = np.array(gallery.golden_points(gallery.manifest()[file].golden))
     people = engine.detect(decode(gallery.picture(file)))
     assert len(people) == 1
@@ -127,7 +127,7 @@ def test_answers_survive_json_to_float32(loaded: tuple[MediaPipePose, EngineInfo
         assert np.array_equal(np.array(points), np.array(points, np.float32))  # they were float32
 
 
-def test_names_and_bones(loaded: tuple[MediaPipePose, EngineInfo]) -> None:
+def test_landmark_names_and_bones_are_mediapipes(loaded: tuple[MediaPipePose, EngineInfo]) -> None:
     _engine, info = loaded
     assert info == EngineInfo("mediapipe"), "the landmarks are those of the task"
     mediapipe = modules().pose_landmarker
@@ -145,7 +145,7 @@ def test_names_and_bones(loaded: tuple[MediaPipePose, EngineInfo]) -> None:
 @pytest.mark.hostile("I-17")
 @pytest.mark.hostile("I-18")
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 1), (2, 3), (64, 64), (301, 203)])
-def test_odd_pictures_raise_nothing(engine: MediaPipePose, shape: tuple[int, int]) -> None:
+def test_pictures_of_unusual_sizes_raise_nothing(engine: MediaPipePose, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(7)
     for picture in (
         np.zeros((*shape, 3), np.uint8),

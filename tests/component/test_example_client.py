@@ -114,7 +114,7 @@ def ask(url: str, picture: bytes = PICTURE, deadline_seconds: float = 5.0) -> di
         client.close()
 
 
-def test_it_waits_as_long_as_it_is_told_and_tries_again() -> None:
+def test_the_client_waits_for_retry_after_and_tries_again() -> None:
     with serving(refusal(503, "1"), RIGHT) as stub:
         begin = time.monotonic()
         assert ask(stub.url) == {"people": []}
@@ -130,7 +130,7 @@ def test_a_broken_connection_is_tried_again() -> None:
     assert len(stub.limits) == 2
 
 
-def test_the_budget_of_retries_is_used_up() -> None:
+def test_the_client_stops_when_its_retry_budget_is_used_up() -> None:
     with serving(refusal(503, "0")) as stub:
         client = example.PoseClient(stub.url)
         for asked in (4, 5):  # three retries were saved up; then a tenth of one a request
@@ -141,7 +141,7 @@ def test_the_budget_of_retries_is_used_up() -> None:
 
 
 @pytest.mark.parametrize("retry_after", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", ""])
-def test_a_page_of_a_proxy_is_a_refusal_like_others(retry_after: str) -> None:
+def test_an_html_page_from_a_proxy_is_handled_as_a_refusal(retry_after: str) -> None:
     page = Answer(503, b"<html>no upstream</html>", (("Retry-After", retry_after),) if retry_after else ())
     with serving(page) as stub:
         with pytest.raises(example.Refused, match="no upstream"):
@@ -153,7 +153,7 @@ def test_a_page_of_a_proxy_is_a_refusal_like_others(retry_after: str) -> None:
         assert time.monotonic() - begin >= example.USUAL_PAUSE_SECONDS
 
 
-def test_a_quota_that_lasts_longer_than_the_deadline_is_told_at_once() -> None:
+def test_a_quota_beyond_the_deadline_is_reported_immediately() -> None:
     with serving(refusal(429, "60")) as stub:
         begin = time.monotonic()
         with pytest.raises(example.Refused) as caught:
@@ -177,7 +177,7 @@ def test_the_deadline_bounds_an_answer_that_dribbles() -> None:
         assert time.monotonic() - begin <= 0.6 + LEEWAY_SECONDS
 
 
-def test_with_a_real_server(start: Callable[..., ServerProcess]) -> None:
+def test_the_client_gets_an_answer_from_a_real_server(start: Callable[..., ServerProcess]) -> None:
     """An answer, and the server's own 504 before the client gives up by itself."""
     server, slow = start(engine="stub"), Slow(10, "example")
     answer = ask(server.url, slow.picture(1))
@@ -188,7 +188,7 @@ def test_with_a_real_server(start: Callable[..., ServerProcess]) -> None:
     assert caught.value.problem["reason"] == "deadline"
 
 
-def test_it_runs_without_any_package(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
+def test_the_client_needs_no_package(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
     """As it is after `make run`, with any Python: -S leaves out every installed package."""
     server, slow = start(engine="stub"), Slow(10, "example")
     picture = tmp_path / "photo.png"

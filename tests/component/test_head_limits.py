@@ -126,7 +126,7 @@ def test_limits_of_the_head_are_exact(server):
     ],
     ids=["line", "field", "field beyond the head", "name", "head", "101 fields", "10,000 fields"],
 )
-def test_a_refused_head_is_told_the_field_and_the_limit(server, data, detail):
+def test_the_refusal_of_a_head_names_the_field_and_the_limit(server, data, detail):
     for _ in range(REPEATS):
         assert _refused(data, server) == detail
     assert "canary" not in server.logs()
@@ -136,7 +136,7 @@ def test_a_refused_head_is_told_the_field_and_the_limit(server, data, detail):
 @pytest.mark.acceptance(38)
 @pytest.mark.control
 @pytest.mark.parametrize("path", [b"/", b"/docs", b"/healthz", b"/v1/model"])
-def test_what_single_sign_on_and_meshes_send_passes(server, path):
+def test_heads_with_single_sign_on_and_mesh_fields_are_accepted(server, path):
     cookies = b"; ".join(b"_oauth2_proxy_%d=%s" % (part, b"A" * 4_000) for part in range(3))
     token = b"Authorization: Bearer " + b"e" * 8_000
     certificate = b"X-Forwarded-Client-Cert: Hash=ab;Cert=%22" + b"C" * 6_000

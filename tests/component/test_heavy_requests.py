@@ -79,7 +79,7 @@ async def share(server: ServerProcess, seconds: float = SECONDS) -> Shared:
 
 @pytest.mark.serial
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_four_heavy_callers_leave_a_polite_one_its_time(
+async def test_four_heavy_callers_leave_an_ordinary_one_its_share(
     start: Callable[..., ServerProcess], record_figure: RecordFigure, long_run: bool, workers: int
 ) -> None:
     server = await asyncio.to_thread(start, engine="stub", workers=workers, cache_entries=0)
@@ -101,7 +101,7 @@ async def test_four_heavy_callers_leave_a_polite_one_its_time(
 
 @pytest.mark.serial
 @pytest.mark.control
-async def test_first_in_first_out_makes_the_polite_caller_wait(start: Callable[..., ServerProcess]) -> None:
+async def test_first_in_first_out_makes_the_ordinary_caller_wait(start: Callable[..., ServerProcess]) -> None:
     server = await asyncio.to_thread(
         start,
         engine="stub",

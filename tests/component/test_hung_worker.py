@@ -15,7 +15,7 @@ _OTHERS = 20
 
 @pytest.mark.acceptance(15)
 @pytest.mark.timeout(150)
-def test_a_stopped_worker_costs_its_request_alone(start, tmp_path, record_figure, long_run):
+def test_a_stopped_worker_fails_only_its_own_request(start, tmp_path, record_figure, long_run):
     log = tmp_path / "work"
     limit = 5.0 if long_run else 1.0
     server = start(workers=2, engine="stub", hang_limit_ms=int(limit * 1000), env={"STUB_LOG": str(log)})

@@ -16,7 +16,7 @@ SAID = "ended by SIGILL while it started"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_worker_that_ends_by_sigill_at_the_start_ends_it(tmp_path: Path, workers: int) -> None:
+def test_sigill_of_a_worker_during_the_start_ends_the_server(tmp_path: Path, workers: int) -> None:
     fault = tmp_path / "fault"
     fault.touch()
     done = run_to_end("serve", engine=ENGINE, workers=workers, env={"FAULT_FILE": str(fault)})
@@ -26,7 +26,9 @@ def test_a_worker_that_ends_by_sigill_at_the_start_ends_it(tmp_path: Path, worke
     assert "instruction" in last
 
 
-def test_later_it_is_in_the_log(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
+def test_sigill_of_a_worker_after_the_start_is_logged(
+    start: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     fault = tmp_path / "fault"
     server = start(engine=ENGINE, workers=2, env={"FAULT_FILE": str(fault)})
     fault.touch()
@@ -36,7 +38,7 @@ def test_later_it_is_in_the_log(start: Callable[..., ServerProcess], tmp_path: P
 
 
 @pytest.mark.control
-def test_another_signal_at_the_start_is_tried_again(
+def test_other_signals_during_the_start_are_retried(
     start: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     fault = tmp_path / "fault"

@@ -131,7 +131,7 @@ def test_several_people_are_found(start: Any, full_model: Path) -> None:
 
 
 @pytest.mark.serial
-def test_hostile_files_hold_up_nobody(
+def test_hostile_files_do_not_delay_other_callers(
     pose_server: ServerProcess, good: list[Any], record_figure: RecordFigure, long_run: bool
 ) -> None:
     """All hostile files twice, four at a time: others are answered meanwhile, and memory stays bounded."""

@@ -84,7 +84,7 @@ def test_rates_have_a_zero_to_start_from(start: Start) -> None:
     assert {labels["state"] for labels in found["workers"][1]} == STATES
 
 
-def test_a_scrape_may_ask_for_few(start: Start) -> None:
+def test_a_scrape_can_select_names(start: Start) -> None:
     """As the operator does: ten lines instead of two hundred."""
     server = start(engine="stub")
     asked = "?name[]=posecluster_arrivals_total&name[]=posecluster_workers&name[]=posecluster_queue_depth"

@@ -158,7 +158,7 @@ def test_spans_of_a_request_reach_the_collector(start: Start) -> None:
 
 
 @pytest.mark.parametrize("status", [503, 0])
-def test_collector_that_fails_delays_nothing(start: Start, status: int) -> None:
+def test_a_failing_collector_delays_no_request(start: Start, status: int) -> None:
     with _collector(status) as (endpoint, _received):
         server = start(
             engine="stub", env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint if status else "http://127.0.0.1:9"}

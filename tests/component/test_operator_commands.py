@@ -85,7 +85,7 @@ def test_a_trace_is_simulated_and_tells_the_same_each_time(tmp_path: Path) -> No
     assert simulate(*flags, "--seed", "2").stdout != first.stdout
 
 
-def test_a_picture_is_drawn(tmp_path: Path) -> None:
+def test_simulate_plot_writes_a_picture(tmp_path: Path) -> None:
     picture = tmp_path / "curves.png"
     done = simulate("--spec", SPEC, "--pattern", "step", "--duration", "60", "--plot", str(picture))
     assert done.returncode == 0, done.stderr
@@ -103,7 +103,7 @@ def test_without_matplotlib_only_the_picture_is_refused(tmp_path: Path) -> None:
     assert python("-c", WITHOUT_MATPLOTLIB, *flags).returncode == 0
 
 
-def test_what_is_wrong_is_one_line_and_exit_code_one(tmp_path: Path) -> None:
+def test_errors_are_one_line_and_exit_code_one(tmp_path: Path) -> None:
     trace, spec = tmp_path / "t.csv", tmp_path / "s.yaml"
     trace.write_text("second,requests\n0,1\nx\n", encoding="utf-8")
     spec.write_text("apiVersion: posecluster.io/v1alpha1\nkind: PoseCluster\nspec: {replicas: -1}\n")
@@ -135,7 +135,7 @@ def test_help_loads_nothing_heavy_and_simulating_only_yaml() -> None:
     assert done.stdout.endswith("loaded: yaml\n")
 
 
-def test_a_reader_that_leaves_and_a_plain_terminal_are_no_trouble() -> None:
+def test_a_closed_pipe_and_a_terminal_without_colours_are_handled() -> None:
     command = [sys.executable, "-W", "error", "-m", "posecluster_operator", "simulate", "--spec", SPEC]
     with subprocess.Popen(
         [*command, "--pattern", "step", "--duration", "60"],

@@ -158,7 +158,7 @@ def test_too_few_descriptors_end_the_start_in_one_line(start: Start, kubeconfig:
     assert "needs at least 165" in line
 
 
-def test_an_unknown_setting_is_told_without_its_value(kubeconfig: Path) -> None:
+def test_an_unknown_setting_is_reported_without_its_value(kubeconfig: Path) -> None:
     command = [sys.executable, "-m", "posecluster_operator", "run", "--port", "0", "--host", "127.0.0.1"]
     environment = {
         "PYTHONPATH": FOLDER,

@@ -18,7 +18,7 @@ def server():
         yield server
 
 
-def test_pages_come_packed_or_plain(server):
+def test_pages_are_served_compressed_or_plain(server):
     for path in _PAGES:
         plain = client.get(server.url + path)
         packed = client.get(server.url + path, headers={"Accept-Encoding": "gzip, br"})
@@ -31,7 +31,7 @@ def test_pages_come_packed_or_plain(server):
         assert "default-src 'none'" in plain.headers["Content-Security-Policy"]
 
 
-def test_what_a_page_names_is_there(server):
+def test_every_file_that_a_page_names_is_served(server):
     for path in _PAGES:
         page = client.get(server.url + path).body.decode()
         named = re.findall(r'(?:src|href)="([^#"]+)"', page)

@@ -93,7 +93,7 @@ def test_no_pixels_are_422(post: Post, width: int, height: int) -> None:
 
 
 @pytest.mark.hostile("I-3")
-def test_a_png_that_lies_of_its_size(post: Post) -> None:
+def test_pngs_with_contradictory_headers(post: Post) -> None:
     assert_refused(post(hostile_pictures.second_header()), 422, "undecodable")
     reply = post(hostile_pictures.more_pixels())
     assert reply.status == 200
@@ -109,7 +109,7 @@ def test_thousands_of_text_chunks_are_ignored(post: Post) -> None:
 
 
 @pytest.mark.hostile("I-5", "I-7")
-def test_jpegs_that_intake_does_not_know(post: Post) -> None:
+def test_unsupported_kinds_of_jpeg_are_refused(post: Post) -> None:
     base = built_in()
     for wrong in (
         hostile_pictures.two_frames(base),
@@ -167,7 +167,7 @@ def test_bad_webp_codes_are_422(post: Post) -> None:
 
 
 @pytest.mark.hostile("I-10")
-def test_of_ten_thousand_frames_the_first_counts(post: Post, image: Any) -> None:
+def test_only_the_first_of_ten_thousand_frames_is_used(post: Post, image: Any) -> None:
     frame = webp_bitstream(image, 90)
     plain = post(b"RIFF" + (4 + len(frame)).to_bytes(4, "little") + b"WEBP" + frame)
     rest = webp_bitstream(np.zeros((8, 8, 3), np.uint8), 101)
@@ -200,7 +200,7 @@ def test_other_formats_are_415_and_start_nothing(
 
 @pytest.mark.hostile("I-17")
 @pytest.mark.parametrize("magic", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x04\x00\x00\x00WEBP"])
-def test_magic_alone_is_422_and_one_byte_415(post: Post, magic: bytes) -> None:
+def test_only_magic_bytes_are_422_and_one_byte_is_415(post: Post, magic: bytes) -> None:
     assert_refused(post(magic), 422, "undecodable")
     assert_refused(post(magic[:1]), 415, "unsupported_format")
     assert_refused(post(b""), 400, "malformed")
@@ -299,7 +299,7 @@ def test_the_place_in_a_real_photo_never_comes_back(post: Post, pose_server: Ser
 
 
 @pytest.mark.hostile("I-18")
-def test_nobody_noise_black_and_white(post: Post) -> None:
+def test_pictures_without_people_have_no_landmarks(post: Post) -> None:
     rng = np.random.default_rng(5)
     for array in (
         np.zeros((300, 400, 3), np.uint8),
@@ -373,7 +373,7 @@ def test_the_largest_pictures_at_once_in_every_worker(
 @pytest.mark.hostile("I-14")
 @pytest.mark.control
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
-def test_a_smaller_share_would_not_do(
+def test_control_a_smaller_memory_share_is_not_enough(
     start: Any, full_model: Path, largest: dict[str, bytes], kind: str
 ) -> None:
     """Control of the memory: with a third of the share such a picture is not answered, and it says why."""

@@ -69,7 +69,7 @@ def test_requests_behind_a_slow_one_are_held_back(server, record_figure, behind,
     ],
     ids=["h2c", "websocket"],
 )
-def test_an_upgrade_is_declined_and_what_follows_is_never_read(server, fields):
+def test_an_upgrade_is_declined_and_bytes_after_it_are_never_read(server, fields):
     for _ in range(REPEATS):
         for data in (get(*fields) + NEXT, sized(picture(), *fields) + NEXT):
             seen = exchange(server.address, data, deadline_seconds=3)
@@ -112,7 +112,7 @@ def test_an_offer_of_http_2_leaves_the_connection_open(server):
 
 @pytest.mark.hostile("H-15")
 @pytest.mark.parametrize("behind", [NEXT, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\4\0"])
-def test_what_follows_an_offer_with_a_chunked_body_is_never_read(server, behind):
+def test_bytes_after_an_upgrade_offer_with_a_chunked_body_are_never_read(server, behind):
     for _ in range(REPEATS):
         seen = exchange(
             server.address, chunked(chunks(picture()), *_JAVA_FIELDS) + behind, deadline_seconds=3

@@ -137,7 +137,9 @@ def test_one_dead_worker_of_two_is_no_reason_to_be_unready(
 
 
 @pytest.mark.acceptance(32)
-def test_draining(start: Callable[..., ServerProcess], judge: Callable[..., None]) -> None:
+def test_a_draining_server_is_unready_but_alive(
+    start: Callable[..., ServerProcess], judge: Callable[..., None]
+) -> None:
     server = start(workers=WORKERS, engine="stub", drain_delay_ms=1_500)
     server.terminate()
     server.wait_until(lambda: not server.is_ready(), "unready", 5)
@@ -146,7 +148,7 @@ def test_draining(start: Callable[..., ServerProcess], judge: Callable[..., None
 
 
 @pytest.mark.acceptance(32)
-async def test_overload_is_no_matter_for_probes(
+async def test_probes_pass_under_overload(
     start: Callable[..., ServerProcess], judge: Callable[..., None], long_run: bool
 ) -> None:
     server = await asyncio.to_thread(start, workers=WORKERS, engine="stub", cache_entries=0)
@@ -177,7 +179,7 @@ def test_a_full_queue_is_no_reason_to_be_unready(
 
 
 @pytest.mark.acceptance(32)
-def test_beyond_repair_asks_for_a_new_container(start: Callable[..., ServerProcess]) -> None:
+def test_liveness_fails_when_workers_cannot_start_any_more(start: Callable[..., ServerProcess]) -> None:
     """Only when each slot has died again and again and nobody lives does `/livez` fail."""
     server = start(engine=DOOMED, ready=False)
     statuses: list[int] = []

@@ -67,7 +67,7 @@ def _slope(sizes, requests_apart):
 
 @pytest.mark.acceptance(18)
 @pytest.mark.usefixtures("full_model")
-def test_large_pictures_are_no_growth(start):
+def test_large_pictures_do_not_count_as_memory_growth(start):
     """glibc kept 93 MiB after 11-megapixel pictures, and MediaPipe keeps its copy of the last picture."""
     server = start(workers=1, cache_entries=0, deadline_ms=30_000)
     image = cv2.imdecode(np.frombuffer(pictures.built_in(), np.uint8), cv2.IMREAD_COLOR)

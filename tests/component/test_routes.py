@@ -46,14 +46,14 @@ def test_options_of_an_unknown_path_is_not_found(server: ServerProcess) -> None:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("path", GET_PATHS)
-def test_head_is_get_without_the_body(server: ServerProcess, path: str) -> None:
+def test_a_head_request_equals_get_without_the_body(server: ServerProcess, path: str) -> None:
     head, get = (client.request(method, server.url + path) for method in ("HEAD", "GET"))
     assert (head.status, head.body) == (200, b"")
     assert head.headers["Content-Type"] == get.headers["Content-Type"]
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET", "PUT"])
-def test_other_methods_are_told_which_there_are(server: ServerProcess, method: str) -> None:
+def test_other_methods_are_refused_with_the_allowed_ones(server: ServerProcess, method: str) -> None:
     reply = client.request(method, server.url + DETECT)
     assert (reply.status, reply.headers["Allow"]) == (405, "OPTIONS, POST")
 

@@ -61,7 +61,7 @@ async def test_a_servers_figures_are_read_under_load(start: Start, scraper: Scra
     assert after.credible(time.monotonic())
 
 
-async def test_a_server_that_went_and_came_back_is_told_apart(tmp_path: Path, scraper: Scraper) -> None:
+async def test_a_restarted_server_is_recognised(tmp_path: Path, scraper: Scraper) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

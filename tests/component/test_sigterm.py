@@ -71,7 +71,7 @@ def post_all(server: ServerProcess, pool: ThreadPoolExecutor, slow: Slow, count:
 
 
 @pytest.mark.acceptance(8)
-def test_sigterm_in_order(
+def test_sigterm_drains_and_exits_in_order(
     start: Callable[..., ServerProcess], record_figure: RecordFigure, long_run: bool
 ) -> None:
     delay = 15.0 if long_run else 0.8

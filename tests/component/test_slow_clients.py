@@ -121,7 +121,7 @@ def _polite(server: ServerProcess, name: str) -> list[float]:
 @pytest.mark.acceptance(14)
 @pytest.mark.hostile("H-12")
 @pytest.mark.timeout(90)
-def test_slow_clients_are_ended_and_nobody_else_notices(start, record_figure, long_run):
+def test_slow_clients_are_ended_without_affecting_others(start, record_figure, long_run):
     fast = 1 if long_run else 5
     header_seconds, other_seconds = 5 / fast, 10 / fast
     server = start(
@@ -181,7 +181,7 @@ def _upload(
 
 @pytest.mark.acceptance(14)
 @pytest.mark.hostile("H-12")
-def test_a_body_that_makes_progress_is_waited_for_and_another_is_not(start, long_run):
+def test_only_bodies_that_make_progress_are_waited_for(start, long_run):
     """A line of 2 Mbit/s passes at any length; 100 B/s, and a pause behind a fast start, do not."""
     server = start(engine="stub")
     large = picture().ljust((5_000 if long_run else 2_800) * 1_000, b"\0")
@@ -228,7 +228,7 @@ def test_without_the_timers_slow_clients_stay(start):
 @pytest.mark.serial
 @pytest.mark.acceptance(14)
 @pytest.mark.hostile("H-12")
-def test_a_full_house_turns_the_next_away_and_probes_answer(start, record_figure):
+def test_at_the_connection_limit_new_clients_are_refused_and_probes_answer(start, record_figure):
     server = start(engine="stub")
     baseline = processes.descriptors(server.pid)
     with ExitStack() as stack:
@@ -288,7 +288,7 @@ def test_a_body_cut_at_any_byte_frees_its_place(start):
 
 
 @pytest.mark.hostile("H-11")
-def test_bodies_short_or_long_of_their_length(start):
+def test_bodies_shorter_or_longer_than_declared_are_handled(start):
     server = start(engine="stub", body_timeout_ms=500, header_timeout_ms=500)
     body = picture()
     short = exchange(server.address, request(b"Content-Length: %d" % (len(body) + 1)) + body)

@@ -83,7 +83,7 @@ def test_tokens_are_asked_for_and_rotate_without_restart(start: Start, secret: P
 
 
 @pytest.mark.acceptance(39)
-def test_who_keeps_a_token_keeps_access_through_rotations(
+def test_a_token_that_stays_in_the_folder_stays_valid_through_rotations(
     start: Start, secret: Path, record_figure: RecordFigure
 ) -> None:
     """Kubelet swaps the files while the server reads them: nobody whose token stays may get a 401."""
@@ -103,7 +103,7 @@ def test_who_keeps_a_token_keeps_access_through_rotations(
 
 
 @pytest.mark.acceptance(39)
-def test_a_folder_that_is_emptied_or_gone_accepts_nobody(start: Start, tmp_path: Path) -> None:
+def test_an_empty_or_missing_folder_accepts_no_caller(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "tokens"
     folder.mkdir()
     (folder / "only").write_text("token")
@@ -140,7 +140,9 @@ def test_a_folder_that_is_emptied_or_gone_accepts_nobody(start: Start, tmp_path:
         (("Authorization: Bearer \xff\xfe",), {400, 401}),
     ],
 )
-def test_odd_tokens(token_server: ServerProcess, lines: tuple[str, ...], statuses: set[int]) -> None:
+def test_malformed_tokens_are_refused(
+    token_server: ServerProcess, lines: tuple[str, ...], statuses: set[int]
+) -> None:
     server, picture = token_server, Slow(0).picture(0)
     request = post(DETECT, picture, *lines, "Connection: close")
     seen = exchange(server.address, request, deadline_seconds=5)
@@ -151,7 +153,7 @@ def test_odd_tokens(token_server: ServerProcess, lines: tuple[str, ...], statuse
 
 
 @pytest.mark.acceptance(39)
-def test_quotas_go_by_token_where_there_are_tokens(start: Start, secret: Path) -> None:
+def test_quotas_are_per_token_where_tokens_are_used(start: Start, secret: Path) -> None:
     server = start(engine="stub", auth_tokens_dir=str(secret), rate_limit_per_minute=60, rate_limit_burst=2)
 
     def status(address: str, token: str) -> int:

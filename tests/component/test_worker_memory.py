@@ -53,7 +53,7 @@ def _grow(server, argument, stop_at):
 
 
 @pytest.mark.acceptance(19)
-def test_a_worker_that_allocates_without_end_dies_alone(start, record_figure):
+def test_a_worker_that_allocates_without_end_ends_only_itself(start, record_figure):
     server = start(
         workers=4, engine="stub", worker_memory_bytes=_SHARE, recycle_growth_percent=0, deadline_ms=20_000
     )

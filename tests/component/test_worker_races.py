@@ -31,7 +31,7 @@ def _starting(server):
     return [one["pid"] for one in server.health()["workers"] if one["state"] == "starting" and one["pid"]]
 
 
-def test_killed_before_they_were_ever_ready(start):
+def test_workers_killed_before_they_were_ready_are_replaced(start):
     server = start(workers=2, engine="stub", ready=False)
     server.wait_until(lambda: len(_starting(server)) == 2, "both spawned")
     for pid in _starting(server):
@@ -40,7 +40,7 @@ def test_killed_before_they_were_ever_ready(start):
     assert _good(server)
 
 
-def test_all_killed_at_once_while_at_work(start):
+def test_all_workers_killed_during_requests_are_replaced(start):
     server = start(workers=4, engine="stub")
     with posting(server) as poster:
         jobs = [(1_500 + index, b"") for index in range(4)]
@@ -67,7 +67,7 @@ def test_all_killed_at_once_while_at_work(start):
     assert server.metrics("worker_restarts_total", cause="crash") == 4
 
 
-def test_killed_while_its_successor_warms_up(start):
+def test_a_worker_killed_while_its_successor_warms_up(start):
     server = start(workers=1, engine="stub", recycle_requests=5, recycle_growth_percent=0)
     old = live_pids(server)[0]
     for argument in range(1, 30):
@@ -83,7 +83,7 @@ def test_killed_while_its_successor_warms_up(start):
     assert len(processes.children(server.pid)) == 1
 
 
-def test_a_successor_that_dies_leaves_its_forerunner_at_work(start):
+def test_a_successor_that_dies_leaves_the_old_worker_in_use(start):
     server = start(workers=1, engine="stub", recycle_requests=5, recycle_growth_percent=0)
     old = live_pids(server)
     for argument in range(1, 30):
@@ -121,7 +121,7 @@ def test_a_crash_while_draining_is_tried_again(start, tmp_path):
     assert len(work(log)) == 2
 
 
-def test_killed_while_it_sends_a_large_answer(start, tmp_path, seed):
+def test_a_worker_killed_while_it_sends_a_large_answer(start, tmp_path, seed):
     log = tmp_path / "work"
     server = start(workers=1, engine="stub", env={"STUB_LOG": str(log)})
     noise = np.random.default_rng(seed).integers(0, 256, (800, 1_000, 3), np.uint8)
@@ -188,7 +188,7 @@ _WRONG = (
 )
 
 
-def test_a_worker_that_sends_nonsense_is_replaced(start):
+def test_a_worker_that_sends_malformed_data_is_replaced(start):
     server = start(workers=2, engine="fault_engines:WrongFrames", env={"FAULT_FRAMES": ",".join(_WRONG)})
     with posting(server) as poster:
         for number, frame in enumerate(_WRONG):
@@ -278,7 +278,7 @@ def test_without_descriptors_for_a_worker_the_server_waits_for_them(start):
     assert _good(server)
 
 
-def test_stopped_before_it_was_ready(start):
+def test_a_server_stopped_before_it_was_ready_ends_quickly(start):
     """Each moment of a start: no worker is forgotten, and the end does not take long."""
     for milliseconds in (0, 20, 100, 300):
         server = start(workers=2, engine="stub", ready=False, drain_delay_ms=0)

@@ -68,7 +68,7 @@ def wait_gone(api: Api, namespace: str) -> float:
 
 @pytest.mark.acceptance(27)
 @pytest.mark.timeout(240)
-def test_everything_goes_without_the_operator(
+def test_deletion_completes_without_the_operator(
     release: Release, api: Api, make_place: Callable[[], Place], record_figure: RecordFigure
 ) -> None:
     places = {way: make_place() for way in WAYS}
@@ -102,7 +102,7 @@ def test_everything_goes_without_the_operator(
 
 
 @pytest.mark.acceptance(27)
-def test_uninstall_leaves_what_it_says(release: Release, api: Api, place: Place) -> None:
+def test_uninstall_leaves_only_what_is_documented(release: Release, api: Api, place: Place) -> None:
     """PoseClusters go on serving, and of the chart only what the notes name is left."""
     pose = place.pose(replicas=1)
     notes = release.helm("get", "notes", NAME)

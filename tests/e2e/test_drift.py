@@ -118,7 +118,7 @@ def made_anew(api: Api, pose: Pose, kind: tuple[str, str]) -> float:
 
 @pytest.mark.acceptance(26)
 @pytest.mark.usefixtures("release")
-def test_paused_nothing_changes(api: Api, pose: Pose) -> None:
+def test_while_paused_nothing_changes(api: Api, pose: Pose) -> None:
     pose.wait_settled(2)
     pose.annotate(paused="true")
     wait_paused(pose)

@@ -79,7 +79,7 @@ def test_the_images_need_no_shell_no_user_and_no_writable_root(
 
 @pytest.mark.acceptance(40)
 @pytest.mark.control
-def test_a_shell_that_is_needed_is_missed(api: Api, make_place: Callable[[], Place]) -> None:
+def test_control_a_command_that_needs_a_shell_fails(api: Api, make_place: Callable[[], Place]) -> None:
     place = make_place()
     make_pod(place, container("shell", OPERATOR_IMAGE, command=["/bin/sh", "-c", "exit 0"]))
 

@@ -91,7 +91,9 @@ def filled(pod: Inside) -> Iterator[None]:
 
 
 @pytest.mark.acceptance(19)
-def test_memory_ends_no_container(start: Start, place: Place, record_figure: RecordFigure) -> None:
+def test_allocations_of_workers_end_no_container(
+    start: Start, place: Place, record_figure: RecordFigure
+) -> None:
     agent, pod = place.agent, start("shared")
     for index in range(DEATHS // WORKERS):
         wait_until(lambda: len(pod.worker_pids()) == WORKERS, 30, "all workers")
@@ -127,7 +129,9 @@ def test_memory_ends_no_container(start: Start, place: Place, record_figure: Rec
 
 @pytest.mark.acceptance(19)
 @pytest.mark.control
-def test_without_a_share_the_kernel_kills(start: Start, place: Place, record_figure: RecordFigure) -> None:
+def test_without_a_worker_share_the_kernel_kills_the_container(
+    start: Start, place: Place, record_figure: RecordFigure
+) -> None:
     agent, pod = place.agent, start("no-share", POSECLUSTER_WORKER_MEMORY_BYTES=str(1 << 44))
     post(agent, pod, Command.GROW)
 

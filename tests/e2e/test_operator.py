@@ -85,7 +85,7 @@ def stands(api: Api, pose: Pose) -> list[tuple[str, str]]:
 
 @pytest.mark.acceptance(23)
 @pytest.mark.timeout(240)
-def test_a_killed_leader_is_taken_over_from(
+def test_a_standby_takes_over_from_a_killed_leader(
     release: Release, api: Api, place: Place, record_figure: RecordFigure
 ) -> None:
     """Two operators; the pod of whoever leads is gone at once, and another pod serves what comes next.

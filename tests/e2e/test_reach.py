@@ -44,7 +44,7 @@ def bearer(token: str) -> dict[str, str]:
 
 @pytest.mark.acceptance(39)
 @pytest.mark.usefixtures("release")
-def test_a_greedy_caller_does_not_cost_a_polite_one(
+def test_a_greedy_caller_does_not_affect_an_ordinary_one(
     shared_place: Place, pose: Pose, record_figure: RecordFigure
 ) -> None:
     agent, polite = shared_place.agent, bearer(TOKENS["polite"])
@@ -79,7 +79,7 @@ def test_a_greedy_caller_does_not_cost_a_polite_one(
 
 @pytest.mark.acceptance(39)
 @pytest.mark.usefixtures("release")
-def test_tokens_turn_without_a_restart(
+def test_tokens_are_rotated_without_a_restart(
     api: Api, shared_place: Place, pose: Pose, record_figure: RecordFigure
 ) -> None:
     agent, pods = shared_place.agent, [pose.inside(pod) for pod in pose.pods()]
@@ -109,7 +109,7 @@ def test_tokens_turn_without_a_restart(
 
 @pytest.mark.acceptance(39)
 @pytest.mark.usefixtures("release")
-def test_metrics_are_not_on_the_way_of_clients(api: Api, shared_place: Place, pose: Pose) -> None:
+def test_clients_cannot_reach_the_metrics(api: Api, shared_place: Place, pose: Pose) -> None:
     agent = shared_place.agent
     for path in ("/metrics", "/livez", "/readyz"):
         assert agent.send("GET", f"{pose.url}{path}").status == 404

@@ -47,7 +47,7 @@ def wait_single(pose: Pose, seen: Rollout, seconds: float = 60.0) -> None:
 
 @pytest.mark.acceptance(2)
 @pytest.mark.usefixtures("release")
-def test_scaling_by_hand_loses_nothing(shared_place: Place, pose: Pose, record_figure: RecordFigure) -> None:
+def test_manual_scaling_loses_nothing(shared_place: Place, pose: Pose, record_figure: RecordFigure) -> None:
     agent, seen = shared_place.agent, Rollout()
     pose.wait_settled(1)
     capacity = agent.capacity(pose.url)

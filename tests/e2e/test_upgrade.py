@@ -32,7 +32,7 @@ def before(installed: Release, tmp_path: Path) -> Iterator[Release]:
 
 @pytest.mark.acceptance(30)
 @pytest.mark.timeout(240)
-def test_up_and_back_lose_nothing(
+def test_upgrade_and_rollback_lose_no_request(
     before: Release, api: Api, place: Place, record_figure: RecordFigure
 ) -> None:
     # one has its own image, the other the chart's: only the latter's pods depend on the chart

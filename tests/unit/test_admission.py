@@ -90,7 +90,7 @@ async def test_a_deadline_that_the_work_ahead_allows_may_wait() -> None:
     assert _admit(admission_to(PoolInState(wait=3.0)), within=4.0)
 
 
-async def test_the_first_cause_that_waiting_cannot_mend_is_named() -> None:
+async def test_a_refusal_names_the_first_cause_that_waiting_cannot_resolve() -> None:
     pool = _full()
     admission, closed = admission_to(pool, used_percent=99), admission_to(pool, used_percent=99)
     closed.close()
@@ -117,7 +117,7 @@ async def test_a_closed_server_refuses_before_the_body() -> None:
     ]
 
 
-async def test_a_picture_that_killed_two_workers_is_refused_and_is_no_demand() -> None:
+async def test_a_picture_that_killed_two_workers_is_refused_and_not_counted_as_demand() -> None:
     pool = PoolInState()
     admission = admission_to(pool)
     now = asyncio.get_running_loop().time()
@@ -140,18 +140,18 @@ def test_retry_after_is_the_work_ahead_plus_jitter_within_a_minute(wait: float, 
     assert min(58, wait) <= seconds < max(1, wait) + 3
 
 
-def test_callers_are_told_different_times() -> None:
+def test_retry_after_differs_between_callers() -> None:
     admission = admission_to(PoolInState())
     assert {admission.retry_after(4.5) for _ in range(100)} == {5, 6, 7}
 
 
-def test_even_the_longest_wait_is_told_differently() -> None:
+def test_the_longest_retry_after_also_differs_between_callers() -> None:
     admission = admission_to(PoolInState())
     for wait in (58.0, 60.0, 1e9):
         assert {admission.retry_after(wait) for _ in range(100)} == {58, 59, 60}
 
 
-async def test_a_large_picture_is_refused_when_the_half_of_the_places_for_them_is_taken() -> None:
+async def test_a_large_picture_is_refused_once_large_ones_fill_half_of_the_queue() -> None:
     pool = PoolInState(wait=1.0, costs=Costs(0.05), queue=JobQueue(4))
     admission = admission_to(pool)
     large = Header(PictureFormat.PNG, 6_000, 4_000)

@@ -89,7 +89,9 @@ def wait_for(balancer: Balancer, *pods: FakePod) -> None:
         time.sleep(0.005)
 
 
-def test_connections_spread_and_all_is_noted(balancer: Balancer, pods: tuple[FakePod, FakePod]) -> None:
+def test_connections_spread_over_the_pods_and_are_recorded(
+    balancer: Balancer, pods: tuple[FakePod, FakePod]
+) -> None:
     for pod in pods:
         balancer.add(pod)
     wait_for(balancer, *pods)
@@ -130,7 +132,7 @@ def test_a_pod_is_dropped_after_its_lag_and_not_before(
     assert time.monotonic() - begun >= 0.2
 
 
-def test_what_no_pod_takes_is_lost_at_the_client_too(
+def test_a_connection_that_no_pod_accepts_fails_at_the_client(
     balancer: Balancer, pods: tuple[FakePod, FakePod]
 ) -> None:
     with pytest.raises((OSError, HTTPException)):
@@ -147,7 +149,7 @@ def test_what_no_pod_takes_is_lost_at_the_client_too(
     assert (refused.id, refused.status, refused.pid) == ("", 0, gone.pid)
 
 
-def test_an_answer_that_is_cut_short_counts_as_none(
+def test_a_truncated_response_does_not_count_as_an_answer(
     balancer: Balancer, pods: tuple[FakePod, FakePod]
 ) -> None:
     balancer.add(pods[0])
@@ -162,7 +164,7 @@ def test_an_answer_that_is_cut_short_counts_as_none(
 
 
 @pytest.mark.parametrize("step", [1, 3, 1_000])
-def test_messages_are_cut_apart_wherever_they_are_split(step: int) -> None:
+def test_messages_are_separated_wherever_the_stream_is_split(step: int) -> None:
     data = b"A b c\r\nContent-Length: 3\r\n\r\nxyzB\r\nX-Request-Id: 7\r\n\r\nC\r\ncontent-length:1\r\n\r\n\n"
     seen: list[str] = []
     messages = _Messages(

@@ -44,7 +44,7 @@ async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
     assert (refusal.reason, refusal.status) == (Reason.BODY_TOO_LARGE, 413)
 
 
-async def test_a_body_beyond_the_memory_of_all_bodies_is_refused_as_its_owner_says() -> None:
+async def test_a_body_beyond_the_memory_for_all_bodies_is_refused() -> None:
     reader = _reader(held_bytes=BUDGET + 1)
     refusal = await _refusal(reader, _request(("Content-Length", "10")))
     assert (refusal.reason, refusal.retry_after_seconds) == (Reason.MEMORY, 7)

@@ -131,11 +131,11 @@ def test_every_field_that_is_set_changes_its_setting() -> None:
         ({"advanced": {"headerTimeoutMilliseconds": 1}}, 91),
     ],
 )
-def test_the_grace_period_follows_what_it_is_made_of(spec: dict[str, Any], seconds: int) -> None:
+def test_the_grace_period_follows_from_its_parts(spec: dict[str, Any], seconds: int) -> None:
     assert template(spec)["spec"]["terminationGracePeriodSeconds"] == seconds
 
 
-def test_pods_listen_on_every_family_and_look_no_telemetry_up_in_either() -> None:
+def test_pods_listen_on_both_ip_families_without_telemetry() -> None:
     pod = template(EVERYTHING)["spec"]
     assert "POSECLUSTER_HOST" not in environment(EVERYTHING)
     assert {alias["ip"]: alias["hostnames"] for alias in pod["hostAliases"]} == {
@@ -156,7 +156,7 @@ def test_tokens_are_mounted_where_the_server_reads_them() -> None:
 # --- images ---
 
 
-def test_the_spec_goes_before_the_operators_image_settings() -> None:
+def test_images_in_the_spec_override_the_operators_image_settings() -> None:
     images = PodDefaults(image="ours:1", pull_policy="Never", pull_secrets=("ours",))
     mine = {"image": "mine:2", "imagePullPolicy": "Always", "imagePullSecrets": [{"name": "mine"}]}
     for spec, image, policy, secret in (({}, "ours:1", "Never", "ours"), (mine, "mine:2", "Always", "mine")):
@@ -176,7 +176,7 @@ def test_no_image_anywhere_is_an_invalid_spec_that_says_what_to_do() -> None:
 # --- revisions ---
 
 
-def test_only_what_pods_are_made_of_changes_the_templates_hash() -> None:
+def test_only_changes_to_pods_change_the_template_hash() -> None:
     def revision(spec: dict[str, Any], version: str = "0.1.0", replicas: int = 1) -> str:
         inputs = Inputs(cluster=posecluster(spec), replicas=replicas, images=IMAGES, version=version)
         metadata = desired_children(inputs)[2]["spec"]["template"]["metadata"]
@@ -200,7 +200,7 @@ def test_only_what_pods_are_made_of_changes_the_templates_hash() -> None:
     assert len(changed | {first}) == 7
 
 
-def test_pods_have_only_the_ids_that_the_operator_was_given() -> None:
+def test_pods_have_only_the_user_and_group_ids_of_the_operators_settings() -> None:
     ids = {"runAsUser": 1_000_690_000, "runAsGroup": 0}
     plain, own = (
         template({}, images=PodDefaults(image="x", ids=given))["spec"]["securityContext"]
@@ -210,7 +210,7 @@ def test_pods_have_only_the_ids_that_the_operator_was_given() -> None:
     assert own == plain | ids
 
 
-def test_builders_leave_the_spec_alone() -> None:
+def test_builders_do_not_modify_the_spec() -> None:
     constraint = {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "ScheduleAnyway"}
     term = {"topologyKey": "rack"}
     affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}

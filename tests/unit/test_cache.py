@@ -70,7 +70,7 @@ def test_an_answer_that_replaces_itself_is_counted_once() -> None:
     assert _kept(cache, range(8)) == list(range(8))
 
 
-def test_no_entries_means_nothing_is_kept() -> None:
+def test_a_cache_of_size_zero_stores_nothing() -> None:
     cache = AnswerCache(0)
     assert not cache.put(_key(1), ANSWERS[0])
     assert cache.get(_key(1)) is None
@@ -80,7 +80,7 @@ def test_no_entries_means_nothing_is_kept() -> None:
     entries=st.integers(0, 12),
     puts=st.lists(st.tuples(st.integers(0, 15), st.sampled_from(sorted(ANSWERS))), max_size=60),
 )
-def test_bounds_hold_and_the_newest_is_there(entries: int, puts: list[tuple[int, int]]) -> None:
+def test_the_bounds_hold_and_the_newest_answer_is_stored(entries: int, puts: list[tuple[int, int]]) -> None:
     cache = AnswerCache(entries)
     for number, size in puts:
         known = cache.get(_key(number))
@@ -95,7 +95,7 @@ def test_bounds_hold_and_the_newest_is_there(entries: int, puts: list[tuple[int,
     assert sum(map(len, bodies)) <= BYTES
 
 
-async def test_a_flight_is_joined_until_it_lands() -> None:
+async def test_a_computation_is_joined_until_it_finishes() -> None:
     flights, job = Flights(AnswerCache(4)), _job()
     flights.add(job, joinable=True)
     assert flights.get(_key(1)) is job
@@ -109,7 +109,7 @@ async def test_a_flight_is_joined_until_it_lands() -> None:
 
 
 @pytest.mark.parametrize("end", ["refused", "abandoned"])
-async def test_a_flight_without_an_answer_is_not_joined(end: str) -> None:
+async def test_a_computation_that_ended_without_an_answer_is_not_joined(end: str) -> None:
     flights, job = Flights(AnswerCache(4)), _job()
     flights.add(job, joinable=True)
     if end == "refused":
@@ -120,7 +120,7 @@ async def test_a_flight_without_an_answer_is_not_joined(end: str) -> None:
     assert flights.get(_key(1)) is None
 
 
-async def test_an_old_flight_that_lands_leaves_its_successor() -> None:
+async def test_an_old_computation_that_finishes_does_not_remove_its_successor() -> None:
     flights, old, new = Flights(AnswerCache(4)), _job(), _job()
     flights.add(old, joinable=True)
     old.done.cancel()
@@ -129,7 +129,7 @@ async def test_an_old_flight_that_lands_leaves_its_successor() -> None:
     assert flights.get(_key(1)) is new
 
 
-async def test_landed_flights_are_forgotten() -> None:
+async def test_finished_computations_are_removed() -> None:
     flights, job = Flights(AnswerCache(4)), _job()
     flights.add(job, joinable=True)
     job.succeed(Answer(b"", 0.0, 0.0, {}))

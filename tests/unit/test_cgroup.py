@@ -79,7 +79,7 @@ def test_a_quota_beyond_the_allowed_processors_gives_no_more_workers(tmp_path: P
 @pytest.mark.parametrize(
     "text", ["", "max", "50000", "50000 0", "0 100000", "-1 100000", "5e4 100000", "1 2 3"]
 )
-def test_a_quota_that_says_nothing_is_none(tmp_path: Path, text: str) -> None:
+def test_an_unlimited_cpu_quota_is_no_limit(tmp_path: Path, text: str) -> None:
     _write(tmp_path, cpu__max=text)
     assert (Cgroup(tmp_path).cpus(), Cgroup(tmp_path).workers()) == (None, ALLOWED)
 
@@ -138,7 +138,7 @@ def test_the_smallest_limit_on_the_way_up_holds(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("form", ["v1", "v2"])
-def test_memory_in_use_leaves_out_what_the_kernel_can_drop(tmp_path: Path, form: str) -> None:
+def test_memory_in_use_excludes_what_the_kernel_can_reclaim(tmp_path: Path, form: str) -> None:
     if form == "v2":
         stat = "anon 500\nfile 300\ninactive_file 200\nactive_file 100\n"
         _write(tmp_path, memory__max="1000\n", memory__current="800\n", memory__stat=stat)
@@ -155,6 +155,6 @@ def test_memory_in_use_is_never_negative(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["max", str((1 << 63) - 4_096)])
-def test_no_limit_in_either_form_is_none(tmp_path: Path, limit: str) -> None:
+def test_unlimited_memory_in_either_cgroup_version_is_no_limit(tmp_path: Path, limit: str) -> None:
     _write(tmp_path, memory__max=limit, memory__current="5")
     assert Cgroup(tmp_path).memory() is None

@@ -70,7 +70,9 @@ EXTRA = {"f:containers": {'k:{"name":"evil"}': {".": {}, "f:image": {}}}}
         (THEIRS | {"fieldsV1": None}, False),
     ],
 )
-def test_only_fields_beside_ours_where_all_is_ours_are_foreign(theirs: dict[str, Any], foreign: bool) -> None:
+def test_only_added_fields_in_parts_that_we_own_whole_are_foreign(
+    theirs: dict[str, Any], foreign: bool
+) -> None:
     assert has_foreign_fields(child(APPLIED, theirs), INFERENCE_DEPLOYMENT.owned) is foreign
 
 
@@ -140,7 +142,7 @@ TAKEN = scaling("ReplicasTakenOver", 2)
         (size_of("hpa", silent=9000, noted="2"), scaling("Paused", 2), SizeOwner()),
     ],
 )
-def test_a_silent_writer_loses_the_size_once_a_generation(
+def test_the_size_is_taken_back_from_a_silent_writer_once_per_generation(
     deployment: Any, status: Any, owner: SizeOwner
 ) -> None:
     assert size_owner(posecluster(generation=2, status=status), deployment, now=NOW) == owner

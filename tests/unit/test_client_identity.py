@@ -49,7 +49,7 @@ def test_without_trusted_proxies_the_field_changes_nothing(peer: str, forwarded:
 
 
 @given(forwarded=forged)
-def test_what_a_stranger_wrote_before_the_proxys_word_changes_nothing(forwarded: list[str]) -> None:
+def test_forwarded_addresses_from_untrusted_clients_change_nothing(forwarded: list[str]) -> None:
     assert client_address("10.0.0.1", [*forwarded, "198.51.100.7"], PROXIES) == "198.51.100.7"
 
 
@@ -66,12 +66,12 @@ def test_what_a_stranger_wrote_before_the_proxys_word_changes_nothing(forwarded:
         ("unknown", "unknown"),
     ],
 )
-def test_a_quota_goes_by_the_address_or_the_network_that_an_ipv6_host_owns(address: str, key: str) -> None:
+def test_quotas_are_per_ipv4_address_or_ipv6_network(address: str, key: str) -> None:
     assert quota_key(address) == key
 
 
 @given(network=st.integers(0, (1 << 64) - 1), hosts=st.lists(st.integers(0, (1 << 64) - 1), min_size=1))
-def test_no_choice_of_ipv6_address_gives_a_second_quota(network: int, hosts: list[int]) -> None:
+def test_another_ipv6_address_of_the_same_host_gives_no_second_quota(network: int, hosts: list[int]) -> None:
     addresses = [ipaddress.IPv6Address(network << 64 | host) for host in hosts]
     spellings = [text for address in addresses for text in (str(address), address.exploded.upper())]
     assert len({quota_key(text) for text in spellings}) == 1

@@ -189,7 +189,7 @@ def test_deploy_into_another_cluster_takes_its_context_and_load(programs: StandI
         ({"CONTEXT": "elsewhere"}, "give LOAD="),
     ],
 )
-def test_deploy_touches_nothing_that_it_was_not_told(
+def test_deploy_stops_before_it_touches_another_cluster(
     programs: StandIns, variables: dict[str, str], message: str
 ) -> None:
     for name, lines in {"docker": "", "kind": "", "helm": "", "kubectl": CONTEXTS}.items():

@@ -175,7 +175,7 @@ def test_nothing_of_the_previous_picture_shows(sample: Picture) -> None:
     assert tried == 34
 
 
-def test_size_must_be_the_header_s(sample: Picture) -> None:
+def test_the_decoded_size_must_match_the_header(sample: Picture) -> None:
     data = write(sample, ".png")
     assert codec.decode(data, Header(PictureFormat.PNG, 60, 100)).shape == (60, 100, 3)  # turned is fine
     with pytest.raises(Undecodable, match="size"):
@@ -207,7 +207,7 @@ def test_decoders_print_nothing(sample: Picture, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
-def test_our_limits_reach_opencv() -> None:
+def test_opencv_gets_our_pixel_limits() -> None:
     """In a process of its own, because OpenCV reads them once. Pictures beyond them are refused."""
     script = (
         "import numpy as np; from posecluster_inference.worker import codec\n"

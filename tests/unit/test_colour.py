@@ -120,7 +120,7 @@ def test_a_picture_without_a_profile_has_none(kind: PictureFormat) -> None:
         b"bomb\0\0" + zlib.compress(rgb_profile() + bytes(64 << 20), 9),
     ],
 )
-def test_a_hostile_png_profile_is_none(content: bytes) -> None:
+def test_a_hostile_png_profile_is_ignored(content: bytes) -> None:
     png = written(PictureFormat.PNG, None)
     data = png[:33] + png_chunk(b"iCCP", content) + png[33:]
     assert colour.profile_of(data, PictureFormat.PNG) == b""

@@ -20,14 +20,14 @@ def test_allowed_origin_may_read_answers() -> None:
 @pytest.mark.parametrize(
     "origin", [None, "", "null", "https://app.example.evil", "http://app.example", "https://app.example:8443"]
 )
-def test_other_origin_may_not(origin: str | None) -> None:
+def test_another_origin_may_not_read_answers(origin: str | None) -> None:
     cors = CrossOrigin(frozenset({OURS}))
 
     assert cors.headers(origin) == {"Vary": "Origin"}
     assert cors.preflight_headers(origin, "POST", FIELDS) == {}
 
 
-def test_any_origin() -> None:
+def test_every_origin_may_read_answers_if_all_are_allowed() -> None:
     cors = CrossOrigin(frozenset({"*"}))
 
     assert cors.headers("null")["Access-Control-Allow-Origin"] == "*"
@@ -35,7 +35,7 @@ def test_any_origin() -> None:
     assert cors.preflight_headers(OURS, "POST", FIELDS)["Access-Control-Allow-Methods"] == "POST"
 
 
-def test_off_adds_nothing() -> None:
+def test_without_allowed_origins_no_cors_header_is_added() -> None:
     cors = CrossOrigin(frozenset())
 
     assert cors.headers(OURS) == {}

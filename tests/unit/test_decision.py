@@ -47,7 +47,7 @@ def test_the_first_size_is_the_specs_then_the_deployments_within_the_bounds(
     assert decision.blind is ScalingReason.NO_METRICS
 
 
-def test_fixed_is_what_the_spec_says_even_beyond_the_bounds_of_auto() -> None:
+def test_a_fixed_size_may_exceed_the_bounds_of_auto() -> None:
     policy = replace(FEW, mode=ScalingMode.FIXED, fixed_replicas=9)
     decision = decide_first(policy, 3)
     assert (decision.replicas, decision.reason) == (9, ScalingReason.FIXED_SIZE)
@@ -89,7 +89,7 @@ def test_starting_pods_count_as_ordered() -> None:
     assert again[-1].reason is ScalingReason.WAITING_FOR_PODS
 
 
-def test_a_slow_model_is_learnt_though_it_answers_few_requests_a_second() -> None:
+def test_the_service_time_of_a_slow_model_is_learned_at_a_low_rate() -> None:
     fleet = Fleet(
         service_seconds=0.5, policy=replace(POLICY, objective=replace(OBJECTIVE, latency_seconds=2.0))
     )
@@ -190,7 +190,7 @@ def until(fleet: Fleet, blind: ScalingReason | None, *, unread: int | None, seco
 @pytest.mark.parametrize(
     ("unread", "blind"), [(1, ScalingReason.PARTIAL_METRICS), (100, ScalingReason.NO_METRICS)]
 )
-def test_silent_pods_are_told_within_16_seconds_and_forgotten_within_2(
+def test_silent_pods_are_reported_within_16_seconds_and_cleared_within_2(
     unread: int, blind: ScalingReason
 ) -> None:
     fleet = settled(120.0)
@@ -209,7 +209,7 @@ def test_a_partly_blind_operator_still_grows() -> None:
     assert decision.replicas > 2 * size
 
 
-def test_pods_that_are_scraped_seldom_are_no_gap() -> None:
+def test_pods_that_are_scraped_rarely_cause_no_gap() -> None:
     """Very many pods stretch the interval, and what is stale with it; shrinking must go on."""
     fleet = Fleet(replicas=9)
     interval = 12

@@ -112,7 +112,7 @@ def boundless(now: float, samples: Samples, state: State) -> Decision:
 
 
 @control
-def test_control_leaving_the_bounds_is_noticed() -> None:
+def test_control_a_size_outside_the_bounds_is_noticed() -> None:
     with pytest.raises(AssertionError):
         stays_within(
             boundless, replace(POLICY, min_replicas=2, max_replicas=5), [Samples(replicas=9, ready=9)]
@@ -141,7 +141,7 @@ def leaves_it_to_others(decide: Decide, sizes: list[int], rate: float) -> None:
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=20), st.sampled_from([0.0, 120.0, 2000.0]))
-def test_a_size_that_somebody_else_sets_is_left_to_them(sizes: list[int], rate: float) -> None:
+def test_a_size_that_another_writer_sets_is_left_unchanged(sizes: list[int], rate: float) -> None:
     leaves_it_to_others(decide, sizes, rate)
 
 
@@ -151,7 +151,7 @@ def stubborn(now: float, samples: Samples, state: State) -> Decision:
 
 
 @control
-def test_control_fighting_is_noticed() -> None:
+def test_control_a_policy_that_fights_another_writer_is_noticed() -> None:
     with pytest.raises(AssertionError):
         leaves_it_to_others(stubborn, [3], 2000.0)
 
@@ -173,7 +173,7 @@ def test_a_size_handed_back_is_not_lowered_below_what_was_wanted_in_the_window()
 
 @pytest.mark.parametrize("number", BAD)
 @pytest.mark.parametrize("field", COUNTERS)
-def test_a_pod_with_an_incredible_number_is_a_missing_one(field: str, number: float) -> None:
+def test_a_pod_with_an_implausible_number_counts_as_unread(field: str, number: float) -> None:
     fleet = settled(120.0)
     size, sizes = fleet.replicas, []
     for _ in range(2 * HOLD):
@@ -188,7 +188,7 @@ def test_a_pod_with_an_incredible_number_is_a_missing_one(field: str, number: fl
 
 @pytest.mark.parametrize("field", ["at", "started"])
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_time_that_is_none_is_a_missing_pod(field: str, number: float) -> None:
+def test_a_pod_with_an_invalid_time_counts_as_unread(field: str, number: float) -> None:
     fleet = settled(120.0)
     size = fleet.replicas
     first, *others = fleet.pass_second(120.0)
@@ -198,7 +198,7 @@ def test_a_time_that_is_none_is_a_missing_pod(field: str, number: float) -> None
     assert decision.load.scraped_pods == size - 1
 
 
-def test_answers_that_nobody_asked_for_are_not_believed() -> None:
+def test_more_answers_than_requests_are_not_believed() -> None:
     fleet = settled(120.0)  # they would make the service time next to nothing
     sizes = [fleet.replicas]
     for second in range(3 * HOLD):

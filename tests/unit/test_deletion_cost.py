@@ -27,26 +27,26 @@ PODS = [pod(name) for name in "abcd"]
 
 
 @pytest.mark.parametrize(("removed", "going"), [(0, ""), (1, "c"), (2, "bc"), (3, "bcd"), (9, "abcd")])
-def test_the_idlest_go(removed: int, going: str) -> None:
+def test_the_idlest_pods_are_deleted_first(removed: int, going: str) -> None:
     assert costs(PODS, ACTIVITY, removed=removed) == dict.fromkeys(going, "-1")
 
 
-def test_a_pod_of_which_nothing_is_known_goes_last() -> None:
+def test_a_pod_without_metrics_is_deleted_last() -> None:
     assert costs([pod("x"), *PODS], ACTIVITY, removed=4) == dict.fromkeys("abcd", "-1")
 
 
-def test_pods_that_are_not_ready_go_first_without_a_mark() -> None:
+def test_pods_that_are_not_ready_need_no_deletion_cost() -> None:
     pods = [*PODS, pod("new", ready=False)]
     assert costs(pods, ACTIVITY, removed=1) == {}
     assert costs(pods, ACTIVITY, removed=2) == {"c": "-1"}
 
 
-def test_ending_pods_are_no_part_of_the_size() -> None:
+def test_terminating_pods_do_not_count_towards_the_size() -> None:
     assert costs([*PODS, pod("old", ending=True)], ACTIVITY, removed=1) == {"c": "-1"}
     assert costs([pod("old", cost="-1", ending=True)], ACTIVITY, removed=0) == {}
 
 
-def test_a_mark_of_an_earlier_step_is_removed_or_kept() -> None:
+def test_the_deletion_cost_of_an_earlier_step_is_removed_or_kept() -> None:
     pods = [pod("a", cost="-1"), pod("b"), pod("c", cost="-1")]
     assert costs(pods, ACTIVITY, removed=0) == {"a": None, "c": None}
     assert costs(pods, ACTIVITY, removed=1) == {"a": None}

@@ -115,7 +115,7 @@ def test_too_few_descriptors_are_an_error_that_says_how_many_are_needed(
 
 
 @pytest.mark.parametrize(("limit", "watches", "pods"), [(1_024, 5, 875), (256, 5, 107), (165, 5, 16)])
-def test_the_operator_leaves_the_rest_to_pods(
+def test_the_operator_uses_the_remaining_descriptors_for_pods(
     kernel: Callable[..., Kernel], limit: int, watches: int, pods: int
 ) -> None:
     kernel(limit, limit)

@@ -185,7 +185,7 @@ async def test_a_joined_request_whose_deadline_passes_in_the_queue_is_not_counte
     assert (await first).answer is FIRST
 
 
-async def test_a_caller_that_leaves_frees_its_place_and_the_next_one_starts_again() -> None:
+async def test_a_caller_that_disconnects_frees_its_place_and_the_next_one_starts_again() -> None:
     desk = Desk()
     task = await desk.waiting()
     task.cancel()
@@ -200,7 +200,9 @@ async def test_a_caller_that_leaves_frees_its_place_and_the_next_one_starts_agai
     ("picture", "reason"),
     [(b"no picture", Reason.UNSUPPORTED_FORMAT), (tiny_png(9, 8), Reason.PICTURE_TOO_LARGE)],
 )
-async def test_a_picture_that_inspection_refuses_is_no_demand(picture: bytes, reason: Reason) -> None:
+async def test_a_picture_that_inspection_refuses_is_not_counted_as_demand(
+    picture: bytes, reason: Reason
+) -> None:
     desk, facts = Desk(), PictureFacts()
     with pytest.raises(Refusal) as caught:
         await desk.ask(picture, facts=facts)

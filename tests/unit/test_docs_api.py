@@ -71,12 +71,12 @@ def problems_told(text: str) -> set[tuple[int, str]]:
     return {(int(status), plain(reason)) for status, reason, _when, _act in table}
 
 
-def test_every_status_and_reason_is_told() -> None:
+def test_every_status_and_reason_is_documented() -> None:
     assert problems_told(API) == set(shown_problems(described()))
 
 
 @pytest.mark.control
-def test_control_a_dropped_reason_is_seen() -> None:
+def test_control_a_missing_reason_is_noticed() -> None:
     dropped = API.replace("| 504 | `worker_hung` |", "| 503 | `worker_hung` |")
     assert problems_told(dropped) != set(shown_problems(described()))
 

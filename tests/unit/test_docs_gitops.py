@@ -73,7 +73,7 @@ def test_the_argo_cd_script_agrees_with_kstatus() -> None:
     assert health_of(items) == [HEALTH[kstatus(one)] for one in items]
 
 
-def test_the_argo_cd_script_knows_paused_and_what_is_not_there_yet() -> None:
+def test_the_argo_cd_script_handles_paused_and_missing_status() -> None:
     cases = [
         (item(None), "Progressing"),
         (item({}), "Progressing"),

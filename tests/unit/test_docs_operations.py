@@ -46,7 +46,7 @@ def settings_told(text: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-def test_every_setting_is_told_with_default_bounds_and_meaning() -> None:
+def test_every_setting_is_documented_with_default_bounds_and_meaning() -> None:
     assert settings_told(OPERATIONS) == settings_expected()
 
 
@@ -122,7 +122,7 @@ def metrics_told(text: str) -> dict[str, tuple[str, str]]:
     return {plain(name): (kind, labels) for name, kind, labels, _meaning in table}
 
 
-def test_every_metric_is_told_with_kind_and_labels() -> None:
+def test_every_metric_is_documented_with_kind_and_labels() -> None:
     assert len(metric_names.inference()) == 20
     assert metrics_told(OPERATIONS) == metric_names.inference()
 
@@ -142,7 +142,7 @@ def test_control_a_renamed_metric_is_seen() -> None:
 # --- log lines ---
 
 
-def test_every_log_line_is_told_with_its_level() -> None:
+def test_every_log_line_is_documented_with_its_level() -> None:
     told = {
         plain(message): level.lower()
         for message, level, _fields in rows(OPERATIONS, "message", "level", "fields")

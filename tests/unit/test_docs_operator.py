@@ -35,7 +35,7 @@ def settings_told(text: str) -> dict[str, tuple[str, ...]]:
     return {plain(name): tuple(rest) for name, *rest in table}
 
 
-def test_every_setting_is_told_with_default_bounds_and_meaning() -> None:
+def test_every_setting_is_documented_with_default_bounds_and_meaning() -> None:
     assert len(settings_expected()) == 22
     assert settings_told(OPERATOR) == settings_expected()
 
@@ -50,12 +50,12 @@ def metrics_told(text: str) -> dict[str, tuple[str, str]]:
     return {plain(name): (kind, labels) for name, kind, labels, _meaning in table}
 
 
-def test_every_metric_is_told_with_kind_and_labels() -> None:
+def test_every_metric_is_documented_with_kind_and_labels() -> None:
     assert len(metric_names.operator()) == 14
     assert metrics_told(OPERATOR) == metric_names.operator()
 
 
-def test_results_and_the_process_s_own_metrics_are_told() -> None:
+def test_results_and_process_metrics_are_documented() -> None:
     (row,) = [
         row for row in rows(OPERATOR, "metric", "kind", "labels", "meaning") if "reconcile_total" in row[0]
     ]

@@ -24,6 +24,6 @@ def test_drawn_size_stays_within_the_limits(width: int, height: int) -> None:
     )
 
 
-def test_both_sizes_are_stated() -> None:
+def test_both_the_original_and_the_drawn_size_are_stated() -> None:
     fields = Drawn(1_662, 1_247, 5_712, 4_284).headers
     assert fields == {"X-Image-Size": "1662x1247", "X-Original-Image-Size": "5712x4284"}

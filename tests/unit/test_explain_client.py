@@ -18,15 +18,15 @@ pytestmark = pytest.mark.unit
         (" 10.0.0.5, fd00::5", "http://10.0.0.5:9091"),
     ],
 )
-def test_an_operator_is_asked_where_it_listens(host: str, url: str) -> None:
+def test_the_operator_is_queried_at_the_address_it_listens_on(host: str, url: str) -> None:
     assert own_url(Settings(host=host)) == url
 
 
-def test_its_port_is_the_settings() -> None:
+def test_the_operators_port_comes_from_its_settings() -> None:
     assert own_url(Settings(host="::1", port=8_000)) == "http://[::1]:8000"
 
 
-async def test_in_its_own_pod_the_operator_is_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_in_the_operators_own_pod_it_is_queried_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POD_ID", "operator-0")
     assert await operator_place(None, Settings()) == ("http://localhost:9091", None)
     monkeypatch.delenv("POD_ID")

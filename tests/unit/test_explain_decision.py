@@ -158,14 +158,14 @@ def test_each_says_what_it_means_what_to_do_and_fits_a_terminal(reason: ScalingR
         ("watched_seconds", 31.0, "without a gap for 31 s"),
     ],
 )
-def test_every_number_is_the_decisions(field: str, value: float, shown: str) -> None:
+def test_every_number_in_the_text_comes_from_the_decision(field: str, value: float, shown: str) -> None:
     usual: dict[str, Any] = {"highest_pods": 4.7}
     found = text(known(of(R.STEADY), **usual | {field: value}))
     assert shown in " ".join(found.split())
     assert shown not in " ".join(text(known(of(R.STEADY), **usual)).split())
 
 
-def test_an_objective_that_no_pods_can_keep_is_said() -> None:
+def test_an_objective_that_no_size_can_keep_is_reported() -> None:
     assert "More pods cannot meet it" in text(KNOWN[R.AT_MAXIMUM])
     assert "More pods cannot meet it" not in text(KNOWN[R.BURST])
 
@@ -179,7 +179,7 @@ def test_at_the_maximum_it_says_how_much_more_would_be_enough() -> None:
     assert "Nothing: more pods were ordered than spec.scaling.maxReplicas (10) allows" in text(lowered)
 
 
-def test_right_after_a_start_it_says_until_when() -> None:
+def test_right_after_a_start_the_text_says_until_when_the_size_is_held() -> None:
     assert "it lasts 38 s more" in text(KNOWN[R.JUST_STARTED])
     unread = replace(KNOWN[R.JUST_STARTED], decision=decision(3, R.JUST_STARTED, measured=False))
     assert "known when it was read twice" in text(unread)
@@ -223,11 +223,11 @@ def after(peak: float, calm: float) -> Fleet:
 
 
 @pytest.mark.parametrize(("peak", "calm"), [(200.0, 20.0), (120.0, 30.0), (60.0, 5.0)])
-def test_the_step_down_that_is_told_comes(peak: float, calm: float) -> None:
+def test_the_announced_step_down_happens(peak: float, calm: float) -> None:
     assert comes_true(after(peak, calm), calm, next_step_down) >= 1
 
 
-def test_right_after_a_start_the_step_down_that_is_told_comes() -> None:
+def test_the_step_down_announced_right_after_a_start_happens() -> None:
     fleet = after(150.0, 20.0)
     fleet.run(10, 20.0)
     fleet.forget()

@@ -48,7 +48,7 @@ def pass_over(scaler: Scaler, cluster: PoseCluster) -> None:
     scaler.decide(cluster, {**deployment(replicas=3, ready=2), "metadata": {"name": "demo-pose"}})
 
 
-async def test_until_the_operator_has_started_it_says_so() -> None:
+async def test_before_the_operator_has_started_the_answer_says_so() -> None:
     verdict = Explainer().explain("default", "demo")
     assert (verdict.ok, "still starting" in verdict.reason) == (False, True)
 
@@ -61,7 +61,7 @@ async def test_a_standby_names_the_lease(scaler: Scaler) -> None:
     assert (verdict.ok, "does not hold the Lease" in verdict.reason) == (False, True)
 
 
-async def test_what_passes_told_is_known_until_it_is_forgotten(scaler: Scaler, clock: Clock) -> None:
+async def test_results_of_passes_are_shown_until_they_are_forgotten(scaler: Scaler, clock: Clock) -> None:
     explainer = Explainer()
     explainer.follow(scaler, held=lambda: True)
     assert "does not size a PoseCluster" in explainer.explain("default", "demo").reason
@@ -78,6 +78,6 @@ async def test_what_passes_told_is_known_until_it_is_forgotten(scaler: Scaler, c
     assert not explainer.explain("default", "demo").ok
 
 
-async def test_a_fixed_one_is_not_sized(scaler: Scaler) -> None:
+async def test_a_fixed_posecluster_has_no_scaling_decision(scaler: Scaler) -> None:
     pass_over(scaler, posecluster({"scaling": {"mode": "Fixed"}}))
     assert scaler.snapshot("default/demo") is None

@@ -75,12 +75,12 @@ def test_each_reason_says_what_it_means_and_what_to_do(reason: ScalingReason) ->
     assert "  To do " in found
 
 
-def test_only_what_follows_from_load_is_asked_of_the_operator() -> None:
+def test_the_operator_is_queried_only_for_sizes_that_follow_from_load() -> None:
     asked = {reason for reason in ScalingReason if needs_operator(told(reason))}
     assert asked == set(ScalingReason) - {ScalingReason.PAUSED, ScalingReason.FIXED_SIZE}
 
 
-def test_the_users_wish_counts_before_what_the_operator_saw_last() -> None:
+def test_the_spec_takes_precedence_over_the_last_observed_status() -> None:
     status = told(ScalingReason.STEADY).status
     fixed = posecluster({"replicas": 2, "scaling": {"mode": "Fixed"}}, generation=3, status=status)
     assert text(fixed).splitlines()[0] == "posecluster default/demo has 5 pods (fixed): FixedSize"
@@ -88,13 +88,13 @@ def test_the_users_wish_counts_before_what_the_operator_saw_last() -> None:
 
 
 @pytest.mark.parametrize("status", [None, {}, {"conditions": [{"type": "ScalingActive", "reason": "Mine"}]}])
-def test_without_a_condition_the_operator_is_to_be_looked_for(status: Any) -> None:
+def test_without_a_condition_the_text_advises_to_check_the_operator(status: Any) -> None:
     found = text(posecluster(status=status))
     assert "no operator has processed it yet" in found
     assert "Check that the operator is running" in found
 
 
-def test_what_stops_the_pods_is_told() -> None:
+def test_the_cause_that_stops_the_pods_is_reported() -> None:
     stuck = {"status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available."}
     found = text(told(ScalingReason.WAITING_FOR_PODS, progressing=stuck))
     assert "  Stuck       Unschedulable: 0/3 nodes are available.\n" in found
@@ -121,7 +121,7 @@ def test_the_last_change_is_dated(time: str, said: str) -> None:
     assert f"  Last change {said}" in found
 
 
-def test_no_change_yet_and_no_load_yet() -> None:
+def test_a_new_posecluster_has_no_change_and_no_load_to_report() -> None:
     found = text(told(ScalingReason.STEADY, lastScaling=None, load=None))
     assert "Last change" not in found
     assert "unknown: there is no status.load" in found

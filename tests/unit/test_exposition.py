@@ -61,7 +61,7 @@ def failure(text: bytes) -> str:
 
 
 @pytest.mark.parametrize("names", [list(NAMES), []], ids=["asked", "all"])
-def test_what_the_server_writes_is_read(names: list[str]) -> None:
+def test_the_servers_own_metrics_are_parsed(names: list[str]) -> None:
     sample = read_sample(server().text(names), name="uid", at=17.0)
     assert (sample.name, sample.at) == ("uid", 17.0)
     assert (sample.arrivals, sample.refused, sample.late) == (12_345_678, 345, 999_999)
@@ -71,7 +71,7 @@ def test_what_the_server_writes_is_read(names: list[str]) -> None:
     assert sample.credible(17.0)
 
 
-def test_a_fake_pod_says_what_a_server_says() -> None:
+def test_a_fake_pod_exposes_the_same_metrics_as_a_server() -> None:
     """Else the tests of the scraper would prove little."""
 
     def shape(text: bytes) -> dict[str, tuple[str, list[object]]]:
@@ -132,7 +132,7 @@ MAY_BE_ABSENT = {"posecluster_failed_total", "posecluster_refused_total", "proce
 
 
 @pytest.mark.parametrize("name", sorted(MAY_BE_ABSENT))
-def test_what_is_not_there_before_it_happens_counts_as_none(name: str) -> None:
+def test_a_series_that_does_not_exist_yet_counts_as_zero(name: str) -> None:
     text = re.sub(rb"(?m)^" + name.encode() + rb"[{ ].*\n", b"", TEXT)
     sample = read_sample(text, name="a", at=1.0)
     whole = read_sample(TEXT, name="a", at=1.0)
@@ -202,7 +202,7 @@ def test_a_reason_that_is_new_is_counted() -> None:
         b"posecluster_late_created NaN",
     ],
 )
-def test_lines_of_others_are_passed_over(line: bytes) -> None:
+def test_metrics_of_other_names_are_ignored(line: bytes) -> None:
     expected = read_sample(TEXT, name="a", at=1.0)
     for text in (line + b"\n" + TEXT, TEXT + line + b"\n"):
         assert read_sample(text, name="a", at=1.0) == expected
@@ -226,11 +226,11 @@ def test_lines_of_others_are_passed_over(line: bytes) -> None:
         b"posecluster_arrivals_total\t5",
     ],
 )
-def test_a_line_that_is_no_sample_spoils_all(line: bytes) -> None:
+def test_a_malformed_line_makes_the_whole_scrape_invalid(line: bytes) -> None:
     assert failure(TEXT + line + b"\n") == "a line is no sample"
 
 
-def test_a_text_that_was_cut_is_never_read_as_less() -> None:
+def test_truncated_metrics_are_never_read_as_lower_values() -> None:
     expected = read_sample(TEXT, name="a", at=1.0)
     assert TEXT.endswith(b"\n")
     for end in range(len(TEXT)):
@@ -278,13 +278,13 @@ def seconds_to_read(read: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_no_text_holds_the_loop(kind: str) -> None:
+def test_no_input_blocks_the_event_loop(kind: str) -> None:
     """Measured: 6 ms at most."""
     assert seconds_to_read(lambda: read_sample(HOSTILE[kind], name="a", at=1.0)) < 0.1
 
 
 @pytest.mark.control
-def test_the_librarys_parser_would_be_held() -> None:
+def test_the_librarys_parser_would_block_the_event_loop() -> None:
     """Why there is one of our own; 1 s where 2 GHz do it."""
     start = time.thread_time()
     list(text_string_to_metric_families(HOSTILE["quotes"].decode()))

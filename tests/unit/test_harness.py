@@ -32,13 +32,13 @@ def test_answers_are_split_as_they_came() -> None:
 
 
 @pytest.mark.parametrize("make", [pictures.unique_jpeg, pictures.unique_png])
-def test_unique_pictures_refuse_what_they_cannot_mark(make: object) -> None:
+def test_unique_pictures_refuse_formats_that_take_no_comment(make: object) -> None:
     assert callable(make)
     with pytest.raises(ValueError, match="not a"):
         make(b"GIF89a", 1)
 
 
-def test_unique_pictures_differ_by_a_comment_alone() -> None:
+def test_unique_pictures_differ_only_by_a_comment() -> None:
     assert pictures.unique_jpeg(JPEG, 7) == b"\xff\xd8\xff\xfe\0\x0aunique 7\xff\xd9"
     base = pictures.tiny_png()
     marked = pictures.unique_png(base, 7)
@@ -55,7 +55,7 @@ def test_percentiles_are_nearest_rank() -> None:
         load.percentile([], 0.5)
 
 
-def test_requests_sent_late_thin_the_sent_share() -> None:
+def test_requests_sent_late_reduce_the_sent_share() -> None:
     run = load.Load(planned=4, seconds=2.0)
     for sent, error in ((0.0, ""), (0.04, ""), (0.5, ""), (0.0, "not sent")):
         run.outcomes.append(
@@ -111,7 +111,7 @@ def test_the_record_of_two_workers_holds_what_each_ran() -> None:
     assert whole.begun == {"a", "b"}
 
 
-def test_a_test_that_ran_again_counts_as_it_ended_then() -> None:
+def test_a_test_that_ran_again_counts_by_its_last_result() -> None:
     def figures(*tests: str) -> list[dict[str, object]]:
         return [{"name": "x", "test": test} for test in tests]
 
@@ -146,6 +146,6 @@ def test_the_table_names_the_files_of_each_checks_tests(tmp_path: Path) -> None:
     assert len({line.count("|") for line in made.splitlines()}) == 1
 
 
-def test_the_bar_of_a_run_says_why_it_is_wider() -> None:
+def test_a_wider_bar_of_a_run_states_its_reason() -> None:
     assert bar_text("<= 50 ms", "<= 50 ms") == "<= 50 ms"
     assert bar_text("<= 250 ms", "<= 50 ms", "why") == "<= 250 ms (why; <= 50 ms with POSECLUSTER_LONG=1)"

@@ -54,7 +54,9 @@ def test_only_clusters_for_tests_are_installed_into(context: str, allowed: bool)
     assert is_own_context(context) is allowed
 
 
-def test_a_foreign_cluster_is_not_even_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_is_not_for_tests_gets_no_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ca").touch()
     config = {
         "current-context": "production",
@@ -88,7 +90,7 @@ def test_an_answer_is_judged_by_every_landmark(files: Files, variant: str) -> No
         assert not files.is_right(json.dumps(wrong).encode())
 
 
-def test_every_picture_is_another_one(files: Files) -> None:
+def test_every_picture_is_different(files: Files) -> None:
     pictures = {files.unique(f"run-{index}") for index in range(20)}
     assert len(pictures) == 20
     assert all(one.startswith(b"\xff\xd8\xff\xfe") and one.endswith(built_in()[2:]) for one in pictures)
@@ -128,7 +130,7 @@ def order(url: str, **changes: Any) -> dict[str, Any]:
     return made | {"timeout_seconds": 5, "headers": {}, "most": 20, "seconds": 30} | changes
 
 
-def test_a_run_is_bounded_and_tells_what_failed(files: Files, server: str) -> None:
+def test_a_run_is_bounded_and_reports_failures(files: Files, server: str) -> None:
     run = Run("run", order(server), files)
     for thread in run._threads:
         thread.join(20)
@@ -141,7 +143,7 @@ def test_a_run_is_bounded_and_tells_what_failed(files: Files, server: str) -> No
     assert len({one["id"] for one in run.asked}) == 20
 
 
-def test_a_retry_is_counted_and_nobody_there_is_told(files: Files, server: str) -> None:
+def test_retries_are_counted_and_refused_connections_reported(files: Files, server: str) -> None:
     run = Run("run", order("http://127.0.0.1:1", most=2, retries=1), files)
     wait_until(run.is_over, 20, "over")
     assert {(one["status"], one["tries"]) for one in run.asked} == {(0, 2)}
@@ -195,7 +197,7 @@ def there(namespace: str, **notes: str) -> list[dict[str, Any]]:
     return [{"metadata": {"name": "one", "namespace": namespace, "annotations": notes}}]
 
 
-def test_what_is_somebody_elses_is_told_with_what_to_do() -> None:
+def test_resources_of_other_installations_are_reported_with_what_to_do() -> None:
     assert others(Cluster(deployments=there("e2e-1"), poseclusters=there("e2e-1"))) == ""
     helms = there("posecluster", **{"meta.helm.sh/release-name": "pose"})
     assert "uninstall it first: helm uninstall pose -n posecluster" in others(Cluster(deployments=helms))
@@ -219,7 +221,7 @@ def test_images_that_a_node_lacks_are_named() -> None:
     assert missing_images([node(taints=({"effect": "NoSchedule"},))]) == [], "no pod comes there"
 
 
-def test_a_chart_renumbered_is_the_same_chart(tmp_path: Path) -> None:
+def test_a_chart_with_another_version_number_is_otherwise_the_same(tmp_path: Path) -> None:
     copied = renumbered(tmp_path, "0.0.9")
     assert yaml.safe_load((copied / "Chart.yaml").read_text(encoding="utf-8"))["version"] == "0.0.9"
     assert (copied / "templates").is_dir()

@@ -93,11 +93,13 @@ def test_rules_choose_calls_by_pattern_and_count() -> None:
         ("posecluster-local-2", "https://10.0.0.1:6443", 1, False),
     ],
 )
-def test_foreign_clusters_are_left_alone(context: str, url: str, nodes: int, allowed: bool) -> None:
+def test_clusters_that_are_not_for_tests_are_never_used(
+    context: str, url: str, nodes: int, allowed: bool
+) -> None:
     assert may_touch(context=context, url=url, nodes=nodes) is allowed
 
 
-def test_a_kubeconfig_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_kubeconfig_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a cluster's end, in a shell that still has the variable."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "gone"))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
@@ -161,7 +163,7 @@ def test_a_bad_rollout_stops_with_the_old_pods_serving() -> None:
     assert all(map(is_ready, healed))
 
 
-def test_a_smaller_size_takes_the_cheapest_pod() -> None:
+def test_scaling_down_deletes_the_pod_with_the_lowest_deletion_cost() -> None:
     pods = [pod(number, deployment(), ready=True) for number in range(4)]
     pods[2]["metadata"]["annotations"] = {"controller.kubernetes.io/pod-deletion-cost": "-5"}
     assert plan(deployment(replicas=3), pods).delete == (pods[2],)
@@ -186,7 +188,7 @@ def test_a_deployments_status_says_how_far_it_is() -> None:
     assert not same_status(item, done)
 
 
-def test_pods_fare_as_their_image_says() -> None:
+def test_simulated_pods_behave_as_their_image_says() -> None:
     assert image_behaviour("a/b:crash") is Behaviour.CRASH
     assert image_behaviour("a/b:1.2") is Behaviour.READY
     assert image_behaviour("a/b") is Behaviour.READY

@@ -100,7 +100,7 @@ def test_a_dry_run_shows_the_builds_for_several_platforms(programs: StandIns) ->
     assert programs.calls == []
 
 
-def test_nothing_that_is_applied_names_an_architecture() -> None:
+def test_no_manifest_names_an_architecture() -> None:
     folders = ("examples", "charts", "deploy", "crds")
     applied = [ROOT / "kind-config.yaml"]
     applied += [path for folder in folders for path in (ROOT / folder).rglob("*.*") if path.is_file()]

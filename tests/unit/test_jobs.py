@@ -56,7 +56,7 @@ async def test_every_caller_gets_the_refusal() -> None:
     assert [end.reason for end in ends if isinstance(end, Refusal)] == [Reason.WORKER_HUNG] * 2
 
 
-async def test_an_answer_that_is_there_already_is_given_at_once() -> None:
+async def test_an_available_answer_is_returned_immediately() -> None:
     job = _job()
     job.succeed(ANSWER)
     assert await job.answer(_in(PLENTY)) is ANSWER
@@ -72,7 +72,7 @@ async def test_the_deadline_is_a_504_and_frees_the_place(seconds: float) -> None
     assert (len(queue), job.done.cancelled()) == (0, True)
 
 
-async def test_a_job_leaves_the_line_when_the_last_of_its_callers_has_left() -> None:
+async def test_a_job_leaves_the_queue_when_its_last_caller_has_disconnected() -> None:
     queue = JobQueue(8)
     job = _job(queue)
     first, second = await _waiting(job, deadline=_in(PLENTY), callers=2)
@@ -106,7 +106,7 @@ async def test_a_caller_with_more_time_gives_the_job_more_time() -> None:
     assert await patient is ANSWER
 
 
-async def test_an_answer_nobody_waits_for_any_more_is_dropped() -> None:
+async def test_an_answer_without_a_waiting_caller_is_dropped() -> None:
     job = _job()
     with suppress(Refusal):
         await job.answer(_in(-1.0))
@@ -115,7 +115,7 @@ async def test_an_answer_nobody_waits_for_any_more_is_dropped() -> None:
     assert job.done.cancelled()
 
 
-async def test_a_retry_goes_to_the_front_even_of_a_full_line() -> None:
+async def test_a_retry_goes_to_the_front_even_of_a_full_queue() -> None:
     queue = JobQueue(2)
     jobs = [_job(queue, name=name) for name in (b"1", b"2")]
     assert queue.is_full(ORDINARY)
@@ -124,7 +124,7 @@ async def test_a_retry_goes_to_the_front_even_of_a_full_line() -> None:
     assert [queue.take(heavy_may_start=True) for _ in range(4)] == [retried, *jobs, None]
 
 
-async def test_an_empty_line_has_nothing_to_take() -> None:
+async def test_an_empty_queue_has_no_job_to_take() -> None:
     queue = JobQueue(1)
     assert not queue.is_full(ORDINARY)
     assert queue.take(heavy_may_start=True) is None
@@ -146,7 +146,7 @@ async def test_a_queue_of_one_place_takes_a_heavy_job() -> None:
     assert not JobQueue(1).is_full(HEAVY)
 
 
-async def test_a_heavy_job_lets_cheaper_ones_go_first_but_not_for_ever() -> None:
+async def test_a_heavy_job_lets_cheaper_ones_go_first_within_a_limit() -> None:
     queue = JobQueue(100)
     heavy = Job(b"", HEADER, KEY, 0.0, 0.0, queue.discard, HEAVY)
     queue.put(heavy)
@@ -162,7 +162,9 @@ async def test_a_heavy_job_lets_cheaper_ones_go_first_but_not_for_ever() -> None
     moves=st.lists(st.sampled_from(["put", "retry", "take", "take light", "leave"]), max_size=40),
     data=st.data(),
 )
-def test_the_line_keeps_its_order_whatever_happens(moves: list[str], data: st.DataObject) -> None:
+def test_the_queue_keeps_its_order_under_any_sequence_of_operations(
+    moves: list[str], data: st.DataObject
+) -> None:
     async def play() -> None:
         queue, line = JobQueue(4), list[Job]()
         for move in moves:

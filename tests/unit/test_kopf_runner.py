@@ -34,7 +34,7 @@ def test_back_offs_never_end_and_are_jittered_and_capped() -> None:
     assert next(iter(again)) <= 1, "each request begins anew"
 
 
-def test_kopf_is_set_up_as_the_house_style_says() -> None:
+def test_kopf_is_configured_with_our_time_limits_and_without_posting() -> None:
     settings = kopf.OperatorSettings()
     configure_kopf(settings, inactivity_seconds=33, instance="pod-1", random=Random(1))
     assert settings.peering.standalone
@@ -143,7 +143,7 @@ async def test_kopf_is_started_again_when_it_overlooks_a_kind(
     assert record.fields["error"] == "not watched: poseclusters"  # type: ignore[attr-defined]
 
 
-async def test_what_does_not_end_is_left_behind(
+async def test_a_kopf_task_that_does_not_end_is_abandoned(
     monkeypatch: pytest.MonkeyPatch, background: list[asyncio.Task[None]]
 ) -> None:
     release = threading.Event()

@@ -33,7 +33,7 @@ PODS = "/api/v1/pods"
         ("/version", "get", Watch("", "")),
     ],
 )
-def test_requests_are_told_apart(url: str, verb: str, watch: Watch) -> None:
+def test_watch_and_list_requests_are_distinguished(url: str, verb: str, watch: Watch) -> None:
     assert describe(URL("https://server:6443" + url)) == (verb, watch)
 
 
@@ -113,7 +113,7 @@ async def test_each_request_has_fresh_credentials_and_is_counted(seen: Seen) -> 
     assert seen.listed == 1, "the pages of one list are one"
 
 
-async def test_a_watch_is_heard_when_it_brings_something(seen: Seen) -> None:
+async def test_an_event_counts_as_a_sign_of_life_of_its_watch(seen: Seen) -> None:
     response = await seen.session.get(f"{seen.url}{PODS}?watch=true")
     assert seen.health.ready().ok
     seen.now = 200.0
@@ -127,7 +127,7 @@ async def test_a_watch_is_heard_when_it_brings_something(seen: Seen) -> None:
 @pytest.mark.parametrize(
     ("status", "alive"), [(429, True), (500, True), (503, True), (403, False), (401, False)]
 )
-async def test_an_outage_is_not_the_watchs_fault_but_lost_rights_are(
+async def test_an_outage_does_not_count_against_a_watch_but_lost_rights_do(
     seen: Seen, status: int, alive: bool
 ) -> None:
     seen.answers.append(web.Response(status=status))

@@ -32,7 +32,7 @@ GENERATION = 7
         ({"observedGeneration": 6, "conditions": ["Stalled=True"]}, IN_PROGRESS),
     ],
 )
-def test_rules(status: dict[str, Any] | None, expected: str) -> None:
+def test_kstatus_rules_give_the_verdicts_of_the_library(status: dict[str, Any] | None, expected: str) -> None:
     item: dict[str, Any] = {"metadata": {"generation": GENERATION}}
     if status is not None:
         pairs = [one.split("=") for one in status.get("conditions", ())]

@@ -74,7 +74,7 @@ def test_status_codes_become_errors(what: str, status: int, message: str, error:
 
 
 @pytest.mark.parametrize("status", [302, 400, 403, 404, 409, 422, 502])
-def test_the_words_of_a_proxy_are_never_taken_for_the_api_servers(status: int) -> None:
+def test_an_error_page_of_a_proxy_is_not_taken_for_the_api_servers_answer(status: int) -> None:
     with pytest.raises(Retryable):
         read_object(GET, status, b"<html>404 Not Found</html>", {})
     with pytest.raises(Retryable):

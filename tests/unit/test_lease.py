@@ -46,6 +46,6 @@ def test_a_forged_count_begins_again_rather_than_making_the_lease_unwritable(tra
 
 
 @pytest.mark.parametrize("spec", [None, [], "text", {}])
-def test_no_spec_is_an_empty_one(spec: Any) -> None:
+def test_a_lease_without_spec_is_treated_as_empty(spec: Any) -> None:
     assert _record(spec, taken=False)["holderIdentity"] == "me"
     assert _record(spec, taken=False)["acquireTime"] == TEXT

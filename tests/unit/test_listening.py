@@ -77,7 +77,9 @@ def test_unset_is_every_family_and_an_address_is_only_itself(
 
 @needs_both
 @pytest.mark.parametrize(("host", "other"), [("::", "127.0.0.1"), ("0.0.0.0", "::1")])
-def test_a_wildcard_takes_nothing_of_the_other_family(listens: Listen, host: str, other: str) -> None:
+def test_a_wildcard_address_does_not_listen_on_the_other_family(
+    listens: Listen, host: str, other: str
+) -> None:
     [port] = listens(host).values()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((other, port), timeout=5)
@@ -107,14 +109,14 @@ def test_a_family_that_the_kernel_lacks_is_skipped(
 
 
 @pytest.mark.parametrize("host", ["::", "::1", "127.0.0.1,2001:db8::1"])
-def test_an_address_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_an_address_that_the_machine_lacks_is_named(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     lacking(monkeypatch, socket.AF_INET6, errno.EADDRNOTAVAIL)
     with pytest.raises(OSError, match=r"cannot listen on \[.*\]:8080: Cannot assign requested address"):
         listen(host, 8080, port_setting="PORT")
 
 
 @pytest.mark.parametrize("host", ["[::1]", "no such name", "127.0.0.1:8080", "\udcff", "x" * 300])
-def test_what_is_no_address_is_named(host: str) -> None:
+def test_an_invalid_address_is_named(host: str) -> None:
     with pytest.raises(OSError, match=r"cannot listen on '.*': not an address or a known name") as caught:
         listen(host, 0, port_setting="PORT")
     assert len(str(caught.value.strerror)) < 200

@@ -132,7 +132,7 @@ def test_a_traceback_is_written_once(form: str, capfd: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("_own_root_logger")
-def test_lines_come_in_order_and_details_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_in_order_and_below_the_level_are_omitted(capfd: pytest.CaptureFixture[str]) -> None:
     writer = configure("json")
     logger = logging.getLogger("posecluster")
     for number in range(100):
@@ -145,7 +145,7 @@ def test_lines_come_in_order_and_details_are_left_out(capfd: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("_own_root_logger")
-def test_a_text_that_is_no_unicode_is_written_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+def test_text_that_is_not_valid_unicode_is_still_written(capfd: pytest.CaptureFixture[str]) -> None:
     writer = configure("text")
     logging.getLogger("posecluster").error("Failed", exc_info=(ValueError, ValueError("\udcff"), None))
     writer.stop()
@@ -177,7 +177,7 @@ def _read_lines(descriptor: int, writer: LogWriter) -> list[bytes]:
 
 
 @pytest.mark.usefixtures("_own_root_logger")
-def test_a_stuck_reader_stops_nobody_and_fills_no_memory(stuck_reader: int) -> None:
+def test_a_blocked_log_reader_blocks_nothing_and_fills_no_memory(stuck_reader: int) -> None:
     writer = configure("text", stop_seconds=0.05)
     most_in_a_pipe = fcntl.fcntl(stuck_reader, fcntl.F_GETPIPE_SZ) // len(
         "2026-11-22T20:23:08.463Z INFO Refused\n"
@@ -194,7 +194,7 @@ def test_a_stuck_reader_stops_nobody_and_fills_no_memory(stuck_reader: int) -> N
     ending.join()
 
 
-def test_a_process_ends_although_nobody_reads_its_log() -> None:
+def test_a_process_ends_although_its_log_is_not_read() -> None:
     script = (
         "import logging; from posecluster_common import log\n"
         "writer = log.configure('text', longest_value=128, stop_seconds=1.0)\n"

@@ -41,7 +41,7 @@ def cpuinfo(folder: Path, line: str, *processors: str) -> Path:
     return path
 
 
-def test_this_machine_will_do() -> None:
+def test_this_machine_meets_the_requirements() -> None:
     cpu.check_system()
     cpu.check_processor()
 
@@ -116,7 +116,7 @@ def test_a_python_that_mediapipe_may_have_a_build_for_passes(
 
 @pytest.mark.parametrize("system", ["darwin", "win32", "freebsd14"])
 @pytest.mark.parametrize("command", ["serve", "models"])
-def test_the_commands_say_at_once_that_they_need_linux(system: str, command: str) -> None:
+def test_commands_report_at_the_start_that_they_need_linux(system: str, command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, system, command],
         env={**os.environ, "PYTHONPATH": str(Path(posecluster_inference.__file__).parents[1])},

@@ -71,7 +71,7 @@ def test_the_spec_is_read_with_its_defaults_and_other_kinds_are_passed_over(tmp_
         ),
     ],
 )
-def test_what_is_wrong_is_said_with_the_file(tmp_path: Path, documents: list[Any], said: str) -> None:
+def test_errors_in_a_manifest_name_the_file(tmp_path: Path, documents: list[Any], said: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         read_manifest(written(tmp_path, *documents))
     assert said in str(refused.value)
@@ -89,7 +89,7 @@ def test_what_is_wrong_is_said_with_the_file(tmp_path: Path, documents: list[Any
         b"? [a]\n: b\n? {b: c}\n: d",
     ],
 )
-def test_what_is_no_yaml_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_invalid_yaml_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "m.yaml"
     path.write_bytes(data)
     with pytest.raises(InvalidInput, match=r"m\.yaml is no YAML"):

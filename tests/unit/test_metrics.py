@@ -38,7 +38,7 @@ def test_every_name_of_the_contract_is_exposed() -> None:
     assert {family.name: family.type for family in families} == FAMILIES
 
 
-def test_the_start_is_told_once_and_not_by_every_series() -> None:
+def test_the_start_time_is_exposed_once_and_not_per_series() -> None:
     before = time.time()
     metrics = Metrics()
     metrics.arrivals.inc()
@@ -71,7 +71,7 @@ def test_every_cause_that_a_worker_can_end_by_is_there_before_the_first() -> Non
     assert causes == set(Ended) - {Ended.STOPPED}
 
 
-def test_a_scrape_can_ask_for_few_names() -> None:
+def test_a_scrape_can_select_names() -> None:
     metrics = Metrics()
     metrics.gauge("queue_depth", "Waiting", lambda: 3)
     metrics.gauge_by("workers", "state", "By state", lambda: {"ready": 2.0, "busy": 1.0})

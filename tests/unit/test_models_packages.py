@@ -174,7 +174,7 @@ def test_each_model_has_its_sources_in_order(tmp_path: Path) -> None:
     assert package_sources(MODEL, PackageShelf(tmp_path), tmp_path) == []
 
 
-def test_packages_are_asked_after_a_named_folder_and_the_official_address(
+def test_packages_are_tried_after_a_named_folder_and_the_official_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[str] = []

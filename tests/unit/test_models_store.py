@@ -140,7 +140,7 @@ def test_right_file_here_is_not_fetched_again_and_a_wrong_one_is_replaced(tmp_pa
     assert path.read_bytes() == OFFICIAL
 
 
-def test_start_check_tells_a_tampered_file_from_a_right_one(tmp_path: Path) -> None:
+def test_start_check_distinguishes_a_tampered_file_from_a_correct_one(tmp_path: Path) -> None:
     path = tmp_path / "tiny.task"
     path.write_bytes(OFFICIAL)
     found = store.verified(tmp_path, "pose", "tiny", catalogue=[TINY])

@@ -105,7 +105,7 @@ def test_a_picture_only_if_the_caller_prefers_pictures(accept: str, kind: str) -
 
 
 @given(weights=st.dictionaries(st.sampled_from([*CONTENT_TYPES.values(), "image/*", "*/*", "a/b"]), tenths))
-def test_nothing_that_is_not_drawn_is_liked_as_much_as_the_picture_given(weights: dict[str, int]) -> None:
+def test_a_picture_is_the_answer_only_if_accept_prefers_it_to_all_else(weights: dict[str, int]) -> None:
     accept = ", ".join(f"{name};q={weight / 10}" for name, weight in weights.items())
     kind = answer_form([], accept).kind
     if kind != "json":

@@ -79,7 +79,7 @@ LOST = status(deployment())
         (HOLDING, AUTO, ["Warning NoMetrics"]),
     ],
 )
-def test_transitions_are_told_once(before: Any, after: Any, told: list[str]) -> None:
+def test_each_transition_has_one_event(before: Any, after: Any, told: list[str]) -> None:
     assert [f"{notice.type} {notice.reason}" for notice in notices(before, after)] == told
 
 
@@ -95,12 +95,14 @@ def test_transitions_are_told_once(before: Any, after: Any, told: list[str]) -> 
     ],
     ids=["too short", "lasting", "readable", "fixed", "no pod to read", "no status"],
 )
-def test_load_that_was_never_readable_is_told_once_it_lasts(made: Any, seconds: int, told: bool) -> None:
+def test_metrics_that_were_never_readable_have_an_event_after_a_while(
+    made: Any, seconds: int, told: bool
+) -> None:
     found = lasting_blindness(made, now=WHEN + timedelta(seconds=seconds))
     assert (found and (found.type, found.reason)) == (("Warning", "NoMetrics") if told else None)
 
 
-def test_notes_are_the_conditions_words_and_sizes() -> None:
+def test_event_notes_repeat_the_condition_and_the_sizes() -> None:
     assert notices(STARTING, FAILING) == (Notice("Warning", "ImagePullBackOff", BROKEN_NOTE),)
     assert notices(SETTLED, GROWING) == (Notice("Normal", "Scaled", "Scaled from 1 to 2"),)
     assert notices({**SETTLED, "desiredReplicas": "x"}, SETTLED) == ()

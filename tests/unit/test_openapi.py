@@ -112,7 +112,7 @@ def is_said(detail: str) -> bool:
     return any(pattern.fullmatch(detail) for pattern in sentences_in_source())
 
 
-def test_it_is_valid_openapi(described: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi(described: dict[str, Any]) -> None:
     schemathesis.openapi.from_dict(json.loads(json.dumps(described))).validate()
 
 
@@ -171,7 +171,7 @@ def test_each_example_of_a_refusal_is_what_the_code_says(described: dict[str, An
 
 @pytest.mark.control
 @pytest.mark.parametrize("detail", ["All connections are busy.", "The WebP is cut off: send it again"])
-def test_control_an_example_that_the_code_does_not_say_is_seen(detail: str) -> None:
+def test_control_an_example_that_differs_from_the_code_is_noticed(detail: str) -> None:
     assert not is_said(detail)
 
 
@@ -182,7 +182,7 @@ def test_control_a_new_status_in_the_source_is_seen() -> None:
     assert set(_reasons_of(call)) == {(425, "deadline"), (408, "deadline")}
 
 
-def test_waiting_is_told_where_it_helps(described: dict[str, Any]) -> None:
+def test_retry_after_is_documented_where_waiting_helps(described: dict[str, Any]) -> None:
     for path, _method, operation in operations(described):
         for status, response in operation["responses"].items():
             assert ("Retry-After" in response["headers"]) == (status in ("429", "503")), (path, status)
@@ -205,7 +205,7 @@ def test_closed_lists_are_those_of_the_code(described: dict[str, Any]) -> None:
     assert names == pages.asset_names()
 
 
-def test_everything_is_filled_in(described: dict[str, Any]) -> None:
+def test_every_placeholder_of_the_document_is_filled(described: dict[str, Any]) -> None:
     text = json.dumps(described)
     assert "${" not in text
     assert "x-refusals" not in text
@@ -302,6 +302,6 @@ def test_documents_share_nothing() -> None:
     assert json.dumps(first) == before
 
 
-def test_it_is_encoded_once() -> None:
+def test_the_document_is_encoded_once() -> None:
     assert json.loads(encoded(SETTINGS)) == document(SETTINGS)
     assert encoded(SETTINGS) is encoded(SETTINGS)

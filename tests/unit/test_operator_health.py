@@ -64,7 +64,7 @@ def test_a_silent_watch_is_a_stall_and_names_itself(health: Health, clock: Clock
     assert health.live() == OK
 
 
-def test_beginning_again_and_again_does_not_hide_a_stall(health: Health, clock: Clock) -> None:
+def test_repeated_restarts_of_a_watch_do_not_hide_a_stall(health: Health, clock: Clock) -> None:
     health.expect([PODS])
     for _ in range(16):
         clock.now += 10
@@ -73,7 +73,7 @@ def test_beginning_again_and_again_does_not_hide_a_stall(health: Health, clock: 
     assert health.live() == Verdict(False, "silent watches: pods")
 
 
-def test_the_time_of_a_pause_is_no_silence(health: Health, clock: Clock) -> None:
+def test_a_pause_of_watching_does_not_count_as_silence(health: Health, clock: Clock) -> None:
     health.expect([PODS])
     clock.now += 100
     health.pause("waiting for the CRD")
@@ -94,7 +94,9 @@ def test_the_time_of_a_pause_is_no_silence(health: Health, clock: Clock) -> None
         (0, 121, "a pass over a PoseCluster does not end"),
     ],
 )
-def test_the_queue_is_judged(health: Health, oldest: float, longest: float, reason: str) -> None:
+def test_a_stalled_work_queue_is_not_alive(
+    health: Health, oldest: float, longest: float, reason: str
+) -> None:
     health.look_at_queue(oldest_key=lambda: oldest, longest_pass=lambda: longest)
     assert health.live() == Verdict(reason == "ok", reason)
 
@@ -157,7 +159,7 @@ async def test_the_port_answers_with_verdicts_and_reasons(url: str) -> None:
     assert await get(f"{url}/readyz") == (503, plain, "not yet\n")
 
 
-async def test_the_port_explains_and_does_not_know_others(url: str) -> None:
+async def test_the_port_explains_known_poseclusters_only(url: str) -> None:
     plain = "text/plain; charset=utf-8"
     assert await get(f"{url}/explain/default/demo") == (200, plain, "default and demo\n")
     assert await get(f"{url}/explain/default/other") == (404, plain, "default and other\n")

@@ -110,7 +110,7 @@ def kopf_record(message: str, name: str = "kopf._cogs.clients.api") -> logging.L
     return record(message, name=name)
 
 
-def test_a_long_outage_is_told_once_a_minute_and_is_no_error() -> None:
+def test_a_long_outage_is_logged_once_a_minute_and_not_as_an_error() -> None:
     clock = Clock()
     calm = Calm(clock)
     passed = []
@@ -124,12 +124,12 @@ def test_a_long_outage_is_told_once_a_minute_and_is_no_error() -> None:
     assert calm.filter(kopf_record("Watcher for pods has failed"))
 
 
-def test_what_kopf_says_of_signals_and_cleanup_is_left_out() -> None:
+def test_kopfs_messages_on_signals_and_cleanup_are_dropped() -> None:
     assert not Calm().filter(kopf_record("OS signals are ignored: running not in the main thread."))
     assert not Calm().filter(kopf_record("Cleanup activity is not executed at all due to cancellation."))
 
 
-def test_tracebacks_of_our_handlers_stay_and_those_of_kopf_go() -> None:
+def test_tracebacks_of_our_handlers_are_kept_and_those_of_kopf_dropped() -> None:
     error = ValueError("x")
     ours, kopfs = kopf_record("Handler failed", name="kopf.objects"), kopf_record("Task failed")
     for made in (ours, kopfs):
@@ -147,7 +147,7 @@ def test_our_own_lines_are_never_dropped() -> None:
 
 @pytest.mark.usefixtures("_own_loggers")
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_lines_reach_stderr_in_order_and_chatter_does_not(
+def test_lines_reach_stderr_in_order_without_debug_messages(
     form: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     writer = log.configure(form)

@@ -84,7 +84,7 @@ def test_counts_and_sizes_are_shown(metrics: Metrics) -> None:
     assert shown["posecluster_operator_build_info", (("version", "1.2.3"),)] == 1
 
 
-def test_a_gone_posecluster_is_forgotten_and_no_other(metrics: Metrics) -> None:
+def test_the_metrics_of_a_deleted_posecluster_are_removed(metrics: Metrics) -> None:
     metrics.show_size("a", "x", desired=1, ready=1)
     metrics.show_size("b", "x", desired=1, ready=1)
     metrics.forget("a", "x")
@@ -121,7 +121,7 @@ def test_a_condition_that_is_false_is_shown_until_it_is_met_or_has_another_reaso
     assert unmet(metrics) == {other}
 
 
-def test_a_scrape_may_ask_for_a_few(metrics: Metrics) -> None:
+def test_a_scrape_can_select_names(metrics: Metrics) -> None:
     name = "posecluster_operator_leader"
     assert samples(metrics, name) == {(name, ()): 0}
     assert metrics.text(["nothing"]) == b""

@@ -39,7 +39,7 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
     )
 
 
-def test_defaults_are_those_of_the_design() -> None:
+def test_defaults_are_the_documented_ones() -> None:
     assert load({}, {}) == Settings()
     defaults = Settings()
     assert (defaults.port, defaults.lease_name, defaults.lease_seconds) == (9091, "posecluster-operator", 15)

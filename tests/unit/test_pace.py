@@ -42,7 +42,7 @@ def test_a_steady_upload_passes(bytes_per_second: int, size: int) -> None:
 @pytest.mark.parametrize(
     ("bytes_per_second", "earliest", "latest"), [(100, 10, 11), (10 * KB, 12, 13), (50 * KB, 60, 60)]
 )
-def test_a_slow_upload_is_given_up(bytes_per_second: int, earliest: float, latest: float) -> None:
+def test_a_slow_upload_is_ended(bytes_per_second: int, earliest: float, latest: float) -> None:
     ended = given_up(steady(bytes_per_second), 10_000 * KB)
     assert ended is not None
     assert earliest <= ended <= latest

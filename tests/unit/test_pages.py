@@ -57,7 +57,7 @@ def test_the_policy_allows_nothing_inline_and_no_other_host(read: Pages, name: s
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
-def test_our_sources_name_no_host_and_are_small(path: Path) -> None:
+def test_page_files_name_no_other_host_and_are_small(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert not re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]", text.replace(NAMESPACE, ""))
     assert not re.search(r'(?:src|href)="/', text), "an absolute path breaks behind a prefix"

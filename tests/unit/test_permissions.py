@@ -9,7 +9,7 @@ pytestmark = pytest.mark.unit
 RULES = (*WATCHED, *LEASE)
 
 
-def test_no_wildcards_and_no_right_that_others_gain_by() -> None:
+def test_there_are_no_wildcards_and_no_rights_that_allow_escalation() -> None:
     never = {"secrets", "roles", "rolebindings", "clusterroles", "namespaces", "pods/exec"}
     for rule in RULES:
         assert "*" not in rule.group + rule.resource + "".join(rule.verbs)
@@ -26,7 +26,7 @@ def test_spec_of_a_posecluster_cannot_be_written() -> None:
     assert verbs == {"get", "list", "watch"}
 
 
-def test_no_rule_is_there_twice_and_leases_are_apart() -> None:
+def test_no_rule_is_repeated_and_lease_rules_are_separate() -> None:
     names = [(rule.full_name, rule.ours) for rule in RULES]
     assert len(set(names)) == len(names)
     assert {rule.resource for rule in LEASE} == {"leases"}

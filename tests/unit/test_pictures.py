@@ -67,7 +67,7 @@ def test_other_formats_are_415(name: str) -> None:
 
 @pytest.mark.hostile("I-17")
 @pytest.mark.parametrize("magic", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x04\x00\x00\x00WEBP"])
-def test_magic_alone_is_422(magic: bytes) -> None:
+def test_a_file_with_only_magic_bytes_is_422(magic: bytes) -> None:
     refusal = refusal_of(magic)
     assert (refusal.status, refusal.reason) == (422, Reason.UNDECODABLE)
 

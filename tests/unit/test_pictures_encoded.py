@@ -135,7 +135,7 @@ def test_the_header_is_found_behind_much_metadata() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_broken_one_is_400(body: bytes, words: str) -> None:
+def test_malformed_encodings_are_400(body: bytes, words: str) -> None:
     refusal = refusal_of(body)
     assert (refusal.status, refusal.reason) == (400, Reason.MALFORMED)
     assert words in refusal.detail, refusal.detail

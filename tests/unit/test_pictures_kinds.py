@@ -103,7 +103,7 @@ def zipped() -> bytes:
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
-def test_what_is_no_picture_is_named(data: bytes, words: str) -> None:
+def test_the_kind_of_a_body_that_is_not_a_picture_is_named(data: bytes, words: str) -> None:
     refusal = refusal_of(data)
     assert (refusal.status, refusal.reason) == (415, Reason.UNSUPPORTED_FORMAT)
     assert re.search(words, refusal.detail), refusal.detail

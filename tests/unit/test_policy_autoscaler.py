@@ -78,7 +78,7 @@ def lowered_at(world: World) -> float | None:
     return world.autoscaler.decision.state.history.lowered_at
 
 
-def test_a_tick_orders_nothing_until_a_pass_confirms_it() -> None:
+def test_a_ticks_decision_counts_only_after_a_pass_confirms_it() -> None:
     world = World()
     world.tick(3)
     world.rate = 200.0
@@ -89,7 +89,7 @@ def test_a_tick_orders_nothing_until_a_pass_confirms_it() -> None:
     assert world.confirm() == wanted, "the same samples"
 
 
-def test_a_pass_decides_by_what_it_read() -> None:
+def test_a_pass_decides_by_the_objects_that_it_read() -> None:
     world = World()
     world.tick(3)
     world.rate = 200.0
@@ -177,7 +177,7 @@ def test_before_the_list_of_pods_the_deployments_own_number_counts() -> None:
     assert world.autoscaler.shown is None, "nothing is known yet: the status stays as it is"
 
 
-def test_activity_is_what_is_in_the_pod_then_what_came() -> None:
+def test_activity_is_the_work_in_the_pod_then_recent_arrivals() -> None:
     world = World()
     world.rate = 20.0
     world.tick(2)

@@ -70,16 +70,14 @@ def test_arrivals_of_the_last_seconds_are_the_newest_ticks() -> None:
     assert arrivals_within((), 4.0) == (0.0, 0.0)
 
 
-def test_no_more_ticks_are_kept_than_the_rate_wants() -> None:
+def test_only_as_many_ticks_are_stored_as_the_rate_needs() -> None:
     history = watched(500, 10.0)
     assert len(history.ticks) <= RATE_SECONDS + 1
     assert arrivals_within(history.ticks, RATE_SECONDS) == (10.0 * RATE_SECONDS, RATE_SECONDS)
 
 
 @given(st.integers(2, 9), st.floats(0, 50), st.floats(0, 50))
-def test_what_a_pod_was_asked_for_while_it_was_silent_is_made_good(
-    silent: int, rate: float, other: float
-) -> None:
+def test_requests_to_a_silent_pod_are_counted_once_it_answers(silent: int, rate: float, other: float) -> None:
     """Two pods; one answers again after some seconds, and tells what it was asked for since."""
     whole, partly = watched(20, rate + other), watched(20, rate + other)
     for second in range(20, 20 + silent):
@@ -95,7 +93,7 @@ def test_what_a_pod_was_asked_for_while_it_was_silent_is_made_good(
     assert not any(tick.missing for tick in partly.ticks)
 
 
-def test_a_gap_forgets_the_ticks_and_starts_the_window_anew() -> None:
+def test_a_gap_discards_the_ticks_and_restarts_the_window() -> None:
     history = watched(60, 10.0)
     short = observe(59.0 + GAP_SECONDS, demand(10.0), history, complete=True)
     long = observe(60.0 + GAP_SECONDS, demand(10.0), history, complete=True)
@@ -133,7 +131,7 @@ def test_the_service_time_is_learnt_at_any_rate(rate: float, service: float) -> 
     assert service_seconds(history) == pytest.approx(service)
 
 
-def test_one_answer_does_not_overthrow_what_is_assumed_or_known() -> None:
+def test_one_answer_hardly_changes_the_estimated_service_time() -> None:
     odd = demand(1.0, service=5.0)
     assert service_seconds(observe(0.0, odd, History(), complete=True)) == ASSUMED_SERVICE_SECONDS
     known = watched(60, 50.0)
@@ -235,7 +233,7 @@ def test_the_hold_stays_between_its_bounds_and_shrinks_when_a_step_down_stands()
     assert seconds == [240.0, 120.0, 60.0, 60.0, 60.0]
 
 
-def test_a_hold_that_the_user_changes_counts_at_once() -> None:
+def test_a_changed_hold_takes_effect_immediately() -> None:
     doubled = History(doublings=1)
     assert hold_now(doubled, hold_seconds=30.0, max_hold_seconds=300.0) == 60.0
     assert hold_now(History(), hold_seconds=30.0, max_hold_seconds=300.0) == 30.0

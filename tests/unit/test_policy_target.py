@@ -134,7 +134,7 @@ def test_a_larger_burst_never_wants_fewer_pods(
 
 
 @given(objectives, services, rates)
-def test_pods_are_enough_to_do_the_work_and_not_endless(
+def test_the_target_covers_the_work_and_is_bounded(
     objective: ServiceLevel, service: float, rate: float
 ) -> None:
     work = rate * service / objective.workers

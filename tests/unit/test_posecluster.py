@@ -201,7 +201,7 @@ def test_the_rest_of_the_object_is_read_as_it_is() -> None:
     ("value", "paused"),
     [("true", True), ("True", False), ("yes", False), ("", False), ("false", False), ("true ", False)],
 )
-def test_only_true_pauses(value: str, paused: bool) -> None:
+def test_only_the_annotation_value_true_pauses(value: str, paused: bool) -> None:
     manifest = stored(body({}))
     manifest["metadata"]["annotations"] = {posecluster.PAUSED_ANNOTATION: value}
     assert parse(manifest).paused is paused
@@ -212,7 +212,7 @@ def test_the_last_good_spec_stands_in_for_one_that_is_wrong() -> None:
     assert parse(stored(body({"replicas": -1}, name="2" * 50)), good).spec is good
 
 
-def test_items_are_handed_on_as_they_are() -> None:
+def test_list_items_are_passed_through_unchanged() -> None:
     tolerations = [{"key": "a", "operator": "Exists"}]
     assert parse_spec({"tolerations": tolerations}).tolerations == tuple(tolerations)
 

@@ -22,6 +22,6 @@ def test_a_quantity_is_read_exactly(text: str, number: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", " ", "m", "Gi", "-1", "+1", "1e3", "1.2.3", "1Gb", "1mm", "1iK", "1 Gi", "٣", "1E", "."]
 )
-def test_what_is_no_quantity_is_refused(text: str) -> None:
+def test_an_invalid_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no quantity|invalid"):
         parse_quantity(text)

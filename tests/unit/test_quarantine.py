@@ -11,7 +11,7 @@ def _kill(quarantine: Quarantine, digest: bytes, *times: float) -> None:
         quarantine.record(digest, now)
 
 
-def test_one_death_may_be_chance_two_are_not() -> None:
+def test_a_picture_is_quarantined_after_its_second_worker_death() -> None:
     quarantine = Quarantine()
     assert not quarantine.holds(b"a", 0.0)
     _kill(quarantine, b"a", 0.0)
@@ -21,14 +21,14 @@ def test_one_death_may_be_chance_two_are_not() -> None:
     assert not quarantine.holds(b"b", 2.0)
 
 
-def test_it_is_held_for_ten_minutes_from_its_last_kill() -> None:
+def test_quarantine_lasts_ten_minutes_from_the_last_death() -> None:
     quarantine = Quarantine()
     _kill(quarantine, b"a", 0.0, 100.0)
     assert quarantine.holds(b"a", 100.0 + MINUTES_10 - 0.001)
     assert not quarantine.holds(b"a", 100.0 + MINUTES_10)
 
 
-def test_deaths_ten_minutes_apart_do_not_add_up() -> None:
+def test_worker_deaths_ten_minutes_apart_do_not_add_up() -> None:
     quarantine = Quarantine()
     _kill(quarantine, b"a", 0.0, MINUTES_10)
     assert not quarantine.holds(b"a", MINUTES_10)

@@ -34,7 +34,7 @@ def _fill(table: Quota) -> float:
         tracemalloc.stop()
 
 
-def test_a_burst_passes_and_the_next_is_told_when() -> None:
+def test_a_burst_passes_and_the_next_request_gets_retry_after() -> None:
     table = Quota(per_minute=30, burst=3)
     remaining = [table.take("a", 100.0) for _ in range(4)]
     assert [allowance.allowed for allowance in remaining] == [True, True, True, False]
@@ -74,7 +74,7 @@ def test_no_stretch_of_time_grants_more_than_burst_and_rate(
 
 
 @given(per_minute=rates, burst=bursts, pauses=pauses)
-def test_what_a_caller_is_told_comes_true(per_minute: int, burst: int, pauses: list[float]) -> None:
+def test_retry_after_of_the_quota_is_correct(per_minute: int, burst: int, pauses: list[float]) -> None:
     table, now = Quota(per_minute, burst), 1_000.0
     for pause in [0.0, *pauses]:
         now += pause
@@ -90,7 +90,7 @@ def test_what_a_caller_is_told_comes_true(per_minute: int, burst: int, pauses: l
 
 
 @given(per_minute=rates, burst=bursts)
-def test_the_bucket_is_full_when_it_was_said_to_be(per_minute: int, burst: int) -> None:
+def test_the_bucket_is_full_at_the_announced_time(per_minute: int, burst: int) -> None:
     table = Quota(per_minute, burst)
     for _ in range(burst):
         allowance = table.take("a", 5.0)

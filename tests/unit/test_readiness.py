@@ -133,7 +133,7 @@ STATES: dict[str, tuple[str, dict[str, str], Any, list[Any], dict[str, Any]]] = 
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_states(state: str) -> None:
+def test_ready_reconciling_and_stalled_in_each_state(state: str) -> None:
     expected, why, observed, pods, facts = STATES[state]
     _, status = status_of(observed, *pods, **facts)
     assert (verdict(status), abnormal(status)) == (expected, why)
@@ -153,7 +153,9 @@ def test_states(state: str) -> None:
         ({"observedGeneration": GENERATION}, CURRENT),
     ],
 )
-def test_paused(observed: dict[str, int], expected: str) -> None:
+def test_the_verdict_of_a_paused_posecluster_follows_its_last_status(
+    observed: dict[str, int], expected: str
+) -> None:
     _, status = status_of(
         deployment(ready=1), paused=True, status=observed, rolled_out=observed["observedGeneration"]
     )
@@ -223,7 +225,7 @@ def test_before_the_first_status_it_is_in_progress() -> None:
     assert ready_generation(status) == 0
 
 
-def test_the_first_status_after_the_default_is_told_like_the_first() -> None:
+def test_the_status_after_the_crds_default_has_the_events_of_a_first_status() -> None:
     _, starting = status_of(deployment())
     assert (
         notices({"observedGeneration": 0, "conditions": [{"type": "Ready", "status": "Unknown"}]}, starting)

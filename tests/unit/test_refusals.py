@@ -54,14 +54,14 @@ def find(*pods: dict[str, Any], secret: str | None = None, **others: Any) -> Fai
         f"{NO_ROOM}no new claims to deallocate, {PREEMPTION}",  # 1.34
     ],
 )
-def test_no_node_is_told_without_counts(message: str) -> None:
+def test_an_unschedulable_pod_is_reported_without_node_counts(message: str) -> None:
     assert find(unschedulable(message)) == Failure(
         Reason.UNSCHEDULABLE,
         f"Unschedulable: no node takes the pod: Insufficient cpu, {TAINT}. {MAKE_ROOM}",
     )
 
 
-def test_other_words_of_the_scheduler_stay() -> None:
+def test_other_messages_of_the_scheduler_are_quoted() -> None:
     found = find(unschedulable("no nodes available to schedule pods"))
     assert found == Failure(
         Reason.UNSCHEDULABLE, f"Unschedulable: no nodes available to schedule pods. {MAKE_ROOM}"
@@ -113,7 +113,9 @@ def test_other_words_of_the_scheduler_stay() -> None:
         ),
     ],
 )
-def test_a_refusal_is_told_without_names_and_use(condition: dict[str, Any], message: str) -> None:
+def test_an_admission_refusal_is_reported_without_names_and_usage(
+    condition: dict[str, Any], message: str
+) -> None:
     assert find(conditions=[condition]) == Failure(Reason.FAILED_CREATE, f"FailedCreate: {message}")
 
 
@@ -156,7 +158,7 @@ SANDBOX = [pod_condition("PodReadyToStartContainers", "True")]
         ([], None, Reason.PROGRESS_DEADLINE_EXCEEDED, "made no progress"),
     ],
 )
-def test_pods_that_are_only_slow_are_told_of_when_time_is_up(
+def test_slow_pods_are_reported_when_the_deadline_has_passed(
     pods: list[dict[str, Any]], secret: str | None, reason: Reason, words: str
 ) -> None:
     assert find(*pods, secret=secret) is None
@@ -166,11 +168,11 @@ def test_pods_that_are_only_slow_are_told_of_when_time_is_up(
     assert words in found.message
 
 
-def test_a_spec_that_is_taken_back_is_not_late_while_the_old_deadline_still_stands() -> None:
+def test_a_reverted_spec_is_not_late_because_of_the_old_deadline() -> None:
     ready = pod(container(ready=True), phase="Running", conditions=[pod_condition("Ready", "True")])
     assert find(ready, conditions=[DEADLINE]) is None
 
 
-def test_a_pods_own_failure_goes_before_the_deadline() -> None:
+def test_a_pods_own_failure_takes_precedence_over_the_deadline() -> None:
     found = find(pod(BROKEN), conditions=[DEADLINE])
     assert found == Failure(Reason.IMAGE_PULL_BACK_OFF, "InvalidImageName: invalid reference format")

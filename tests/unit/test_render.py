@@ -162,7 +162,7 @@ def test_names_are_escaped() -> None:
 @pytest.mark.hostile("I-18")
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("world", [False, True])
-def test_no_number_that_json_lacks(bad: float, world: bool) -> None:
+def test_numbers_that_json_lacks_are_never_written(bad: float, world: bool) -> None:
     fine, broken = ((0.0,) * 5,) * 33, ((0.0,) * 5,) * 32 + ((0.0, bad, 0.0, 0.0, 0.0),)
     people = [Person(fine, broken) if world else Person(broken, fine)]  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="finite"):
@@ -224,7 +224,7 @@ def test_line_width_grows_with_the_picture() -> None:
 
 
 @pytest.mark.parametrize(("visibility", "presence"), [(0.49, 1.0), (1.0, 0.49), (math.nan, 1.0)])
-def test_hidden_joints_and_their_bones_are_left_out(visibility: float, presence: float) -> None:
+def test_joints_of_low_visibility_and_their_bones_are_not_drawn(visibility: float, presence: float) -> None:
     picture = drawn(joint(0.25, 0.5), joint(0.75, 0.5, visibility, presence))
     assert tuple(picture[50, 50]) == RED
     assert (picture[:, 80:] == GREY).all()
@@ -254,6 +254,6 @@ def test_tiny_pictures(width: int, height: int) -> None:
     assert tuple(picture[height // 2, width // 2]) == RED
 
 
-def test_nobody_changes_nothing() -> None:
+def test_a_drawing_without_people_is_the_picture_itself() -> None:
     picture = np.full((10, 10, 3), GREY, np.uint8)
     assert (render.draw(picture, pose_task.drawing([], BONES, width=10, height=10)) == GREY).all()

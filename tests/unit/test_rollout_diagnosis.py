@@ -96,7 +96,7 @@ SAME_TEXT = {
 
 
 @pytest.mark.parametrize("name", SAME_TEXT)
-def test_states_that_take_turns_give_one_text(name: str) -> None:
+def test_alternating_container_states_give_one_text(name: str) -> None:
     reason, message, states = SAME_TEXT[name]
     for state in states:
         assert find(pod(state)) == Failure(reason, message)
@@ -161,7 +161,7 @@ ONE = {
 
 
 @pytest.mark.parametrize("name", ONE)
-def test_a_container_that_fails_is_told_in_its_own_words(name: str) -> None:
+def test_a_failing_container_is_reported_with_its_own_message(name: str) -> None:
     state, reason, message = ONE[name]
     assert find(pod(state)) == Failure(reason, message)
 
@@ -205,7 +205,7 @@ def test_pods_that_say_nothing_about_this_revision(ignored: dict[str, Any]) -> N
     assert found.message == PULL_TEXT
 
 
-def test_the_same_failure_is_told_whatever_the_order_of_pods() -> None:
+def test_the_order_of_pods_does_not_change_the_reported_failure() -> None:
     pods = [
         pod(BROKEN),
         pod(container(state=CRASH)),

@@ -50,7 +50,7 @@ def _check(*options: str, **environment: str) -> str:
     return line
 
 
-def test_this_environment_is_good_enough() -> None:
+def test_this_environment_passes_the_runtime_check() -> None:
     assert _check() == "passed"
 
 
@@ -142,7 +142,7 @@ def attributes_of(source: type | ModuleType, *owners: str) -> set[str]:
     }
 
 
-def test_what_connection_and_framing_use_is_checked() -> None:
+def test_everything_that_connection_and_strict_parser_rely_on_is_checked() -> None:
     """A further undocumented attribute, argument or import needs its row in `RELIED_ON` or `KEYWORDS`."""
     relied_on, ours = runtime_check.RELIED_ON, connection.ClientConnection
     inherited = (attributes_of(ours, "self") - vars(ours).keys()) | attributes_of(ours, "super()")

@@ -90,7 +90,7 @@ def metrics() -> Metrics:
     return Metrics(version="test")
 
 
-async def test_a_spike_wakes_at_the_first_tick_that_sees_it(metrics: Metrics) -> None:
+async def test_a_spike_enqueues_the_key_at_the_first_tick_that_sees_it(metrics: Metrics) -> None:
     world = World(metrics)
     world.look()
     await world.tick(3)
@@ -105,7 +105,9 @@ async def test_a_spike_wakes_at_the_first_tick_that_sees_it(metrics: Metrics) ->
     assert sizing.shown.reason is sizing.decision.reason
 
 
-async def test_a_pass_decides_as_the_tick_did_but_by_the_truth_it_read(metrics: Metrics) -> None:
+async def test_a_pass_repeats_the_decision_of_the_tick_with_the_objects_that_it_read(
+    metrics: Metrics,
+) -> None:
     world = World(metrics)
     world.look()
     await world.tick(3)
@@ -134,7 +136,7 @@ async def test_passes_between_two_ticks_change_nothing(metrics: Metrics) -> None
     assert world.lowered_at() == lowered
 
 
-async def test_while_passes_are_refused_the_key_is_not_woken_every_second(metrics: Metrics) -> None:
+async def test_a_key_whose_passes_are_refused_is_not_enqueued_every_second(metrics: Metrics) -> None:
     world = World(metrics)
     world.look()
     await world.tick(3)
@@ -145,7 +147,7 @@ async def test_while_passes_are_refused_the_key_is_not_woken_every_second(metric
     assert 2 <= len(world.woken) <= 8
 
 
-async def test_idle_and_settled_wakes_nobody(metrics: Metrics) -> None:
+async def test_an_idle_settled_posecluster_is_not_enqueued(metrics: Metrics) -> None:
     world = World(metrics)
     world.look()
     await world.tick(75)
@@ -173,7 +175,7 @@ async def test_a_silent_pod_keeps_the_size_and_is_counted(metrics: Metrics) -> N
     assert world.size < 4
 
 
-async def test_before_the_pods_are_listed_nothing_is_shown_nor_done(metrics: Metrics) -> None:
+async def test_before_the_pods_are_listed_nothing_is_decided_or_reported(metrics: Metrics) -> None:
     world = World(metrics, pods=4)
     world.listed = False
     world.silent = {f"pod-{number}" for number in range(4)}
@@ -188,7 +190,7 @@ async def test_before_the_pods_are_listed_nothing_is_shown_nor_done(metrics: Met
     assert shown.reason is ScalingReason.NO_METRICS
 
 
-async def test_fixed_and_forgotten_ones_are_not_looked_at(metrics: Metrics) -> None:
+async def test_fixed_and_deleted_poseclusters_are_not_scraped(metrics: Metrics) -> None:
     world = World(metrics)
     world.look()
     world.spec["scaling"] = {"mode": "Fixed"}
@@ -203,7 +205,7 @@ async def test_fixed_and_forgotten_ones_are_not_looked_at(metrics: Metrics) -> N
     assert not world.scaler.active
 
 
-async def test_activity_is_what_is_in_the_pod_then_what_came(metrics: Metrics) -> None:
+async def test_activity_is_the_work_in_the_pod_then_recent_arrivals(metrics: Metrics) -> None:
     world = World(metrics, pods=2)
     world.look()
     world.rate = 20.0

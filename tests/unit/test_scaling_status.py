@@ -87,7 +87,7 @@ def test_while_nothing_is_known_yet_the_status_stays() -> None:
 @pytest.mark.parametrize(
     "forged", [{"status": "True", "reason": "NoMetrics"}, {"status": "True", "reason": "Made up"}, {}]
 )
-def test_what_cannot_have_been_seen_does_not_stay(forged: dict[str, str]) -> None:
+def test_an_impossible_load_in_the_status_is_removed(forged: dict[str, str]) -> None:
     before = {"conditions": [{"type": "ScalingActive", **forged}]}
     unknown = decision(3, ScalingReason.JUST_STARTED, measured=False)
     assert scaling(status(unknown, None, before=before)) == "False/NoMetrics"
@@ -111,7 +111,7 @@ def test_a_new_size_or_blindness_is_shown_at_once(made: Decision, resized: bool)
     assert next_shown(0.5, made, shown, resized=resized) is not shown
 
 
-def test_partial_metrics_is_not_shown_anew_with_each_load() -> None:
+def test_partial_metrics_does_not_update_the_status_with_each_load() -> None:
     partial = ScalingReason.PARTIAL_METRICS
     shown = first_shown(decision(blind=partial))
     busier = decision(blind=partial, requests_per_second=90)
@@ -122,7 +122,7 @@ def test_partial_metrics_is_not_shown_anew_with_each_load() -> None:
     assert next_shown(WINDOWS.shown_seconds, blind, shown, resized=False) is not shown
 
 
-def test_the_same_again_is_never_shown_again() -> None:
+def test_an_unchanged_load_never_updates_the_status() -> None:
     shown = first_shown(decision())
     assert next_shown(1e6, decision(requests_per_second=33), shown, resized=False) is shown
     blind = decision(3, BLIND, blind=BLIND, measured=False)
@@ -149,7 +149,7 @@ def test_a_real_change_is_a_fifth_and_more_than_one(
     assert differs(one, other) is differs(other, one) is different
 
 
-def test_the_last_scaling_is_told_and_kept() -> None:
+def test_the_last_scaling_is_reported_and_kept() -> None:
     made = decision(5, ScalingReason.BURST)
     last = scaled(made, before=3, now=NOW)
     assert (last["time"], last["from"], last["to"], last["reason"]) == ("2026-11-23T02:00:00Z", 3, 5, "Burst")
@@ -202,7 +202,7 @@ def test_a_scale_that_had_effect_in_fixed_is_no_event_after_a_switch_to_auto() -
     assert "ScaleIgnored" not in [one.reason for one in notices(fixed, after)]
 
 
-def test_a_fixed_size_says_whose_wish_it_is() -> None:
+def test_a_fixed_size_says_where_it_comes_from() -> None:
     assert scaled(fixed_decision(4), before=1, now=NOW)["message"] == "spec.replicas is 4"
 
 

@@ -112,7 +112,7 @@ async def test_counters_grow_as_the_load_says(pods: MetricsPods, scraper: Scrape
 
 @pytest.mark.parametrize("warm", [True, False], ids=["connected", "new"])
 @pytest.mark.parametrize("fault", Fault)
-async def test_a_bad_pod_is_a_phrase_and_costs_the_others_nothing(
+async def test_a_failing_pod_gets_a_reason_and_does_not_affect_the_others(
     pods: MetricsPods, scraper: Scraper, fault: Fault, warm: bool
 ) -> None:
     bad, good = pods.start(), pods.start()
@@ -138,7 +138,7 @@ async def test_a_bad_pod_is_a_phrase_and_costs_the_others_nothing(
 
 
 @pytest.mark.control
-async def test_the_faults_are_what_they_say(pods: MetricsPods) -> None:
+async def test_each_fault_of_a_fake_pod_does_what_its_name_says(pods: MetricsPods) -> None:
     """A client that trusts is redirected, takes 50 MiB, unpacks a bomb and reads half a number."""
     address = pods.start()
     url = f"http://{address}:9090/metrics"
@@ -171,7 +171,7 @@ async def test_fifty_pods_of_which_many_are_bad_end_in_time(pods: MetricsPods, s
             assert answers[address] == PHRASES[fault] if fault else isinstance(answers[address], PodSample)
 
 
-async def test_the_limit_of_bytes_is_the_answers_whole(pods: MetricsPods) -> None:
+async def test_the_byte_limit_applies_to_the_whole_response(pods: MetricsPods) -> None:
     address = pods.start()
     for most_bytes, read in ((1_000, False), (4_096, True)):
         scraper = Scraper(most_bytes=most_bytes, monotonic=time.monotonic)
@@ -180,7 +180,7 @@ async def test_the_limit_of_bytes_is_the_answers_whole(pods: MetricsPods) -> Non
         assert isinstance(answer, PodSample) if read else answer == "too much text"
 
 
-async def test_a_connection_is_kept(pods: MetricsPods, scraper: Scraper) -> None:
+async def test_a_scrape_reuses_its_connection(pods: MetricsPods, scraper: Scraper) -> None:
     addresses = [pods.start() for _ in range(3)]
     for _ in range(20):
         await scraper.scrape([target(address) for address in addresses])
@@ -250,7 +250,7 @@ async def test_descriptors_do_not_leak(pods: MetricsPods) -> None:
     await wait_until(lambda: len(os.listdir(FDS)) <= before)
 
 
-async def test_a_proxy_of_the_environment_is_not_asked(
+async def test_proxy_variables_of_the_environment_are_ignored(
     pods: MetricsPods, scraper: Scraper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = pods.start()
@@ -261,7 +261,7 @@ async def test_a_proxy_of_the_environment_is_not_asked(
 
 
 @pytest.mark.parametrize("host", ["", "localhost", "127.1", "2130706433", "127.0.0.1/x", "a b", "[::1]", "é"])
-async def test_only_an_address_is_asked(pods: MetricsPods, scraper: Scraper, host: str) -> None:
+async def test_only_ip_addresses_are_scraped(pods: MetricsPods, scraper: Scraper, host: str) -> None:
     """A name would be looked up, by a pool of threads that everybody shares."""
     good = pods.start()
     answers = await scraper.scrape([target(host, "bad"), target(good)])

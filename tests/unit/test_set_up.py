@@ -28,7 +28,7 @@ def assert_says_what_to_do(errors: str, system: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["run", "run-operator", "test", "lint", "models"])
-def test_macos_is_told_to_use_a_container(programs: StandIns, target: str) -> None:
+def test_macos_users_are_pointed_to_the_container(programs: StandIns, target: str) -> None:
     programs.add("uname", "echo Darwin")
     done = programs.run("make", target)
     assert done.returncode != 0
@@ -38,7 +38,7 @@ def test_macos_is_told_to_use_a_container(programs: StandIns, target: str) -> No
 
 
 @pytest.mark.parametrize("system", ["MINGW64_NT-10.0-26100", "FreeBSD"])
-def test_so_is_every_other_system(programs: StandIns, system: str) -> None:
+def test_other_systems_are_told_that_linux_is_needed(programs: StandIns, system: str) -> None:
     programs.add("uname", f"echo {system}")
     done = programs.run("make", "run")
     assert done.returncode != 0
@@ -46,7 +46,7 @@ def test_so_is_every_other_system(programs: StandIns, system: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_any_posix_shell_can_say_it(programs: StandIns, shell: str) -> None:
+def test_the_system_check_runs_in_any_posix_shell(programs: StandIns, shell: str) -> None:
     """macOS has bash 3.2, Alpine only busybox."""
     programs.add("uname", "echo Darwin")
     path = str(shutil.which(shell))
@@ -56,7 +56,7 @@ def test_any_posix_shell_can_say_it(programs: StandIns, shell: str) -> None:
     assert_says_what_to_do(done.stderr, "Darwin")
 
 
-def test_make_needs_no_bash_to_say_it(programs: StandIns) -> None:
+def test_make_reports_an_unsupported_system_without_bash(programs: StandIns) -> None:
     (programs.folder / "bin" / "bash").unlink()
     programs.add("uname", "echo Linux")
     programs.add("ldd", MUSL)
@@ -66,7 +66,7 @@ def test_make_needs_no_bash_to_say_it(programs: StandIns) -> None:
 
 
 @pytest.mark.control
-def test_a_linux_with_glibc_goes_on(programs: StandIns, tmp_path: Path) -> None:
+def test_set_up_continues_on_linux_with_glibc(programs: StandIns, tmp_path: Path) -> None:
     copied = tmp_path / "repository" / "scripts" / "setup"
     copied.parent.mkdir(parents=True)
     shutil.copy(ROOT / "scripts" / "setup", copied)

@@ -87,7 +87,7 @@ def test_a_number_is_plain_digits(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0" * 5_000 + "5", "9" * 5_000, "0" * 20 + "5"])
-def test_a_number_too_long_to_be_meant_is_wrong(text: str) -> None:
+def test_a_number_with_too_many_digits_is_refused(text: str) -> None:
     with pytest.raises(InvalidSetting, match=r"^POSECLUSTER_DEADLINE_MS="):
         _load(deadline_ms=text)
     assert _load(deadline_ms="0" * 19 + "5").deadline_ms == 5
@@ -197,7 +197,7 @@ def test_the_folder_of_tokens_must_exist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("percent", [1, 50, 100])
-def test_a_worker_may_not_be_worn_from_the_start(percent: int) -> None:
+def test_a_growth_limit_below_the_initial_memory_is_refused(percent: int) -> None:
     with pytest.raises(InvalidSetting, match=rf"^POSECLUSTER_RECYCLE_GROWTH_PERCENT={percent}: "):
         _load(recycle_growth_percent=str(percent))
     assert [_load(recycle_growth_percent=text).recycle_growth_percent for text in ("0", "101")] == [0, 101]

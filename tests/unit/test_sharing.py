@@ -101,7 +101,7 @@ def beside(workers: int, others: Cost, *, seconds: float = 120.0) -> tuple[float
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
 @pytest.mark.parametrize("seconds", [0.2, 0.3, 0.5, 0.8, 1.5])
-def test_four_heavy_callers_leave_a_polite_one_its_time(workers: int, seconds: float) -> None:
+def test_four_heavy_callers_leave_an_ordinary_one_its_share(workers: int, seconds: float) -> None:
     bar = beside(workers, LIGHT)[0] + 2 * SERVICE
     p95, answered = beside(workers, Cost(seconds, is_heavy=True))
     assert p95 <= bar
@@ -112,19 +112,19 @@ def test_four_heavy_callers_leave_a_polite_one_its_time(workers: int, seconds: f
 
 @pytest.mark.control
 @pytest.mark.parametrize("workers", [1, 2])
-def test_without_a_share_the_polite_one_waits(workers: int) -> None:
+def test_without_a_share_the_ordinary_caller_waits(workers: int) -> None:
     bar = beside(workers, LIGHT)[0] + 2 * SERVICE
     assert beside(workers, Cost(0.8))[0] > 2 * bar
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_jobs_that_are_just_not_heavy_leave_a_polite_one_its_time(workers: int) -> None:
+def test_jobs_just_below_heavy_leave_an_ordinary_caller_its_share(workers: int) -> None:
     """Those whose handling takes three inferences: only their order in the queue helps."""
     assert beside(workers, Cost(4 * SERVICE))[0] <= beside(workers, LIGHT)[0] + 2 * SERVICE
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_heavy_jobs_alone_use_every_worker(workers: int) -> None:
+def test_heavy_jobs_use_every_worker_if_no_others_wait(workers: int) -> None:
     server = Server(workers)
     for _ in range(20):
         server.submit(Cost(1.0, is_heavy=True))

@@ -29,7 +29,9 @@ pytestmark = pytest.mark.unit
         ([], 3, 3, 3, "nothing is measured"),
     ],
 )
-def test_the_formula(usage: list[int], replicas: int, unready: int, wanted: int, why: str) -> None:
+def test_the_hpa_formula_gives_the_documented_sizes(
+    usage: list[int], replicas: int, unready: int, wanted: int, why: str
+) -> None:
     assert recommended(usage, replicas=replicas, unready=unready, request_millicores=500) == wanted, why
 
 
@@ -65,7 +67,7 @@ def test_up_by_four_pods_or_twice_as_many_at_once() -> None:
     assert Cluster(size=10, most=100).sync(2.0) == 20
 
 
-def test_the_bounds_hold() -> None:
+def test_the_hpa_stays_within_its_bounds() -> None:
     assert Cluster(size=10, most=12).sync(2.0) == 12
     cluster = Cluster(size=3)
     for _ in range(30):

@@ -99,7 +99,7 @@ def test_a_draw_keeps_the_counts_and_the_service_time() -> None:
     assert arrivals.rate(0.0, 60.0) == pytest.approx(1_000 / 60)
 
 
-def test_a_draw_ends_when_it_is_told_to() -> None:
+def test_drawn_arrivals_end_at_the_given_time() -> None:
     arrivals = draw(Counts(60, (600, 600)), service_seconds=0.06, service_cv=0.5, seed=3, seconds=90.0)
     assert arrivals.seconds == 90.0
     assert 60.0 < arrivals.times[-1] < 90.0
@@ -143,7 +143,9 @@ def test_a_pattern_goes_from_a_third_of_a_pod_to_five_pods_worth() -> None:
 @pytest.mark.parametrize("routing", Routing)
 @pytest.mark.parametrize("latency", [0.08, 0.25, 2.0])
 @pytest.mark.parametrize(("least", "most"), [(1, 1), (1, 3), (1, 10), (5, 5), (2, 40), (20, 30), (500, 500)])
-def test_a_pattern_is_within_the_specs_reach(least: int, most: int, latency: float, routing: Routing) -> None:
+def test_a_patterns_load_can_be_served_within_the_specs_bounds(
+    least: int, most: int, latency: float, routing: Routing
+) -> None:
     objective = ServiceLevel(
         latency_seconds=latency, late_share=0.01, workers=2, queue_length=16, routing=routing
     )

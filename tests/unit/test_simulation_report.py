@@ -57,7 +57,7 @@ def test_a_step_is_answered_within_two_seconds_and_given_back_after_the_hold() -
     assert comparison.own.sizes[-1][1] < max(size for _, size in comparison.own.sizes)
 
 
-def test_every_way_gets_the_same_requests_and_the_fewest_pods_are_the_fewest() -> None:
+def test_every_policy_gets_the_same_requests_and_the_fewest_pods_are_found() -> None:
     comparison = compared()
     assert comparison.hpa is not None
     assert comparison.fewest is not None
@@ -69,7 +69,7 @@ def test_every_way_gets_the_same_requests_and_the_fewest_pods_are_the_fewest() -
     assert all(one.sizes == ((0.0, size),) for size, one in by_size.items())
 
 
-def test_the_same_seed_tells_the_same_and_another_seed_does_not() -> None:
+def test_equal_seeds_give_equal_reports_and_other_seeds_do_not() -> None:
     text = told(compared(), every_change=True)
     assert text == told(compared(), every_change=True)
     other = compare(replace(setting(), seed=2), draw(STEP, service_seconds=0.06, service_cv=0.5, seed=2))
@@ -77,7 +77,7 @@ def test_the_same_seed_tells_the_same_and_another_seed_does_not() -> None:
 
 
 @pytest.mark.parametrize(("late", "said"), [(9, "yes"), (10, "yes"), (11, "NO"), (1_000, "NO")])
-def test_whether_the_objective_is_kept_is_said_as_it_is(late: int, said: str) -> None:
+def test_the_report_says_whether_the_objective_is_kept(late: int, said: str) -> None:
     comparison = compared()
     latencies = array("d", [0.26] * late + [0.1] * (1_000 - late))
     text = told(replace(comparison, own=replace(comparison.own, latencies=latencies, refused=0)))
@@ -91,7 +91,7 @@ def test_how_requests_reach_pods_is_known_to_the_policy_and_to_the_pods() -> Non
         assert (one.policy.objective.routing, one.pods.routing) == (routing, routing)
 
 
-def test_routing_changes_what_is_wanted_and_what_comes_of_it() -> None:
+def test_routing_changes_the_wanted_size_and_the_outcome() -> None:
     one = compare(replace(setting(), routing=Routing.SHARED), drawn())
     assert one.fewest is not None
     several = compared().fewest
@@ -115,7 +115,7 @@ def test_no_size_at_all_is_late_all_the_time() -> None:
     assert line.split() == ["this", "PoseCluster", "1000.00", "NO", "0.00", "0", "0", "-"]
 
 
-def test_without_a_cpu_request_there_is_no_hpa_and_it_is_said() -> None:
+def test_without_a_cpu_request_the_report_says_that_there_is_no_hpa() -> None:
     spec: dict[str, Any] = {"resources": {"requests": {"cpu": "0"}}}
     comparison = compared(**spec)
     assert comparison.hpa is None
@@ -190,5 +190,5 @@ def test_a_picture_of_rates_ends_at_the_highest() -> None:
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0, "0:00"), (61, "1:01"), (3_599.6, "1:00:00"), (7_325, "2:02:05")]
 )
-def test_moments_are_told_as_a_clock_does(seconds: float, said: str) -> None:
+def test_times_are_printed_as_hours_and_minutes(seconds: float, said: str) -> None:
     assert clock(seconds) == said

@@ -20,11 +20,11 @@ pytestmark = pytest.mark.unit
         ("name demo-pose-pods of demo-pose-2x", "name demo-pose-pods of demo-pose"),
     ],
 )
-def test_what_changes_is_taken_out(message: str, said: str) -> None:
+def test_volatile_parts_of_a_message_are_removed(message: str, said: str) -> None:
     assert stable(message, prefix="demo-pose") == said
 
 
-def test_an_image_is_quoted_as_it_is() -> None:
+def test_an_image_name_is_quoted_unchanged() -> None:
     image = "10.1.2.3:5000/pose@sha256:" + "ab" * 32
     assert stable(f'pull "{image}" from 10.1.2.3:5000', keep=[image]) == f'pull "{image}" from address'
 

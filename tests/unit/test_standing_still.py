@@ -25,7 +25,7 @@ def frozen(fleet: Fleet, *, running: float) -> Pods:
     return tuple(replace(pod, running=running) for pod in fleet.pass_second(RATE))
 
 
-def test_answers_that_stand_still_never_shrink() -> None:
+def test_unchanging_metrics_of_busy_pods_never_shrink_the_service() -> None:
     fleet = settled(RATE)
     old = frozen(fleet, running=1.0)
     sizes, blind = [fleet.replicas], None
@@ -40,7 +40,7 @@ def test_answers_that_stand_still_never_shrink() -> None:
 
 
 @pytest.mark.control
-def test_idle_pods_stand_still_and_shrink() -> None:
+def test_unchanging_metrics_of_idle_pods_shrink_the_service() -> None:
     fleet = settled(RATE)
     old = again(frozen(fleet, running=0.0), fleet.now)
     old = tuple(replace(pod, queued=0.0) for pod in old)
@@ -60,7 +60,7 @@ def readable(pods: list[PodSample], now: float) -> int:
     return demand.readable
 
 
-def test_a_pod_stands_still_from_its_last_move_on() -> None:
+def test_metrics_count_as_stale_from_their_last_change() -> None:
     counters = {"started": 1.0, "arrivals": 9.0, "completed": 7.0, "busy_seconds": 1.0}
     pods = [PodSample(name="a", at=float(at), queued=1.0, running=1.0, **counters) for at in range(4)]
     last = WINDOWS.stale_seconds

@@ -96,7 +96,7 @@ def reasons(status: Any) -> tuple[str, str]:
         (deployment(replicas=2, ready=2), [], None, "True/PodsReady", "True/RolloutComplete"),
     ],
 )
-def test_conditions(
+def test_conditions_of_each_observed_state(
     observed: Any, pods: list[Any], size: int | None, available: str, progressing: str
 ) -> None:
     assert reasons(status_of(None, observed, *pods, size=size)) == (available, progressing)
@@ -133,7 +133,7 @@ def test_the_whole_status() -> None:
 
 
 @pytest.mark.parametrize("reason", list(ProgressingReason))
-def test_a_problem_goes_before_what_the_deployment_says(reason: ProgressingReason) -> None:
+def test_a_problem_takes_precedence_over_the_deployments_status(reason: ProgressingReason) -> None:
     told = condition(status_of(None, deployment(ready=1), problem=Failure(reason, "words")), "Progressing")
     assert told["status"] == ("True" if reason in {"RollingOut", "RolloutComplete"} else "False")
     assert (told["reason"], told["message"]) == (reason, "words")
@@ -178,7 +178,7 @@ def test_only_a_changed_status_gets_a_new_time() -> None:
 
 
 @given(JSON, JSON, st.lists(JSON, max_size=3))
-def test_nothing_observed_raises_or_leads_out_of_the_closed_sets(
+def test_no_observed_state_raises_or_gives_an_unknown_reason(
     status: Any, observed: Any, pods: list[Any]
 ) -> None:
     cluster = posecluster(status=status)
@@ -223,7 +223,7 @@ def test_the_patch_makes_any_status_the_right_one(before: dict[str, Any]) -> Non
     assert {name: value for name, value in merged.items() if value is not None} == right
 
 
-def test_a_forged_status_is_put_right() -> None:
+def test_a_forged_status_is_corrected() -> None:
     right = status_of(None, deployment(ready=1))
     forged = {
         **right,

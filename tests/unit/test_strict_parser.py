@@ -79,7 +79,9 @@ def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
     last=st.sampled_from([*REFUSED]),
     cuts=st.lists(st.integers(0, 100_000), max_size=12),
 )
-async def test_cuts_change_nothing(stream: list[bytes], last: str, cuts: list[int]) -> None:
+async def test_splitting_the_stream_does_not_change_the_result(
+    stream: list[bytes], last: str, cuts: list[int]
+) -> None:
     whole, cut = Seen(iter(stream)), Seen(pieces(b"".join(stream), cuts))
     assert cut.requests == whole.requests
     assert len(cut.requests) == len(stream)
@@ -121,7 +123,7 @@ async def test_an_offer_of_http_2_ends_the_connection_if_something_may_be_lost(
     assert [path for path, _body in one_by_one.requests][-2:] == ["/d", "/a"]
 
 
-async def test_a_head_that_has_begun_is_known() -> None:
+async def test_a_partly_received_head_is_noticed() -> None:
     assert not Seen(iter([GET])).is_in_head
     assert Seen(iter([GET[:-1]])).is_in_head
     assert Seen(iter([SIZED, GET[:5]])).is_in_head

@@ -116,7 +116,7 @@ def _restarts(workers: Supervisor, cause: Ended) -> float | None:
     return workers.metrics.registry.get_sample_value("posecluster_worker_restarts_total", labels)
 
 
-async def test_a_slot_waits_longer_after_each_death(made: list[WorkerOnPaper]) -> None:
+async def test_the_restart_delay_of_a_slot_grows_with_each_death(made: list[WorkerOnPaper]) -> None:
     workers = _ready(2)
     delays = []
     for _ in BACK_OFF_SECONDS:
@@ -128,7 +128,7 @@ async def test_a_slot_waits_longer_after_each_death(made: list[WorkerOnPaper]) -
     assert _restarts(workers, Ended.CRASH) == len(BACK_OFF_SECONDS)
 
 
-async def test_nobody_waits_while_no_worker_lives(made: list[WorkerOnPaper]) -> None:
+async def test_a_worker_restarts_immediately_while_none_is_available(made: list[WorkerOnPaper]) -> None:
     workers = _ready(2)
     for _ in range(8):
         made[-1].ends(Ended.CRASH)

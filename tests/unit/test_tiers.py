@@ -144,7 +144,7 @@ def test_it(server): pass
     ],
     ids=["one fails twice", "too many", "not importable", "skipped the second time"],
 )
-def test_what_is_no_chance_fails_the_tier(project: Path, source: str) -> None:
+def test_a_test_that_fails_twice_fails_the_tier(project: Path, source: str) -> None:
     code, said = run(project, "chart", chart=source)
     assert code == 1
     assert said.endswith("Failed: chart\n")
@@ -176,7 +176,7 @@ def test_by_itself():
     assert code == 0
 
 
-def test_smoke_runs_the_marked_tests_alone(project: Path) -> None:
+def test_smoke_runs_only_the_marked_tests(project: Path) -> None:
     source = f"import pytest\n{PASSES}\n@pytest.mark.smoke\ndef test_first(): pass\n"
     code, said = run(project, "--smoke", "chart", chart=source)
     assert code == 0
@@ -278,7 +278,7 @@ def test_setup_envtest_is_built_once_where_there_is_go(programs: StandIns) -> No
         ),
     ],
 )
-def test_without_a_way_to_them_there_is_a_message(
+def test_a_message_says_how_to_get_the_api_servers_programs(
     programs: StandIns, stand_ins: dict[str, str], message: str
 ) -> None:
     for name, lines in stand_ins.items():
@@ -339,6 +339,6 @@ def test_ci_fails_if_a_step_does_and_runs_the_others(machine: StandIns) -> None:
     assert any(call.startswith("make test") for call in machine.calls)
 
 
-def test_ci_requires_what_it_is_told_to(machine: StandIns) -> None:
+def test_ci_requires_the_tiers_of_its_variable(machine: StandIns) -> None:
     ci(machine, POSECLUSTER_REQUIRE="unit,chart")
     assert "required: unit,chart" in machine.calls

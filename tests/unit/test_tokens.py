@@ -77,7 +77,7 @@ def test_only_plain_files_of_a_sane_size_are_tokens(tmp_path: Path) -> None:
     assert not any(_accepts(tokens, token) for token in ("y" * 4_097, "y" * 4_096, "hidden", "deep"))
 
 
-def test_a_file_that_cannot_be_read_costs_its_own_token_alone(
+def test_an_unreadable_file_disables_only_its_own_token(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "broken").symlink_to("no such file")
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_costs_its_own_token_alone(
     assert vars(warning)["fields"]["file"] == "broken"
 
 
-def test_a_folder_that_is_gone_accepts_nobody(tmp_path: Path) -> None:
+def test_a_missing_folder_accepts_no_caller(tmp_path: Path) -> None:
     folder = tmp_path / "tokens"
     folder.mkdir()
     tokens = _tokens(folder, alice=b"s3cret")

@@ -47,7 +47,7 @@ def test_invalid_context_is_ignored(field: str) -> None:
     assert trace_context([field]) is None
 
 
-def test_two_contexts_are_none() -> None:
+def test_two_trace_contexts_are_ignored() -> None:
     assert trace_context([]) is None
     assert trace_context([f"00-{TRACE}-{SPAN}-01"] * 2) is None
 

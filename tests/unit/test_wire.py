@@ -89,7 +89,7 @@ def test_a_frame_is_given_only_when_its_last_byte_is_there() -> None:
         "http",
     ],
 )
-def test_what_is_no_frame_breaks_the_pipe(stream: bytes) -> None:
+def test_an_invalid_frame_breaks_the_pipe(stream: bytes) -> None:
     with pytest.raises(BrokenPipeFrame):
         list(FrameReader().feed(stream))
 
@@ -139,7 +139,7 @@ def test_a_pipe_that_closes_is_the_end(pipe: tuple[socket.socket, socket.socket]
 
 
 @pytest.mark.parametrize("broken", [_raw(b"", head_length=1 << 20), _raw(DEEP)], ids=["head", "too deep"])
-def test_a_worker_refuses_what_is_no_frame(pipe: tuple[socket.socket, socket.socket], broken: bytes) -> None:
+def test_a_worker_refuses_an_invalid_frame(pipe: tuple[socket.socket, socket.socket], broken: bytes) -> None:
     ours, theirs = pipe
     ours.sendall(broken)
     with pytest.raises(BrokenPipeFrame):

@@ -130,7 +130,7 @@ async def test_the_earliest_time_wins() -> None:
     assert len(passes.times["a"]) == 1
 
 
-async def test_a_result_asks_for_the_next_look() -> None:
+async def test_a_result_schedules_the_next_pass() -> None:
     async def again(_key: str, count: int) -> Result:
         return Result(0.02 if count < 3 else None)
 
@@ -168,7 +168,7 @@ async def test_failures_back_off_further_and_further_and_success_resets() -> Non
         (NamespaceTerminating, "retry"),
     ],
 )
-async def test_only_what_somebody_should_look_at_counts_and_is_logged_as_an_error(
+async def test_only_failures_that_need_attention_are_logged_as_errors(
     error: type[KubeError], result: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(_key: str, count: int) -> Result:
@@ -230,7 +230,7 @@ async def test_retry_after_holds_for_an_event_during_the_pass_that_got_it() -> N
     assert second - first >= 0.8
 
 
-async def test_a_user_who_mends_what_was_rejected_need_not_wait() -> None:
+async def test_a_corrected_spec_need_not_wait_for_the_back_off() -> None:
     async def fail(_key: str, count: int) -> Result:
         if count == 1:
             raise Rejected("apply Service a", "no")
@@ -246,7 +246,7 @@ async def test_a_user_who_mends_what_was_rejected_need_not_wait() -> None:
     assert second - first < 0.4
 
 
-async def test_conflicts_are_tried_again_at_once() -> None:
+async def test_conflicts_are_retried_immediately() -> None:
     async def conflict(_key: str, count: int) -> Result:
         if count <= 3:
             raise Conflict("patch status of a", "changed")
@@ -272,7 +272,7 @@ async def test_without_the_lease_a_key_is_dropped() -> None:
     assert passes.results == {"not_leader": 1}
 
 
-async def test_a_slip_of_ours_ends_one_pass_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_exception_ends_one_pass_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def slip(key: str, _count: int) -> Result:
         if key == "bad":
             raise KeyError("spec")
