@@ -1,5 +1,5 @@
-# Commands of this repository; `make` lists them. Settings come from the environment, for instance
-# POSECLUSTER_PORT=8081 make run. Everything is set up on first use, inside this folder.
+# Commands of this repository; `make` lists them. Settings come from the environment, for example
+# POSECLUSTER_PORT=8081 make run. The first use installs what a command needs, inside this folder.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VARIANT := $(or $(POSECLUSTER_MODEL_VARIANT),full)
 export PYTHON VENV
-# shows what would be done: make deploy DRY_RUN=1
+# make deploy DRY_RUN=1 prints the commands without running them
 DRY := $(if $(DRY_RUN),--dry-run)
 export ENGINE BASE_IMAGE BUILD BUILD_FLAGS PLATFORMS PUSH KIND_IMAGE CONTEXT LOAD VALUES NAMESPACE
 
@@ -18,30 +18,30 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 .PHONY: run
-run: set-up ## set up what is needed and serve on http://127.0.0.1:8080
+run: set-up ## install what the server needs and serve on http://127.0.0.1:8080
 	@$(BIN)/python -m scripts.models --variant $(VARIANT)
 	@POSECLUSTER_HOST="$${POSECLUSTER_HOST-127.0.0.1,::1}" exec $(BIN)/posecluster-inference serve
 
 .PHONY: run-operator
-run-operator: set-up ## run the operator here, against the cluster that KUBECONFIG names
+run-operator: set-up ## run the operator on this machine, against the cluster of KUBECONFIG
 	@exec $(BIN)/posecluster-operator run
 
 .PHONY: test
-test: set-up-dev test-models scanners ## run every test that this machine can, and name those that were skipped
+test: set-up-dev test-models scanners ## run every test that this machine can run, and list those that were skipped
 	@$(BIN)/python scripts/tiers.py $(TIERS)
 
 .PHONY: check
-check: set-up-dev test-models ## for every commit: lint, the unit tests, and a few tests of each tier that this machine has
+check: set-up-dev test-models ## before a commit: lint, the unit tests, and a few tests of each tier that this machine can run
 	@$(MAKE) lint
 	@$(BIN)/python scripts/tiers.py unit
 	@$(BIN)/python scripts/tiers.py --smoke component apiserver chart browser
 
 .PHONY: test-unit
-test-unit: set-up-dev ## run the tests that need nothing but Python
+test-unit: set-up-dev ## run the tests that need only Python
 	@$(BIN)/python scripts/tiers.py unit
 
 .PHONY: test-pythons
-test-pythons: set-up-dev models ## run the unit tests, start, landmarks and draining with every other Python that is here
+test-pythons: set-up-dev models ## run the unit tests and some server tests with every other installed Python version
 	@scripts/pythons
 
 .PHONY: test-component
@@ -49,11 +49,11 @@ test-component: set-up-dev test-models scanners ## run the tests against real se
 	@$(BIN)/python scripts/tiers.py component
 
 .PHONY: test-apiserver
-test-apiserver: set-up-dev ## run the operator against a real API server (scripts/envtest fetches one; or KUBEBUILDER_ASSETS, KUBECONFIG)
+test-apiserver: set-up-dev ## test the operator with a real API server (scripts/envtest fetches one; or set KUBEBUILDER_ASSETS or KUBECONFIG)
 	@$(BIN)/python scripts/tiers.py apiserver
 
 .PHONY: test-chart
-test-chart: set-up-dev scanners ## render the chart and try its alerts (helm and promtool: on PATH, or see scripts/promtool)
+test-chart: set-up-dev scanners ## render the chart and test its alerts (needs helm and promtool on PATH, or see scripts/promtool)
 	@$(BIN)/python scripts/tiers.py chart
 
 .PHONY: test-browser
@@ -61,11 +61,11 @@ test-browser: set-up-dev test-models ## run the tests of the pages in Chromium (
 	@$(BIN)/python scripts/tiers.py browser
 
 .PHONY: test-e2e
-test-e2e: set-up-dev ## run the end-to-end tests on the cluster that KUBECONFIG names (make images or kind-up before)
+test-e2e: set-up-dev ## run the end-to-end tests on the cluster of KUBECONFIG (first: make kind-up, and its images)
 	@$(BIN)/python scripts/tiers.py e2e
 
 .PHONY: test-summary
-test-summary: set-up-dev ## print again how the tests of TIERS ended, which were unstable, and the slowest ten
+test-summary: set-up-dev ## print the last results of TIERS again, with the unstable and the slowest ten tests
 	@$(BIN)/python scripts/tiers.py --summary $(TIERS)
 
 .PHONY: lint
@@ -79,7 +79,7 @@ images: ## build both images (ENGINE=docker|podman|buildah, BASE_IMAGE=, BUILD_F
 	@scripts/images $(DRY)
 
 .PHONY: kind-up
-kind-up: ## make the kind cluster of kind-config.yaml, if it is not there (KIND_IMAGE= chooses the Kubernetes version)
+kind-up: ## create the kind cluster of kind-config.yaml if it does not exist (KIND_IMAGE= selects the Kubernetes version)
 	@scripts/kind $(DRY) up
 
 .PHONY: kind-down
@@ -87,11 +87,11 @@ kind-down: ## delete the kind cluster
 	@scripts/kind $(DRY) down
 
 .PHONY: deploy
-deploy: ## build, load, install the chart and the example into kind (or CONTEXT= and LOAD=), say how to call it
+deploy: ## build the images and install the chart and the example into kind (or another cluster: CONTEXT=, LOAD=)
 	@scripts/deploy $(DRY)
 
 .PHONY: scanners
-scanners: set-up-dev ## set up the scanners that the tests run on sources, images and manifests (a minute or two)
+scanners: set-up-dev ## install the scanners that the tests run on sources, images and manifests (one or two minutes)
 	@scripts/scanners
 
 .PHONY: sbom
@@ -99,20 +99,20 @@ sbom: scanners ## write the bills of materials of both images to build/sbom (Cyc
 	@$(BIN)/python scripts/sbom.py build/sbom
 
 .PHONY: bench
-bench: set-up-dev ## measure: bare landmarkers, our server, the plain way (a quiet machine)
+bench: set-up-dev ## measure the server beside bare landmarkers and a simple server (needs an idle machine)
 	@$(MAKE) models
 	@$(BIN)/python -m bench.run
 
 .PHONY: bench-heavy
-bench-heavy: set-up-dev ## measure the heaviest pictures, and what they cost an ordinary caller (a quiet machine)
+bench-heavy: set-up-dev ## measure the heaviest pictures and their effect on an ordinary caller (needs an idle machine)
 	@$(BIN)/python -m bench.heavy
 
 .PHONY: bench-operator
-bench-operator: set-up-dev ## measure the operator against an API server of its own (a quiet machine)
+bench-operator: set-up-dev ## measure the operator with a separate API server (needs an idle machine)
 	@KUBEBUILDER_ASSETS=$$(scripts/envtest) $(BIN)/python -m bench.operator
 
 .PHONY: bench-scaling
-bench-scaling: set-up-dev ## simulate the autoscaler beside others on recorded traces (needs SIMULATOR=FILE TRACES=FOLDER)
+bench-scaling: set-up-dev ## compare the autoscaler with others on recorded traces (needs SIMULATOR=FILE TRACES=FOLDER)
 	@$(BIN)/python -m bench.scaling $(if $(SIMULATOR),--simulator $(SIMULATOR)) $(if $(TRACES),--traces $(TRACES))
 
 .PHONY: models
@@ -121,32 +121,32 @@ models: set-up ## fetch and verify the model files: lite, full, heavy (docs/mode
 
 .PHONY: test-models
 test-models: set-up-dev
-	@$(MAKE) models || echo "The tests of models that are missing will be skipped by name"
+	@$(MAKE) models || echo "Tests whose model files are missing will be skipped and listed"
 
 .PHONY: reference
-reference: set-up-dev ## make docs/reference.md again from the CRD
+reference: set-up-dev ## regenerate docs/reference.md from the CRD
 	@$(BIN)/python scripts/reference.py
 
 .PHONY: manifests
-manifests: set-up-dev ## write what the chart has from elsewhere, its table of values, and deploy/install.yaml (helm)
+manifests: set-up-dev ## regenerate the chart's copies, its table of values, and deploy/install.yaml (needs helm)
 	@$(BIN)/python scripts/manifests.py
 
 .PHONY: screenshots
-screenshots: set-up-dev models ## make the pictures of the pages in docs/ again (Chromium)
+screenshots: set-up-dev models ## regenerate the screenshots in docs/ (needs Chromium)
 	@$(BIN)/python scripts/screenshots.py
 
 .PHONY: lock
-lock: set-up-dev ## pin every package again from pyproject.toml (UPGRADE=1: newest)
+lock: set-up-dev ## regenerate the lock files from pyproject.toml (UPGRADE=1: newest versions)
 	@scripts/lock
 
 .PHONY: clean
-clean: ## remove everything that was set up or built, model files too
+clean: ## remove everything that was installed or built, including model files
 	@rm -rf .venv build models .mypy_cache .ruff_cache .pytest_cache .hypothesis ./*.egg-info operator/*.egg-info \
 	  inference/*.egg-info common/*.egg-info
 	@find operator inference common tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: set-up set-up-dev
-# a shell that every system has, because the first thing that it says is whether this one will do
+# scripts/setup first reports whether this system is supported, so it uses a shell that every system has
 set-up set-up-dev: SHELL := /bin/sh
 set-up set-up-dev: .SHELLFLAGS := -c
 set-up:

@@ -1,8 +1,8 @@
-"""The limit: landmarkers in bare processes, no server, no queue, no pipe.
+"""The upper bound: landmarkers in plain processes, without server, queue or pipe.
 
     python -m bench.bare MODEL PICTURE SECONDS
 
-Decodes and detects, nothing else, and prints one JSON line: how many pictures in how many seconds.
+Decodes and detects, and prints one JSON line: the number of pictures and the seconds they took.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""`make bench-heavy`: what the heaviest pictures within the limits cost, and what they cost others.
+"""`make bench-heavy`: the cost of the heaviest pictures within the limits, and their effect on others.
 
-First a worker's time for each picture, in this process and with the full model; then a polite caller
-(an ordinary picture, JSON, one request after the other) alone, beside four callers like it, and beside
-four that send the heaviest pictures and ask for WebP. With --write the tables go into docs/performance.md.
+First a worker's time for each picture, in this process and with the full model; then an ordinary caller (an
+ordinary picture, JSON, one request after the other) on its own, beside four callers like it, and beside four
+that send the heaviest pictures and ask for WebP. With --write the tables go into docs/performance.md.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What the server adds for one client: a bare detection and a request, turn and turn about.
+"""The time that the server adds for one client: a plain detection and a request, alternating.
 
     python -m bench.one_client PORT MODEL PICTURE SECONDS FIRST_NUMBER
 
-Alternating makes a machine whose speed drifts drift for both. The client is a plain blocking socket,
-which adds next to nothing of its own. Prints one JSON line, in milliseconds: the medians of both,
-and the median of what each request took longer than the bare detection before it.
+They alternate so that a change in the machine's speed affects both. The client is a plain blocking socket,
+which adds hardly any time. Prints one JSON line, in milliseconds: the medians of both,
+and the median of the extra time of each request over the detection before it.
 """
 
 import json

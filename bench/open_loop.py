@@ -1,9 +1,9 @@
-"""An open-loop generator: requests start by a schedule, whatever the server does.
+"""An open-loop load generator: requests start on a schedule, independent of the server's answers.
 
-A closed loop (wrk) waits for an answer before it asks again, so a slow server is asked less and its
-waiting is hidden (coordinated omission). Here each latency counts from the time at which the request
-was due. Neither wrk nor a packaged tool takes a schedule and a body that differs each time; bytes go
-out as they are, because an HTTP client library would use more CPU than the server under test.
+A closed loop (wrk) waits for an answer before the next request, so a slow server gets fewer requests and the
+waiting time is hidden (coordinated omission). Here each latency counts from the time at which the request
+was due. Neither wrk nor a packaged tool supports a schedule with a different body each time; requests
+are sent as prepared bytes, because an HTTP client library would use more CPU than the server under test.
 
     python -m bench.open_loop PORT PICTURE RATE SECONDS FIRST_NUMBER
 

@@ -1,6 +1,6 @@
-"""`make bench-operator`: the operator's scale figures against an API server of its own.
+"""`make bench-operator`: the operator's scale figures with a separate API server.
 
-Needs KUBEBUILDER_ASSETS, the folder of etcd and kube-apiserver; `make bench-operator` fetches them.
+Needs KUBEBUILDER_ASSETS, the folder of etcd and kube-apiserver; `make bench-operator` downloads them.
 Deployments have a controller that only counts pods (the tests' player), so that the operator and not the
 cluster is measured. The operator calls the API server directly: its writes are those that its own metrics
 count, and a watch beside it sees when a child appears. Prints the table, keeps every figure in
@@ -44,7 +44,7 @@ _STARTS = 5
 _TAKEOVERS = 3
 _WRITES = ("apply", "patch", "create", "delete")  # `update` is the Lease's
 _QUIET_SECONDS = 3.0
-# each of a hundred is looked at every 90 s; of more, only as many as of a hundred in that time
+# each of a hundred is reconciled every 90 s; of more, only as many as of a hundred in that time
 _ROUND_SECONDS = 110.0
 _SETTLE_SECONDS = 600.0
 _MIB = 2**20
@@ -122,7 +122,7 @@ def burst(count: int, settled_seconds: float) -> Figures:
     """Measure so many PoseClusters at once, and what they cost when they are settled.
 
     The latter over a whole round of looking at a hundred, if not over `settled_seconds`: right after
-    a burst all were looked at just now, so that a shorter time might show nothing at all.
+    a burst all were reconciled just now, so that a shorter time might show nothing at all.
     """
     settled_seconds = settled_seconds or _ROUND_SECONDS
     with world() as here, Player(here.api, namespace=here.namespace, pods=False), here.operator() as operator:
@@ -148,7 +148,7 @@ def burst(count: int, settled_seconds: float) -> Figures:
 
 
 def takeovers() -> Figures:
-    """Measure how long nobody leads when the leader is killed, and when it ends in order."""
+    """Measure the time without a leader after the leader is killed, and after it ends in order."""
     killed, ended = [], []
     with world() as here:
         for _ in range(_TAKEOVERS):

@@ -1,4 +1,4 @@
-"""What benchmarks print: the machine, and their table's place in docs/performance.md."""
+"""Output of the benchmarks: a description of the machine, and their tables in docs/performance.md."""
 
 import os
 import platform

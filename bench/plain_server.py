@@ -1,4 +1,4 @@
-"""The way most people start: one process, the model called in the handler.
+"""The simple server that ours is compared with: one process that calls the model in the handler.
 
 python -m bench.plain_server MODEL PORT
 """

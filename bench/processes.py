@@ -1,4 +1,4 @@
-"""The programs that a benchmark runs beside each other, each started and ended by its own id."""
+"""Programs that a benchmark runs in parallel; each is ended by its process id."""
 
 import json
 import os

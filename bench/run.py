@@ -1,7 +1,7 @@
-"""`make bench`: the server against its limit and against the plain way, all in one run.
+"""`make bench`: the server compared with its upper bound and with a simple server, in one run.
 
-Whatever is compared is measured turn and turn about, so that a machine whose speed drifts drifts for
-both; the figures are medians over the rounds. Prints the table, keeps every figure in
+What is compared is measured in turns, so that a change in the machine's speed affects all; the figures
+are medians over the rounds. Prints the table, keeps every figure in
 build/bench.json, and with --write puts the table into docs/performance.md.
 """
 

@@ -1,12 +1,11 @@
-"""`make bench-scaling`: late requests against pod-hours, for ours and for other autoscalers.
+"""`make bench-scaling`: late requests and pod-hours of our autoscaler and of others.
 
 The simulator and the traces are not part of the repository; `--simulator` and `--traces` name them. The
 simulator is a Python module with `POLICIES`, `SimConfig`, `load_policy`, `load_trace` and `simulate`; the
-traces are CSV files of request counts, whose names and sources scaling_windows.py lists. Ours is the
-operator's own `decide`, by way of tests/tools/simulator_policy.py, with one setting for all traces but the
-objective.
-Prints the table, keeps every figure in build/bench-scaling.json, and with --write puts the table and the
-picture of the frontier into docs/autoscaling.md.
+traces are CSV files of request counts, whose names and sources scaling_windows.py lists. Our autoscaler is
+the operator's own `decide`, through tests/tools/simulator_policy.py, with the same settings for all traces
+except the objective. Prints the table, keeps every figure in build/bench-scaling.json, and with --write puts
+the table and the picture of the frontier into docs/autoscaling.md.
 """
 
 import argparse

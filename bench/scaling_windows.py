@@ -1,8 +1,8 @@
-"""The parts of the recorded traces that autoscalers are compared on.
+"""The parts of the recorded traces on which autoscalers are compared.
 
-Only parts that the traces' README keeps for testing: the second halves of the two azure-llm traces, days
-8 to 14 of the two azure-functions ones. Six windows of about half an hour, so that each family has its
-say and a run takes minutes:
+Only parts that the traces' README reserves for testing: the second halves of the two azure-llm traces, days
+8 to 14 of the two azure-functions ones. Six windows of about half an hour, so that each family of traces
+counts and a run takes minutes:
 
 - conv and code, the whole second halves: nearly Poisson, and bursts with three of four seconds empty.
   Ten times as many requests, for both are slow.
@@ -10,8 +10,8 @@ say and a run takes minutes:
 - switch (e369a477, switched on and off): day 9 from 10:00 and day 12 from 12:00; five times as many
   requests.
 
-They were picked by the clock and not for a good result. But policies were tried on them more than once
-while ours was made, so they are no blind test.
+They were chosen by time of day and not for a good result. But policies were tried on them more than once
+during development, so they are not a blind test.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A client to copy. It needs no packages, keeps a deadline, limits its retries and obeys Retry-After.
+"""An example client. It needs no packages, keeps a deadline, limits its retries and obeys Retry-After.
 
     python3 examples/client.py photograph.jpg [http://127.0.0.1:8080]
 

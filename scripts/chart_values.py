@@ -1,4 +1,4 @@
-"""The chart's values: their descriptions from values.yaml into its schema, and the table of its README."""
+"""Copy the descriptions in the chart's values.yaml to its schema and to the table in its README."""
 
 import json
 import re

@@ -1,5 +1,5 @@
-# shellcheck shell=bash disable=SC2034 # variables for those who source it
-# What the scripts for images and clusters share; source it from the repository's root.
+# shellcheck shell=bash disable=SC2034 # the including scripts use the variables
+# Functions that the scripts for images and clusters share; source it from the repository's root.
 version=$(awk -F '"' '/^version = / { print $2; exit }' pyproject.toml)
 kind_cluster=posecluster
 dry_run=""
@@ -9,16 +9,16 @@ fail() {
   exit 1
 }
 
-read_dry_run() { # ARGUMENT...: sets dry_run if the first one asks for it
+read_dry_run() { # ARGUMENT...: sets dry_run if the first one is --dry-run
   if [ "${1:-}" = --dry-run ]; then dry_run=yes; fi
 }
 
-run() { # COMMAND...: show it, and run it unless this is a dry run
+run() { # COMMAND...: print it, and run it unless this is a dry run
   printf '+ %s\n' "$(printf '%q ' "$@")" >&2
   [ -n "$dry_run" ] || "$@"
 }
 
-need() { # PROGRAM...: all of them must be there, unless this is a dry run
+need() { # PROGRAM...: fail if one is not on PATH, unless this is a dry run
   local program
   [ -z "$dry_run" ] || return 0
   for program in "$@"; do
@@ -26,15 +26,15 @@ need() { # PROGRAM...: all of them must be there, unless this is a dry run
   done
 }
 
-engine_works() { # ENGINE: docker is of use only with its daemon
+engine_works() { # ENGINE: docker works only if its daemon runs
   command -v "$1" >/dev/null && { [ "$1" != docker ] || docker info >/dev/null 2>&1; }
 }
 
-find_engine() { # prints docker, podman or buildah; what a dry run shows need not be there
+find_engine() { # prints docker, podman or buildah; a dry run does not need it to be installed
   local name
   case ${ENGINE:-} in
   docker | podman | buildah)
-    [ -n "$dry_run" ] || engine_works "$ENGINE" || fail "ENGINE=$ENGINE does not work here: is it installed, and its daemon running?"
+    [ -n "$dry_run" ] || engine_works "$ENGINE" || fail "ENGINE=$ENGINE does not work here: is it installed, and is its daemon running?"
     echo "$ENGINE"
     return
     ;;

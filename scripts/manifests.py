@@ -1,7 +1,7 @@
-"""Write what the chart has from elsewhere, its page of values, and deploy/install.yaml (`make manifests`).
+"""Write the chart's copies of other files, its table of values, and deploy/install.yaml (`make manifests`).
 
-Usage: manifests.py [--check]; `--check` changes nothing, names what is out of date and ends with 1.
-Needs helm for deploy/install.yaml: on PATH, or beside the programs in KUBEBUILDER_ASSETS.
+Usage: manifests.py [--check]; `--check` changes nothing, names outdated files and exits with 1.
+deploy/install.yaml needs helm, on PATH or beside the programs in KUBEBUILDER_ASSETS.
 """
 
 import json
@@ -63,7 +63,7 @@ def install(helm: str) -> str:
     rendered = subprocess.run(
         [*command, "--include-crds", "--skip-tests"], check=True, stdout=subprocess.PIPE, encoding="utf-8"
     ).stdout
-    # nobody is to take kubectl's objects for a release of Helm's
+    # objects applied with kubectl must not look like a Helm release
     rendered = re.sub(r"(?m)^ +(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*)\n", "", rendered)
     labels = {f"pod-security.kubernetes.io/{level}": "restricted" for level in ("enforce", "warn", "audit")}
     namespace = {

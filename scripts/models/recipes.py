@@ -1,4 +1,4 @@
-"""Which packages hold the model files, or the networks to rebuild them from; pinned by sha256.
+"""Packages that contain the model files, or the networks to rebuild them from, pinned by sha256.
 
 Rows are keyed by the file name in the catalogue. A model that has no row has only the official address.
 """

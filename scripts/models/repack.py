@@ -1,9 +1,9 @@
-"""Give a released pose network the metadata that its official bundle has; run in a process of its own.
+"""Add to a released pose network the metadata of its official bundle; runs in a separate process.
 
 Called as `python -I repack.py FLATBUFFERS SCHEMAS KIND SOURCE TARGET`: two import paths (both may
 lie inside a wheel), `detector` or `landmarks`, and two files. A child process, because flatbuffers
-must be an exact old version (newer ones lay the same object out differently) and must not meet the
-one that may be installed. Needs numpy: without it flatbuffers packs byte by byte. The texts are those
+must be an exact old version (newer versions use another layout) and must not conflict with an
+installed one. Needs numpy: without it flatbuffers packs byte by byte. The texts are those
 of the released pose_landmarker_full.task, read back with the same schema.
 """
 
