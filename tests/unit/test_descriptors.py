@@ -111,7 +111,7 @@ def test_too_few_descriptors_are_an_error_that_says_how_many_are_needed(
     kernel(limit, limit)
     with pytest.raises(InvalidSetting, match=rf"^POSECLUSTER_MAX_CONNECTIONS={wanted}: ") as caught:
         of_server.fit_connections(Settings(max_connections=wanted), workers=2)
-    assert f"limit on open files is {limit}, the server needs at least {least}" in str(caught.value)
+    assert f"limit on open files is {limit}, but the server needs at least {least}" in str(caught.value)
 
 
 @pytest.mark.parametrize(("limit", "watches", "pods"), [(1_024, 5, 875), (256, 5, 107), (165, 5, 16)])

@@ -164,7 +164,7 @@ KNOWN = "this path takes draw, keypoints, coordinates."
         ("draw=png&draw=png", "The query parameter draw is given twice: give it once."),
         (
             "draw=png&keypoints=coco&coordinates=pixels",
-            "The query parameter draw asks for a picture, and coordinates for JSON: send one of them.",
+            "The query parameter draw requests a picture, but coordinates requests JSON: send only one.",
         ),
     ],
 )

@@ -79,7 +79,7 @@ def test_newer_parsers_pass(version: str, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("version", ["3.14.0", "3.9.99", "2.99.99", "3.14", "3.14.1rc1"])
 def test_older_parsers_are_refused(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiohttp, "__version__", version)
-    with pytest.raises(InvalidSetting, match=rf"^aiohttp {version}: 3\.14\.1 or newer is needed$"):
+    with pytest.raises(InvalidSetting, match=rf"^aiohttp {version}: 3\.14\.1 or newer is required$"):
         runtime_check.check()
 
 
@@ -112,7 +112,7 @@ def test_an_aiohttp_without_what_is_relied_on_is_refused_with_its_names() -> Non
     )
     assert ended.returncode == 1
     assert ended.stderr == (
-        "posecluster-inference: aiohttp 3.15.0 lacks what this server relies on "
+        "posecluster-inference: aiohttp 3.15.0 lacks names that are required "
         "(aiohttp.web:RequestHandler._messages, aiohttp:StreamReader.total_bytes, "
         "aiohttp.web_protocol.MAX_MSG_QUEUE_SIZE): install aiohttp>=3.14.1,<3.15\n"
     )

@@ -1,4 +1,4 @@
-"""Open file descriptors: how many the server may have, and how many connections fit into that."""
+"""Fits the number of client connections to the limit on open file descriptors."""
 
 import logging
 from dataclasses import replace
@@ -11,20 +11,21 @@ from posecluster_inference.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
 
-# What the server process holds besides client connections, at most (tests/component/test_descriptors.py)
-_OWN = 16  # standard streams, the event loop's three, a listener for each port and family; some to spare
-_FILES = 8  # open for a moment: memory figures, tokens, both ends of a pipe and what starts a process
-_SPARE_WORKERS = 2  # one pipe for each worker, and for a successor and a worker that ends
+# Upper bounds of the descriptors that are not client connections (tests/component/test_descriptors.py)
+_OWN = 16  # standard streams, three of the event loop, a listener per port and family, and a reserve
+_FILES = 8  # short-lived: memory figures, tokens, both ends of a new pipe, and those that start a process
+_SPARE_WORKERS = 2  # pipes of a successor and of a worker that is ending, besides one pipe per worker
 _ADMIN_CONNECTIONS = 32  # probes, Prometheus, the operator
-# Accepted, but not yet counted or closed: a connection takes four turns of the loop to be turned away.
+# Connections that are accepted but not yet counted or closed. Rejecting one takes four iterations of the
+# loop.
 _ACCEPTED = 4 * 2 * ACCEPTED_AT_ONCE
-_LEAST_CONNECTIONS = 32  # fewer are of no use behind a Service: each client and each proxy keeps some
+_LEAST_CONNECTIONS = 32  # a server needs this many, because every client and proxy holds several connections
 
 
 def fit_connections(settings: Settings, *, workers: int) -> Settings:
-    """Return the settings with as many connections as the limit on descriptors leaves room for.
+    """Return the settings with `max_connections` reduced to fit the limit on descriptors.
 
-    Raises InvalidSetting if that is too few.
+    Raises InvalidSetting if fewer than 32 connections fit.
     """
     wanted, available = settings.max_connections, soft_limit()
     needed = _OWN + _FILES + workers + _SPARE_WORKERS + _ADMIN_CONNECTIONS + _ACCEPTED + TURNED_AWAY
@@ -34,8 +35,8 @@ def fit_connections(settings: Settings, *, workers: int) -> Settings:
     if room < _LEAST_CONNECTIONS:
         least = needed + min(wanted, _LEAST_CONNECTIONS)
         raise InvalidSetting(
-            f"{PREFIX}MAX_CONNECTIONS={wanted}: the limit on open files is {available}, the server needs at "
-            f"least {least}, and {needed + wanted} for all these connections; raise the hard limit "
+            f"{PREFIX}MAX_CONNECTIONS={wanted}: the limit on open files is {available}, but the server needs "
+            f"at least {least}, and {needed + wanted} for all these connections; raise the hard limit "
             f"(ulimit -Hn, docker run --ulimit nofile={needed + wanted}, LimitNOFILE= of systemd)"
         )
     fields = {"max_connections": room, "wanted": wanted, "descriptors": available, "needed": needed + wanted}

@@ -1,4 +1,4 @@
-"""Start, serve, stop in order: what `posecluster-inference serve` runs."""
+"""The life of the server process: start, serve, drain, stop."""
 
 import asyncio
 import logging
@@ -22,14 +22,16 @@ from posecluster_inference.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
 
-_LEEWAY_SECONDS = 1.0  # for answers that are being written when the last request is done
+_LEEWAY_SECONDS = 1.0  # for responses that are still being written after the last request
 
 
 async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT, then drain; raises PoseClusterError when it cannot start."""
+    """Run until SIGTERM or SIGINT, then drain; raises PoseClusterError if the server cannot run."""
     service = build(settings)
     stop = _Stop()
-    service.workers.start(service.pool, stop.fail)  # they load while the ports open; see `readyz`
+    service.workers.start(
+        service.pool, stop.fail
+    )  # the workers load their model while the ports open; see `readyz`
     background = [stop.background(service.memory.run())]
     await asyncio.to_thread(_read_pages, service)
     if service.tokens is not None:
@@ -48,7 +50,9 @@ async def serve(settings: Settings) -> None:
         _close(listeners)
     finally:
         await client_runner.cleanup()
-        with suppress(TimeoutError):  # closed connections still write what their clients have not read
+        with suppress(
+            TimeoutError
+        ):  # closing connections still send the data that their clients have not read
             async with asyncio.timeout(settings.write_timeout_ms / 1000):
                 await service.connections.open.none()
         if service.observer.exporter is not None:
@@ -70,15 +74,16 @@ def _read_pages(service: Service) -> None:
 
 
 class _Stop:
-    """Why and how the server should end. A second signal changes nothing."""
+    """Whether, why and how the server must stop. A second signal has no effect."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.error: PoseClusterError | None = None
         self.waits_for_endpoints = True
-        # Not the loop's own handlers: to remove one gives its signal back the power to kill, for a moment.
+        # The handlers of the loop are not used: after removing one, its signal could kill the process for a
+        # moment.
         signal.signal(signal.SIGTERM, self._caller(waits_for_endpoints=True))
-        # someone at a terminal has no endpoints to wait for
+        # SIGINT comes from a terminal, where no Kubernetes endpoints need time to be updated.
         signal.signal(signal.SIGINT, self._caller(waits_for_endpoints=False))
 
     def _caller(self, *, waits_for_endpoints: bool) -> Callable[[int, FrameType | None], None]:
@@ -95,7 +100,7 @@ class _Stop:
             self.asked.set()
 
     def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for the server's whole life: without it, the server must not go on."""
+        """Run `work` for the life of the server; if it fails, the server stops with an error."""
         task = asyncio.create_task(work)
         task.add_done_callback(self._end_with)
         return task
@@ -107,7 +112,7 @@ class _Stop:
             self.fail(PoseClusterError(f"a background task ended: {error!r}{advice}"))
 
     def close(self) -> None:
-        """Ignore signals from now on, to the very end of the process."""
+        """Ignore signals until the end of the process."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
 
@@ -158,7 +163,7 @@ def _close(listeners: list[asyncio.Server]) -> None:
 
 
 async def _drain(service: Service, listeners: list[asyncio.Server], *, delay_seconds: float) -> None:
-    """Unready at once; serve on while endpoints catch up; then take nothing new and finish the rest."""
+    """Become unready, serve while endpoints are updated, then finish the requests in flight."""
     service.health.begin_drain()
     logger.info("Draining", extra={"fields": {"delay_seconds": delay_seconds}})
     await asyncio.sleep(delay_seconds)

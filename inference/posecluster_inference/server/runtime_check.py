@@ -1,4 +1,4 @@
-"""What this server needs of its Python and of aiohttp; it refuses to start where that is missing."""
+"""Checks of Python and aiohttp at start."""
 
 import inspect
 import pkgutil
@@ -9,11 +9,11 @@ import aiohttp
 
 from posecluster_inference.errors import InvalidSetting
 
-_AIOHTTP = (3, 14, 1)  # older parsers let smuggled requests through
+_AIOHTTP = (3, 14, 1)  # older parsers allow request smuggling
 SUPPORTED = "aiohttp>=3.14.1,<3.15"  # the range in pyproject.toml
 _PYTHON = (3, 11)
 
-# Undocumented parts of aiohttp that `connection` and `framing` use. Any minor version may change them.
+# Undocumented parts of aiohttp that `connection` and `strict_parser` use. Any minor version may change them.
 _CONNECTION = "aiohttp.web:RequestHandler"
 _PARSER = "aiohttp.http:HttpRequestParser"
 # fmt: off
@@ -35,7 +35,7 @@ RELIED_ON: Mapping[str, frozenset[str]] = {
     "aiohttp.http_exceptions": frozenset({"BadHttpMessage", "HttpProcessingError", "LineTooLong"}),
     "aiohttp.web_protocol": frozenset({"MAX_MSG_QUEUE_SIZE"}),
 }
-# Keyword arguments of the connection's constructor.
+# Keyword arguments of the constructor of the connection
 KEYWORDS = frozenset(
     {
         "access_log", "auto_decompress", "keepalive_timeout", "lingering_time", "loop", "max_field_size",
@@ -46,19 +46,17 @@ KEYWORDS = frozenset(
 
 
 def check() -> None:
-    """Raise InvalidSetting with one line that says what to change."""
+    """Raise InvalidSetting if Python or aiohttp is not supported; the message is one line."""
     if sys.version_info < _PYTHON:
-        raise InvalidSetting("Python 3.11 or newer is needed")
+        raise InvalidSetting("Python 3.11 or newer is required")
     if sys.flags.optimize:
-        raise InvalidSetting(
-            "python -O and PYTHONOPTIMIZE drop checks that this server relies on: unset them"
-        )
+        raise InvalidSetting("python -O and PYTHONOPTIMIZE remove checks that the server needs: unset them")
     version = tuple(int(part) for part in aiohttp.__version__.split(".")[:3] if part.isdigit())
     if version < _AIOHTTP:
-        raise InvalidSetting(f"aiohttp {aiohttp.__version__}: 3.14.1 or newer is needed")
+        raise InvalidSetting(f"aiohttp {aiohttp.__version__}: 3.14.1 or newer is required")
     if missing := ", ".join(_missing()):
         raise InvalidSetting(
-            f"aiohttp {aiohttp.__version__} lacks what this server relies on ({missing}): install {SUPPORTED}"
+            f"aiohttp {aiohttp.__version__} lacks names that are required ({missing}): install {SUPPORTED}"
         )
     if pkgutil.resolve_name(_PARSER).__module__ != "aiohttp._http_parser":
         raise InvalidSetting("aiohttp's C parser is missing or switched off (AIOHTTP_NO_EXTENSIONS)")

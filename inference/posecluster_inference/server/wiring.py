@@ -1,4 +1,4 @@
-"""Builds the parts of the server process from the settings."""
+"""Builds the parts of the server process from the settings and connects them."""
 
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,13 @@ from posecluster_inference.worker.messages import WorkerConfig
 from posecluster_inference.worker.tasks import CATALOGUE
 
 _QUEUE_PLACES_PER_WORKER = 8
-# the bodies of all requests together: a quarter of the memory limit
+# All request bodies together may use a quarter of the memory limit.
 _BODIES_SHARE = 4
 _BODIES_WITHOUT_LIMIT_BYTES = 1 << 30
 
 
 def build(settings: Settings) -> Service:
-    """Build the parts; raises PoseClusterError for a wrong model file or too few descriptors."""
+    """Build all parts; raises PoseClusterError for a wrong model file or too few descriptors."""
     cgroup = Cgroup(Path(settings.cgroup_root))
     use = cgroup.memory()
     memory_limit = use.limit_bytes if use else None
@@ -121,7 +121,7 @@ def build(settings: Settings) -> Service:
 
 
 def _model(settings: Settings) -> dict[str, Any]:
-    """Find and verify the model file; an engine of the user's own looks after its own files."""
+    """Find and verify the model file. An engine that the user provides finds its own files."""
     if settings.engine not in CATALOGUE[settings.model_task].ENGINES:
         return {"path": settings.model_dir, "sha256": None, "origin": None}
     verified = store.verified(Path(settings.model_dir), settings.model_task, settings.model_variant)

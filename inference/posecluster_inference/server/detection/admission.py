@@ -1,4 +1,4 @@
-"""Decides which pictures are queued, and counts those that are refused for lack of capacity."""
+"""Queues a picture or refuses it for lack of capacity, and counts both."""
 
 import asyncio
 import math
@@ -15,12 +15,12 @@ from posecluster_inference.server.workers.pool import Pool, killed_workers
 
 _LONGEST_RETRY_SECONDS = 60
 _RETRY_JITTER_SECONDS = 2
-_WORKER_START_SECONDS = 2.0  # a usual start, from docs/performance.md
+_WORKER_START_SECONDS = 2.0  # typical time to start a worker (docs/performance.md)
 
 
 @dataclass(slots=True)
 class Admission:
-    """Turns an inspected picture into a queued job, or refuses it and counts it as demand."""
+    """Turns an inspected picture into a queued job, or refuses it; counts every arrival as demand."""
 
     pool: Pool
     memory: MemoryWatch
@@ -29,7 +29,7 @@ class Admission:
     _is_closed: bool = field(default=False, init=False)
 
     def admit(self, picture: bytes, header: Header, key: AnswerKey, deadline: float) -> Job:
-        """Queue a picture; raises Refusal. `deadline` is the loop's time in seconds."""
+        """Queue a picture and return its job; `deadline` is the loop's time in seconds. Raises Refusal."""
         now = asyncio.get_running_loop().time()
         if self.pool.quarantine.holds(key[0], now):
             raise killed_workers()
@@ -43,7 +43,7 @@ class Admission:
         return job
 
     def close(self) -> None:
-        """Refuse every picture from now on."""
+        """Refuse all further pictures."""
         self._is_closed = True
 
     def check_open(self) -> None:
@@ -95,7 +95,7 @@ class Admission:
         return Refusal(reason, detail, retry_after_seconds=self.retry_after(wait_seconds))
 
     def retry_after(self, wait_seconds: float) -> int:
-        """Whole seconds to wait: the work ahead, rounded up, and jitter so that callers spread out."""
+        """Return the Retry-After seconds for an expected wait, with jitter so that clients spread out."""
         longest = _LONGEST_RETRY_SECONDS - _RETRY_JITTER_SECONDS
         seconds = min(longest, math.ceil(wait_seconds)) + self.rng.randint(0, _RETRY_JITTER_SECONDS)
         return max(1, seconds)

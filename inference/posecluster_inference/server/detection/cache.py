@@ -1,18 +1,18 @@
-"""Answers by content: kept ones, and those being computed right now."""
+"""The cache of answers, and the computations in progress that further requests can join."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from posecluster_inference.server.workers.jobs import Answer, AnswerKey, Job
 
-# a drawn picture can be megabytes: entries alone would not bound the memory
+# Limiting only the number of entries would not bound the memory, because a drawn picture can have megabytes.
 _BYTES = 32 << 20
-_LARGEST_SHARE = 8  # one answer may take an eighth of it
+_LARGEST_SHARE = 8  # one answer may use an eighth of the memory
 
 
 @dataclass(slots=True)
 class AnswerCache:
-    """Least recently used answers are dropped first; `entries` 0 keeps none."""
+    """A cache that drops the least recently used answers first; 0 `entries` disable it."""
 
     entries: int
     _answers: OrderedDict[AnswerKey, Answer] = field(default_factory=OrderedDict)
@@ -28,7 +28,7 @@ class AnswerCache:
         return key in self._answers
 
     def put(self, key: AnswerKey, answer: Answer) -> bool:
-        """Keep an answer; False when it is not worth its place."""
+        """Store an answer; return False if it is too large or the cache is disabled."""
         if not self.entries or len(answer.body) > _BYTES // _LARGEST_SHARE:
             return False
         replaced = self._answers.pop(key, None)
@@ -42,22 +42,22 @@ class AnswerCache:
 
 @dataclass(slots=True)
 class Flights:
-    """Jobs that a further caller with the same picture can wait for (single flight).
+    """Jobs that further requests with the same key can join (single flight).
 
-    A job's answer goes to the cache when it lands, whoever still waits for it: at any moment a caller
-    finds the one or the other.
+    The answer of a job is stored in the cache when the job ends, even if no request waits for it any more. At
+    any time, a request therefore finds either the job or its answer.
     """
 
     cache: AnswerCache
     _jobs: dict[AnswerKey, Job] = field(default_factory=dict)
 
     def get(self, key: AnswerKey) -> Job | None:
-        """Return the job to join, if there is one that has an answer or may get it."""
+        """Return the job to join; None if there is none, or if it has failed or was abandoned."""
         job = self._jobs.get(key)
         return None if job is None or job.is_lost else job
 
     def add(self, job: Job, *, joinable: bool) -> None:
-        """Follow a job to its end; a joinable one is there for others meanwhile."""
+        """Store the answer of `job` when it ends; until then, other requests can join it if `joinable`."""
         if joinable:
             self._jobs[job.key] = job
         job.done.add_done_callback(lambda _done: self._land(job))

@@ -1,4 +1,4 @@
-"""Answers a picture: from the cache, from a computation in progress, or from a new one."""
+"""Answers a picture from the cache, from a computation in progress, or by a new computation."""
 
 import asyncio
 import hashlib
@@ -15,17 +15,17 @@ from posecluster_inference.worker.messages import AnswerForm
 
 
 class Source(StrEnum):
-    """Where an answer came from: the `result` of `cache_requests_total`."""
+    """Where an answer came from; the label `result` of `cache_requests_total`."""
 
     HIT = "hit"
-    COLLAPSED = "collapsed"  # a computation that another request had started
+    COLLAPSED = "collapsed"  # from a computation that another request had started
     MISS = "miss"
-    BYPASS = "bypass"  # a new computation because the caller asked for one
+    BYPASS = "bypass"  # from a new computation, because the request skips the cache
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """An answer and where it came from; `is_stored` if this request computed it and the cache has it."""
+    """An answer and its source; `is_stored` if this request computed it and the cache contains it."""
 
     answer: Answer
     source: Source
@@ -34,7 +34,7 @@ class Detection:
 
 @dataclass(slots=True, kw_only=True)
 class PictureFacts:
-    """What the detector learns of a picture. It stays known when the picture is refused."""
+    """Properties of a picture, which the detector fills in even if it refuses the picture."""
 
     digest: str = ""  # the first 16 hexadecimal digits of its SHA-256
     format: str = ""
@@ -43,7 +43,7 @@ class PictureFacts:
 
 @dataclass(slots=True, kw_only=True)
 class Detector:
-    """The path that every picture takes to its answer, whatever the protocol that brought it.
+    """Answers pictures, independently of the protocol by which they arrive.
 
     A computation that takes longer than `objective_seconds` is counted as late.
     """
@@ -65,10 +65,10 @@ class Detector:
         *,
         skip_cache: bool = False,
     ) -> Detection:
-        """Answer a picture by `deadline`, in seconds of the loop's clock; raises Refusal.
+        """Return the answer to a picture before `deadline`, in seconds of the loop's clock; raises Refusal.
 
-        `facts` is filled in on the way. With `skip_cache` the answer is computed for this caller and then
-        replaces the one in the cache.
+        Fills in `facts`. With `skip_cache`, the answer is always computed, and then replaces the one in the
+        cache.
         """
         digest = hashlib.sha256(picture).digest()
         facts.digest, facts.body_bytes = digest.hex()[:16], len(picture)
@@ -98,14 +98,14 @@ class Detector:
         return self.admission.admit(picture, header, key, deadline)
 
     async def _wait(self, job: Job, deadline: float) -> Answer:
-        """Wait for a job that this request started, and count it if it is late."""
+        """Wait for a job that this request started; count it if it is late."""
         expired_in_queue = False
         try:
             return await job.answer(deadline)
         except Refusal as refusal:
             expired_in_queue = refusal.reason is Reason.DEADLINE and not job.started
             if expired_in_queue:
-                self.admission.count_refusal(refusal)  # counts it as late, too
+                self.admission.count_refusal(refusal)  # also counts it as late
             raise
         finally:
             elapsed = asyncio.get_running_loop().time() - job.arrived

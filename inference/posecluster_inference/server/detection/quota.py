@@ -1,4 +1,4 @@
-"""A caller's quota: a token bucket each, in a bounded table."""
+"""Quotas of callers: one token bucket per caller, in a bounded table."""
 
 from dataclasses import dataclass, field
 from math import ceil
@@ -10,7 +10,7 @@ _CALLERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a caller has left: whole requests now, seconds until the bucket is full again."""
+    """The state of a caller's quota: remaining requests, and seconds until the bucket is full."""
 
     allowed: bool
     remaining: int
@@ -20,7 +20,7 @@ class Allowance:
 
 @dataclass(slots=True)
 class Quota:
-    """`per_minute` requests on average, `burst` at once; 0 a minute is off."""
+    """Allows each caller `per_minute` (> 0) requests a minute on average, and `burst` at once."""
 
     per_minute: int
     burst: int
@@ -32,11 +32,11 @@ class Quota:
 
     @property
     def policy(self) -> str:
-        """The RateLimit-Policy field: sustained requests a window, window in seconds."""
+        """The value of the RateLimit-Policy header: sustained requests per window of 60 s."""
         return f'"default";q={self.per_minute};w=60'
 
     def take(self, caller: str, now: float) -> Allowance:
-        """Use one request of `caller`'s; `now` in seconds on any steady clock."""
+        """Use one request of `caller`, if it has any left; `now` in seconds of any monotonic clock."""
         allowed, tokens = self._buckets.spend(caller, now)
         rate = self._buckets.per_second
         return Allowance(

@@ -1,4 +1,4 @@
-"""Reading a request body within limits on size, time and the memory of all bodies together."""
+"""Reads request bodies within limits on size, time and the total memory of all bodies."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -15,16 +15,16 @@ from posecluster_inference.server.http.pace import Pace, Progress
 
 @dataclass(slots=True)
 class _Receipt:
-    """How much of a body has come, also when it does not come whole."""
+    """The number of bytes received so far, which is also valid for an incomplete body."""
 
     size: int = 0
 
 
 @dataclass(slots=True)
 class BodyReader:
-    """Holds at most `budget_bytes` for all requests at once; one body has `max_bytes` and comes at `pace`.
+    """Reads bodies of at most `max_bytes` at `pace`; all concurrent bodies together use `budget_bytes`.
 
-    `no_memory` makes the refusal of a body that would pass the budget.
+    `no_memory` creates the refusal of a body that would exceed the budget.
     """
 
     max_bytes: int
@@ -35,10 +35,11 @@ class BodyReader:
 
     @asynccontextmanager
     async def picture(self, request: web.Request) -> AsyncIterator[bytes]:
-        """Read the body and give the picture in it; raises Refusal."""
+        """Read the body and yield the picture in it; raises Refusal."""
         self._check_head(request)
         if hdrs.EXPECT in request.headers and request.version >= HttpVersion11:
-            # only now: a body that is refused by its head is never asked for; HTTP/1.0 has no interim answers
+            # Sent only after the checks of the head, so that a refused body is not sent. HTTP/1.0 has no 1xx
+            # responses.
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         receipt = _Receipt()
         try:

@@ -1,4 +1,4 @@
-"""Who is calling: a token's name, else the socket's address, else what a trusted proxy says."""
+"""Identifies the caller by its token, by its address, or by the address that a trusted proxy reports."""
 
 import ipaddress
 from functools import lru_cache
@@ -10,7 +10,7 @@ from posecluster_inference.settings import IPNetwork
 
 
 def caller_of(request: web.Request, service: Service) -> str:
-    """Return the name that quotas and logs go by; raises Refusal (unauthorized)."""
+    """Return the name of the caller for quotas and logs; raises Refusal (unauthorized)."""
     if service.tokens is not None:
         return service.tokens.caller(request.headers.getall(hdrs.AUTHORIZATION, []))
     forwarded = request.headers.getall("X-Forwarded-For", [])
@@ -19,8 +19,8 @@ def caller_of(request: web.Request, service: Service) -> str:
 
 @lru_cache(maxsize=1_024)
 def quota_key(address: str) -> str:
-    """Return what one caller can be told by: an address, or the /64 that an IPv6 host owns whole."""
-    plain, separator, scope = address.partition("%")  # of a link-local address
+    """Return the key of a caller's quota: its IPv4 address, or its IPv6 /64, which one host may own."""
+    plain, separator, scope = address.partition("%")  # the scope of a link-local address
     if not _is_address(plain):
         return address
     parsed = ipaddress.ip_address(plain)
@@ -30,10 +30,10 @@ def quota_key(address: str) -> str:
 
 
 def client_address(peer: str, forwarded: list[str], proxies: tuple[IPNetwork, ...]) -> str:
-    """Return the address nearest to us that is not a trusted proxy.
+    """Return the last address in the chain of proxies that is not a trusted proxy.
 
-    Each proxy adds its peer at the right end of X-Forwarded-For, so everything left of the first
-    stranger was written by that stranger and is not believed.
+    Each proxy appends its peer to X-Forwarded-For. Entries before the last untrusted address may be forged,
+    because that client may have sent them, and are ignored.
     """
     address = _plain(peer)
     if not proxies:
@@ -49,7 +49,7 @@ def client_address(peer: str, forwarded: list[str], proxies: tuple[IPNetwork, ..
 
 @lru_cache(maxsize=1_024)
 def _plain(address: str) -> str:
-    """Return an IPv4 address that a dual-stack socket wrote as IPv6 (::ffff:…) in its own form."""
+    """Return an IPv4-mapped IPv6 address (::ffff:…) as an IPv4 address, and any other unchanged."""
     mapped = ipaddress.IPv6Address(address).ipv4_mapped if ":" in address and _is_address(address) else None
     return str(mapped) if mapped is not None else address
 

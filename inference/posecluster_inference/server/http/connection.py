@@ -1,4 +1,4 @@
-"""A client's connection: aiohttp's protocol with the timers and the cap that it lacks."""
+"""A client connection: aiohttp's protocol with additional time limits and a limit on connections."""
 
 import asyncio
 import logging
@@ -18,28 +18,30 @@ from posecluster_inference.server.http.problems import problem, raw_problem
 
 logger = logging.getLogger(__name__)
 
-# Read at once: an ordinary photograph whole. Of a chunked body less, because it costs by the chunk and
-# one connection must not hold the loop, 200,000 chunks of a byte included.
+# One read gets a whole ordinary photograph. Reads of chunked bodies are smaller because each chunk takes
+# time, and one connection must not block the loop, even with 200,000 chunks of one byte.
 _READ_BYTES = 163_840
 _READ_CHUNKED_BYTES = 65_536
-# Answers that nobody reads stay in the kernel, where they count as the pod's memory; Linux would take
-# 4 MiB a connection, and only then would the timer of an unread answer start. Linux doubles this.
+# Unread responses stay in the kernel and count as memory of the pod. Linux would buffer up to 4 MiB per
+# connection, and the time limit for unread responses would start only after that. Linux doubles this value.
 _SEND_BUFFER_BYTES = 65_536
-# A refused body is read and dropped while it keeps its pace, to its end or to a pause of this length: closing
-# at once would reset the connection, and a caller that is still sending would never see why.
+# The rest of a refused body is read and discarded until its end, a pause of this length, or the limit on its
+# pace. Closing immediately would reset the connection, and a client that is still sending would not get the
+# response.
 _LINGER_SECONDS = 0.8
-_SHORT_LINGER_SECONDS = 0.1  # for a body that was too slow already
-_LEAST_READ_BYTES = 65_536  # of an answer, each time that the limit on an unread one passes
+_SHORT_LINGER_SECONDS = 0.1  # for a body that was refused as too slow
+_LEAST_READ_BYTES = 65_536  # a client must read this much of a response in each `write_seconds`
 _AGE_SPREAD = 0.2
-SERVER_NAME = "posecluster"  # no versions for strangers
-# Requests that wait behind the one being answered. No client library sends more ahead; with more, that
-# answer is the connection's last, or thousands of cheap requests would take turns from everybody.
+SERVER_NAME = "posecluster"  # without a version, which could help attackers
+# Pipelined requests that may wait on a connection; no client library sends more. If there are more, the
+# connection is closed after the current response, so that thousands of cheap requests do not delay other
+# clients.
 _PIPELINED = 8
-TURNED_AWAY = 64  # connections over the cap that are told so; any more are just closed
+TURNED_AWAY = 64  # excess connections that get a response at the same time; others are only closed
 
 
 class Count:
-    """A number of things, and a way to wait until there are none."""
+    """A counter with a way to wait until it is zero."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -56,17 +58,18 @@ class Count:
             self._none.set()
 
     async def none(self) -> None:
-        """Wait until there are none."""
+        """Wait until the counter is zero."""
         await self._none.wait()
 
 
 @dataclass(slots=True, kw_only=True)
 class ConnectionLimits:
-    """What all client connections share; times in seconds, an age of 0 is off.
+    """Limits and counters that all client connections share. Times are in seconds.
 
-    `pace` is that of a refused body, which is read and dropped.
-    `in_flight` counts requests from their whole head to their written answer.
-    `no_place` makes the refusal of a connection over the cap.
+    `age_seconds` 0 disables the limit on the age.
+    `pace` applies to a refused body, which is read and discarded.
+    `in_flight` counts requests from their complete head to their written response.
+    `no_place` creates the refusal of a connection that exceeds `max_connections`.
     """
 
     max_connections: int
@@ -84,8 +87,8 @@ class ConnectionLimits:
 class ClientConnection(web.RequestHandler):
     """One connection to the client port.
 
-    A new connection must send its first head, and each later head once its first byte is here,
-    within `header_seconds`; an answer that stays unread for `write_seconds` ends the connection.
+    The client must send the first head within `header_seconds` of connecting, and each further head within
+    `header_seconds` of its first byte. A response that is not read for `write_seconds` ends the connection.
     """
 
     __slots__ = (
@@ -109,17 +112,17 @@ class ClientConnection(web.RequestHandler):
             server,
             loop=loop,
             keepalive_timeout=limits.idle_seconds,
-            access_log=None,  # type: ignore[arg-type]  # aiohttp's way to switch it off
+            access_log=None,  # type: ignore[arg-type]  # None disables the log
             max_line_size=strict_parser.LINE_BYTES,
             max_field_size=strict_parser.FIELD_BYTES,
-            max_headers=strict_parser.HEAD_BYTES,  # the strict parser counts them, to name the limit
-            lingering_time=0,  # a refused body is dropped by `_drop`
+            max_headers=strict_parser.HEAD_BYTES,  # the strict parser checks the real limit
+            lingering_time=0,  # `_drop` discards a refused body
             auto_decompress=False,
             read_bufsize=_READ_BYTES,
         )
         assert self._parser is not None
         self._strict = strict_parser.StrictParser(self._parser, self._end_broken_body)
-        self._parser = self._strict  # type: ignore[assignment]  # has what is called of it
+        self._parser = self._strict  # type: ignore[assignment]  # has the methods that aiohttp calls
         self._limits = limits
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -134,14 +137,14 @@ class ClientConnection(web.RequestHandler):
     # --- called by the middleware ---
 
     def request_started(self) -> None:
-        """The whole head is here."""
+        """Record that the head of a request is complete."""
         self._in_request = self._in_flight = True
         self._limits.in_flight.enter()
         _cancel(self._head_timer)
         self._head_timer = None
 
     def request_finished(self, body: StreamReader) -> None:
-        """Its answer is about to be written."""
+        """Record that the response to a request is about to be written."""
         self._in_request = False
         self._answered_body = body
         if self._strict.has_partial_head:
@@ -150,7 +153,7 @@ class ClientConnection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Write the answer (aiohttp's step after the handler)."""
+        """Write the response; aiohttp calls this after the handler."""
         try:
             result = await super().finish_response(request, resp, start_time)
         finally:
@@ -159,7 +162,7 @@ class ClientConnection(web.RequestHandler):
         return result
 
     async def _drop(self, body: StreamReader) -> None:
-        """Read what is left of an answered request's body."""
+        """Read and discard the rest of an answered request's body."""
         progress = Progress(self._limits.pace, self._loop.time())
         end = self._loop.time() + _SHORT_LINGER_SECONDS if self._is_slow else progress.deadline
         with suppress(TimeoutError, ConnectionError, web.RequestPayloadError, HttpProcessingError):
@@ -175,17 +178,17 @@ class ClientConnection(web.RequestHandler):
             self._limits.in_flight.leave()
 
     def linger_less(self) -> None:
-        """What is left of this request's body is not worth waiting for."""
+        """Wait only briefly for the rest of this request's body."""
         self._is_slow = True
 
     @property
     def is_old(self) -> bool:
-        """True when the next answer should be this connection's last, so that new pods get a share."""
+        """Whether the connection should close after its next response, so that new pods get traffic."""
         return bool(self._limits.age_seconds) and self._loop.time() > self._age_limit
 
     @property
     def is_crowded(self) -> bool:
-        """True when more requests wait on this connection than are ever answered on it."""
+        """Whether more pipelined requests wait than the server answers on one connection."""
         return len(self._messages) > _PIPELINED
 
     # --- called by the event loop ---
@@ -257,7 +260,7 @@ class ClientConnection(web.RequestHandler):
             return
         read_bytes = self._unwritten_bytes - self.transport.get_write_buffer_size()
         if read_bytes >= _LEAST_READ_BYTES:
-            self._await_reader()  # a large answer, and a slow reader
+            self._await_reader()  # a large response and a slow client
         else:
             self._abort()
 
@@ -269,13 +272,13 @@ class ClientConnection(web.RequestHandler):
         if self.transport is not None:
             self.transport.abort()
 
-    # --- called for what the parser refuses ---
+    # --- called for requests that the parser refuses ---
 
     def _end_broken_body(self, body: StreamReader) -> None:
         if body is self._answered_body:
             self.force_close()
         else:
-            body.set_exception(web.RequestPayloadError("The body is not framed as its head says"))
+            body.set_exception(web.RequestPayloadError("The framing of the body is invalid"))
             body.feed_eof()
 
     def handle_error(
@@ -285,7 +288,7 @@ class ClientConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer in our form and log one line: the parser's message quotes the caller's bytes."""
+        """Respond with a problem and log one line without the parser's message, which quotes the request."""
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         if isinstance(exc, strict_parser.HeadTooLarge):

@@ -1,29 +1,30 @@
-"""Answers to browsers whose pages come from another origin (CORS: the fetch standard's section 3.2)."""
+"""CORS: header fields for pages of other origins (Fetch standard, section 3.2)."""
 
 import re
 from dataclasses import dataclass
 
 ANY_ORIGIN = "*"
-# Browsers let scripts read no other field of an answer from another origin, but for a few basic ones.
+# Scripts can read these fields of a response from another origin, besides the few that browsers always allow.
 _EXPOSED = (
     "Allow, Cache-Status, RateLimit, RateLimit-Policy, Retry-After, Server-Timing, traceparent, "
     "X-Image-Size, X-Original-Image-Size, X-Request-Id"
 )
-_PREFLIGHT_SECONDS = 7_200  # the longest that Chromium keeps a preflight's answer
+_PREFLIGHT_SECONDS = 7_200  # maximum time for which Chromium caches a preflight response
 _FIELD_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1024}")
 
 
 @dataclass(frozen=True, slots=True)
 class CrossOrigin:
-    """The origins whose pages may read answers: `scheme://host[:port]` each, or `*` for any; none: off.
+    """The origins whose pages may read responses: `scheme://host[:port]`, or `*` for all.
 
-    Cookies play no part: a page sends its token, if the server wants one, as an Authorization field.
+    Without origins, CORS is disabled.
+    The server uses no cookies: a page sends its token, if one is required, in the Authorization field.
     """
 
     origins: frozenset[str]
 
     def headers(self, origin: str | None) -> dict[str, str]:
-        """Return the fields that every answer to a request with this Origin field gets."""
+        """Return the fields of every response to a request with this Origin field."""
         if ANY_ORIGIN in self.origins:
             return {"Access-Control-Allow-Origin": ANY_ORIGIN, "Access-Control-Expose-Headers": _EXPOSED}
         if not self.origins:
@@ -38,10 +39,10 @@ class CrossOrigin:
         }
 
     def preflight_headers(self, origin: str | None, methods: str, fields: str) -> dict[str, str]:
-        """Return what else an OPTIONS request gets that asks for permission; nothing for other origins.
+        """Return the additional fields of the response to a preflight request; empty for other origins.
 
-        `methods` are those of the route. Of `fields`, the names that the page wants to send, all are
-        allowed: the server ignores those that it does not know.
+        `methods` are those of the route. All requested header names in `fields` are allowed, because the
+        server ignores unknown ones.
         """
         if "Access-Control-Allow-Origin" not in self.headers(origin):
             return {}

@@ -1,4 +1,4 @@
-"""The routes of both ports."""
+"""The request handlers of both ports."""
 
 import asyncio
 from dataclasses import asdict
@@ -27,7 +27,7 @@ from posecluster_inference.server.workers.health import Status
 from posecluster_inference.worker.messages import JSON_ANSWER
 from posecluster_inference.worker.tasks.pose import COCO_KEYPOINTS
 
-_ACCEPT_CHARACTERS = 1_024  # more is not read: each form of it is kept parsed
+_ACCEPT_CHARACTERS = 1_024  # the rest is ignored, because parsed values are cached
 _CACHE_STATUS = {  # RFC 9211
     Source.HIT: "posecluster; hit",
     Source.COLLAPSED: "posecluster; fwd=miss; collapsed",
@@ -37,7 +37,7 @@ _CACHE_STATUS = {  # RFC 9211
 
 
 async def detect(request: web.Request) -> web.StreamResponse:
-    """POST /v1/detect: a picture in, landmarks or a drawn picture out."""
+    """POST /v1/detect: return the landmarks in a picture, or a drawn picture."""
     service = request.app[SERVICE]
     facts = request[FACTS]
     facts.caller = caller_of(request, service)
@@ -66,7 +66,7 @@ async def detect(request: web.Request) -> web.StreamResponse:
 
 
 def _check_coco(service: Service) -> None:
-    """Refuse `keypoints=coco` where an engine of the user's own has other landmarks."""
+    """Refuse `keypoints=coco` if the engine of a user has other landmarks."""
     model = service.workers.model
     if model and not set(COCO_KEYPOINTS) <= set(model.landmarks):
         raise Refusal(
@@ -124,7 +124,7 @@ def _response(detection: Detection, kind: str, facts: Facts) -> web.Response:
 
 
 async def model(request: web.Request) -> web.StreamResponse:
-    """GET /v1/model: what answers, and the limits in force."""
+    """GET /v1/model: return the model and the limits of this server."""
     service = request.app[SERVICE]
     caller_of(request, service)
     parameters(request.query.items(), {})
@@ -140,29 +140,29 @@ async def model(request: web.Request) -> web.StreamResponse:
 
 
 async def api_description(request: web.Request) -> web.StreamResponse:
-    """GET /openapi.json: this very contract, with the limits in force."""
+    """GET /openapi.json: return the OpenAPI document with the limits of this server."""
     body = openapi.encoded(request.app[SERVICE].settings)
     return web.Response(body=body, content_type="application/json")
 
 
 async def playground(request: web.Request) -> web.StreamResponse:
-    """GET /: the page on which people try it."""
+    """GET /: return the playground."""
     return _file(request, PLAYGROUND)
 
 
 async def reference(request: web.Request) -> web.StreamResponse:
-    """GET /docs: the contract for people."""
+    """GET /docs: return the page with the API reference."""
     return _file(request, REFERENCE)
 
 
 async def asset(request: web.Request) -> web.StreamResponse:
-    """GET /assets/{name}: what the two pages load."""
+    """GET /assets/{name}: return a file that the two pages load."""
     name = request.match_info["name"]
     return _file(request, name if name not in (PLAYGROUND, REFERENCE) else "")
 
 
 def _file(request: web.Request, name: str) -> web.Response:
-    """Return a file, packed if the caller takes that; 304 if it has it already."""
+    """Return a file, compressed if the client accepts it; 304 if the client has the current version."""
     file = request.app[SERVICE].pages.get(name)
     if file is None:
         raise Refusal(Reason.NOT_FOUND, "No file has this name: correct the path.")
@@ -178,7 +178,7 @@ def _file(request: web.Request, name: str) -> web.Response:
 
 
 async def healthz(request: web.Request) -> web.StreamResponse:
-    """GET /healthz: 200 when ready, else 503, with the state either way."""
+    """GET /healthz: return the state of the server, with 200 if it is ready and 503 otherwise."""
     service = request.app[SERVICE]
     body = service.health.describe()
     ready = body["status"] == Status.READY
@@ -186,7 +186,7 @@ async def healthz(request: web.Request) -> web.StreamResponse:
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
-    """GET /readyz: may requests be sent here?"""
+    """GET /readyz: return 200 if the server should get requests."""
     status = request.app[SERVICE].health.status
     if status is Status.READY:
         return web.Response(text="ready\n")
@@ -195,7 +195,7 @@ async def readyz(request: web.Request) -> web.StreamResponse:
 
 
 async def livez(request: web.Request) -> web.StreamResponse:
-    """GET /livez: would a new container help? Never a matter of load."""
+    """GET /livez: return 503 only if the container should be restarted, independently of load."""
     if request.app[SERVICE].health.is_alive:
         return web.Response(text="alive\n")
     return problem(
@@ -206,7 +206,7 @@ async def livez(request: web.Request) -> web.StreamResponse:
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
-    """GET /metrics, of the sample names in `name[]` only if there are any."""
+    """GET /metrics: return all metrics, or only the samples that `name[]` lists."""
     names = request.query.getall("name[]", [])
     text = request.app[SERVICE].metrics.text(names)
     return web.Response(body=text, headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4; charset=utf-8"})

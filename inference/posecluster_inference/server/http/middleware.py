@@ -1,4 +1,4 @@
-"""What every request to the client port goes through, whatever its route."""
+"""The middleware of the client port, which processes every request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -15,7 +15,7 @@ from posecluster_inference.server.http.service import Service
 from posecluster_inference.server.http.tracing import trace_context
 
 _METHODS = frozenset(hdrs.METH_ALL)
-_SAFE_IN_QUERY = "%!$&'()*+,;=:@/?-._~[]"  # of a redirected address: all that may stand there as it is
+_SAFE_IN_QUERY = "%!$&'()*+,;=:@/?-._~[]"  # characters that a query may contain unescaped
 
 SERVICE = web.AppKey("service", Service)
 FACTS = web.RequestKey("facts", Facts)
@@ -25,7 +25,7 @@ FACTS = web.RequestKey("facts", Facts)
 async def every_request(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Name the request, turn refusals into problems, count, and say when the connection ends."""
+    """Assign IDs, turn refusals into problems, observe, and decide whether the connection closes."""
     service = request.app[SERVICE]
     loop = asyncio.get_running_loop()
     connection = request.protocol
@@ -68,7 +68,7 @@ async def _answer(
             response = _refuse(Refusal(Reason.METHOD_NOT_ALLOWED, f"Use {useful}."), service, facts)
         response.headers[hdrs.ALLOW] = _allow(error.allowed_methods)
     except web.HTTPNotFound:
-        if request.path == "*":  # OPTIONS * asks about the server as a whole
+        if request.path == "*":  # OPTIONS * refers to the server as a whole
             methods = {route.method for route in request.app.router.routes()}
             response = web.Response(status=204, headers={hdrs.ALLOW: _allow(methods)})
         else:
@@ -85,7 +85,8 @@ async def _answer(
         if refusal.status == 408:
             assert isinstance(request.protocol, ClientConnection)
             request.protocol.linger_less()
-        # its frames hold the body, in cycles that only the garbage collector would find
+        # The traceback refers to the body in reference cycles, which would stay until the next garbage
+        # collection.
         refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None
     return response
 
@@ -95,10 +96,10 @@ def _allow(methods: Iterable[str]) -> str:
 
 
 def _without_slash(request: web.Request) -> web.Response | None:
-    """Redirect to the route that the path names but for a slash at its end; None if no route matches.
+    """Redirect a path with a trailing slash to its route; None if the path without it has no route.
 
-    The address is relative, because an ingress may have cut off the first part of the path. OPTIONS is
-    answered at once: browsers follow no redirect of a preflight.
+    The address is relative, because an ingress may have removed a prefix of the path. OPTIONS requests get a
+    direct response, because browsers do not follow redirects of a preflight.
     """
     path = request.rel_url.raw_path
     parent, _, name = path[:-1].rpartition("/")

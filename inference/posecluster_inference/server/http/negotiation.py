@@ -1,4 +1,4 @@
-"""What the caller asks for: the form of the answer, the deadline, a name for the request."""
+"""Parses what a request specifies: the form of the answer, the deadline, the cache and the request ID."""
 
 import base64
 import re
@@ -16,13 +16,13 @@ CONTENT_TYPES = {
     "png": "image/png",
     "webp": "image/webp",
 }
-# the first of these wins among those that a caller likes equally
+# in order of preference among types that the client accepts equally
 _DRAWN = ("jpeg", "png", "webp")
-# of POST /v1/detect, with the values that each may have
+# Query parameters of POST /v1/detect and their allowed values
 PARAMETERS = {"draw": _DRAWN, "keypoints": ("coco",), "coordinates": ("pixels",)}
 
 _LONGEST_REQUEST_ID = 128
-_LONGEST_NAME = 40  # of a query parameter, in a refusal
+_LONGEST_NAME = 40  # characters of a query parameter's name in a refusal
 _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9._\[\]-]")
 _UNSAFE_IN_REQUEST_ID = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 _WHOLE_NUMBER = re.compile(r"[0-9]+", re.ASCII)
@@ -30,27 +30,27 @@ _CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789AB
 
 
 def answer_form(query: Iterable[tuple[str, str]], accept: str) -> AnswerForm:
-    """Return what the query parameters and the Accept field ask for; the parameters win.
+    """Return the requested form of the answer; query parameters take precedence over the Accept field.
 
-    `draw` asks for a picture; `keypoints` and `coordinates` ask for JSON. Raises Refusal (malformed) for
-    a parameter or value that is unknown, given twice, or contradicts another.
+    `draw` requests a picture; `keypoints` and `coordinates` request JSON. Raises Refusal (malformed) for a
+    parameter or value that is unknown, repeated, or contradicts another parameter.
     """
-    asked = parameters(query, PARAMETERS)
-    of_json = asked.keys() - {"draw"}
-    if "draw" in asked and of_json:
+    given = parameters(query, PARAMETERS)
+    of_json = given.keys() - {"draw"}
+    if "draw" in given and of_json:
         raise Refusal(
             Reason.MALFORMED,
-            f"The query parameter draw asks for a picture, and {min(of_json)} for JSON: send one of them.",
+            f"The query parameter draw requests a picture, but {min(of_json)} requests JSON: send only one.",
         )
     if of_json:
-        return AnswerForm(JSON_ANSWER, is_coco="keypoints" in asked, in_pixels="coordinates" in asked)
-    return AnswerForm(asked.get("draw") or accepted_kind(accept))
+        return AnswerForm(JSON_ANSWER, is_coco="keypoints" in given, in_pixels="coordinates" in given)
+    return AnswerForm(given.get("draw") or accepted_kind(accept))
 
 
 def parameters(query: Iterable[tuple[str, str]], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return query parameters by name; `known` has the values that each may have.
+    """Return the query parameters by name; `known` has the allowed values of each.
 
-    Raises Refusal (malformed) for any other name or value, and for a name that is given twice.
+    Raises Refusal (malformed) for any other name or value, and for a repeated name.
     """
     found: dict[str, str] = {}
     for name, value in query:
@@ -77,16 +77,17 @@ def _unknown_parameter(name: str, known: Iterable[str]) -> Refusal:
 def accepted_kind(accept: str) -> str:
     """Return `json`, `jpeg`, `png` or `webp` for an Accept field (RFC 9110, section 12.5.1).
 
-    A picture only if the caller prefers it: all media ranges of the highest weight are image types, and
-    one of them covers a type that is drawn, of which the first in the order above is taken. Otherwise JSON,
-    also if the field does not list it: old Java clients and browsers' forms name image types among others.
+    Returns a picture type only if the client prefers pictures: all media ranges of the highest weight are
+    image types, and one of them covers a supported type, of which the first in the order above is returned.
+    Otherwise returns `json`, even if the field does not list it, because old Java clients and HTML forms list
+    image types among others.
     """
     weights = _weights(accept)
     best = max(weights.values(), default=0.0)
     preferred = [name for name, weight in weights.items() if weight == best]
     if best > 0 and all(name.startswith("image/") for name in preferred):
         for kind in _DRAWN:
-            # the more specific range decides, a weight of 0 included
+            # The more specific media range takes precedence, even with a weight of 0.
             if weights.get(CONTENT_TYPES[kind], weights.get("image/*")) == best:
                 return kind
     return JSON_ANSWER
@@ -94,15 +95,16 @@ def accepted_kind(accept: str) -> str:
 
 @lru_cache(maxsize=64)
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether an Accept-Encoding field names gzip, or anything, with a weight above 0."""
+    """Whether an Accept-Encoding field lists `gzip`, or else `*`, with a weight above 0."""
     weights = _weights(accept_encoding)
     return weights.get("gzip", weights.get("*", 0.0)) > 0
 
 
 def _weights(field: str) -> dict[str, float]:
-    """Return the weight of each item of an Accept or Accept-Encoding field; the first of equal names counts.
+    """Return the weight of each item of an Accept or Accept-Encoding field.
 
-    A weight is read leniently (`.2`, `1.0000`); one that is no number is 0.
+    The first of several equal items applies. Weights are parsed leniently (`.2`, `1.0000`); an invalid one is
+    0.
     """
     weights: dict[str, float] = {}
     for item in field.split(","):
@@ -125,7 +127,7 @@ def _weight(parameters: list[str]) -> float:
 
 
 def deadline_seconds(timeout_field: str | None, longest_ms: int) -> float:
-    """Return the time for an answer; the request can only shorten the server's deadline.
+    """Return the deadline of a request in seconds; the request can only shorten that of the server.
 
     Raises Refusal (malformed) unless X-Request-Timeout-Ms is a whole number >= 1.
     """
@@ -134,23 +136,23 @@ def deadline_seconds(timeout_field: str | None, longest_ms: int) -> float:
     text = timeout_field.strip()
     if not _WHOLE_NUMBER.fullmatch(text) or not text.strip("0"):
         raise Refusal(Reason.MALFORMED, "X-Request-Timeout-Ms must be a whole number of at least 1.")
-    # more digits than the longest deadline has are only ever clamped
+    # A number of more digits exceeds the longest deadline anyway.
     return min(longest_ms, int(text.lstrip("0")[:12])) / 1000
 
 
 def skips_cache(cache_control: Iterable[str]) -> bool:
-    """Return whether the Cache-Control fields ask for a new computation (`no-cache`)."""
+    """Return whether the Cache-Control fields request a new computation (`no-cache`)."""
     directives = ",".join(cache_control).lower().split(",")
     return "no-cache" in (directive.partition("=")[0].strip() for directive in directives)
 
 
 def clean_request_id(field: str) -> str:
-    """Return a caller's X-Request-Id without anything that could forge a header or a log line."""
+    """Return an X-Request-Id without characters that could forge a header field or a log line."""
     return _UNSAFE_IN_REQUEST_ID.sub("", field)[:_LONGEST_REQUEST_ID]
 
 
 def new_id() -> str:
     """Return a ULID: 26 characters that sort by time (github.com/ulid/spec)."""
     number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
-    # 26 digits of 5 bits are the last 130 of 160
+    # The last 26 digits of 5 bits each contain all 128 bits.
     return base64.b32encode(number.to_bytes(20)).translate(_CROCKFORD)[-26:].decode()

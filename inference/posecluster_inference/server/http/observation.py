@@ -1,4 +1,4 @@
-"""What the operator of a server can see of single requests: log lines and spans."""
+"""Log lines and spans of requests."""
 
 import logging
 import random
@@ -11,12 +11,12 @@ from posecluster_inference.server.workers.jobs import Answer
 
 logger = logging.getLogger(__name__)
 
-_SAMPLE = 100  # `sampled` logs one request in so many, and each one whose caller samples it
+_SAMPLE = 100  # `sampled` logs one in this many requests, and all with a sampled trace context
 
 
 @dataclass(slots=True)
 class Facts(PictureFacts):
-    """What is known of a request so far: the content of its log line and of its spans."""
+    """What is known about a request so far, for its log line and its spans."""
 
     answer_id: str
     request_id: str
@@ -27,7 +27,7 @@ class Facts(PictureFacts):
     answer: Answer | None = None
 
     def steps(self) -> Sequence[Span]:
-        """Return the steps of the computation that answered: the queue, then the worker's stages."""
+        """Return the steps of the computation as spans: the queue, then the stages in the worker."""
         if self.answer is None:
             return ()
         began, steps = self.answer.arrived, []
@@ -39,14 +39,14 @@ class Facts(PictureFacts):
 
 @dataclass(slots=True, kw_only=True)
 class Observer:
-    """Logs answered requests (`none`, `sampled` or `all` of them) and exports their spans."""
+    """Logs answered requests (`request_log`: `none`, `sampled` or `all`) and exports their spans."""
 
     request_log: str
     exporter: SpanExporter | None = None
     rng: random.Random = field(default_factory=random.Random)
 
     def refused(self, facts: Facts, status: int) -> None:
-        """Log a refusal; every refusal is logged, whatever the request log's mode."""
+        """Log a refusal; all refusals are logged, independently of `request_log`."""
         fields = {"status": status, "reason": facts.reason, **_identity(facts)}
         logger.info("Refused", extra={"fields": fields})
 

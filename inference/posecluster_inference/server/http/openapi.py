@@ -1,7 +1,8 @@
 """The OpenAPI 3.1 document of the client port: data/openapi.json, completed with limits, task and refusals.
 
-In that file `${name}` stands for a value that `document` fills in. The `x-refusals` of an operation name
-groups of refusals, each with an example of its detail; titles and form come from `errors` and `problems`.
+In that file, `${name}` stands for a value that `document` inserts. The `x-refusals` of an operation name
+groups of refusals with an example of each detail. Titles and form of the problems come from `errors` and
+`problems`.
 """
 
 import json
@@ -22,7 +23,7 @@ from posecluster_inference.worker.tasks.drawing import MAX_DRAWN_PIXELS, MAX_DRA
 _Object = dict[str, Any]
 
 _PLACEHOLDER = re.compile(r'"\$\{(\w+)\}"|\$\{(\w+)\}')
-_QUEUE_PLACES = 16  # shown unless a number is set; the server's own depends on its workers
+_QUEUE_PLACES = 16  # shown if the setting is unset; the real number depends on the workers
 _PROBLEM = "application/problem+json"
 _HEADERS_OF_STATUS = {
     401: ("WWW-Authenticate",),
@@ -35,7 +36,7 @@ _HEADERS_OF_GROUP = {"detection": ("RateLimit", "RateLimit-Policy")}
 
 
 def limits(settings: Settings, *, queue_length: int) -> dict[str, int]:
-    """Return the limits in force, as GET /v1/model shows them."""
+    """Return the limits of the server, as GET /v1/model shows them."""
     return {
         "max_people": settings.max_people,
         "max_body_bytes": settings.max_body_bytes,
@@ -51,7 +52,7 @@ def limits(settings: Settings, *, queue_length: int) -> dict[str, int]:
 
 
 def document(settings: Settings) -> _Object:
-    """Return the document with the limits of these settings, ready for json.dumps; reads a file."""
+    """Return the document for these settings, ready for json.dumps; reads a file."""
     task = CATALOGUE[settings.model_task]
     in_force = limits(settings, queue_length=settings.queue_length or _QUEUE_PLACES)
     values = {
@@ -84,7 +85,7 @@ def document(settings: Settings) -> _Object:
 
 @lru_cache(maxsize=1)
 def encoded(settings: Settings) -> bytes:
-    """Return the document as JSON, made once: it reads a file, so call it first before the loop runs."""
+    """Return the document as JSON. The first call reads a file, so call it in a thread at start."""
     return json.dumps(document(settings)).encode()
 
 
@@ -96,14 +97,14 @@ def _quota(settings: Settings) -> str:
 
 
 def _filled(text: str, values: Mapping[str, Any]) -> str:
-    """Return the JSON text with each `${name}` filled in; a string that is one may become any value."""
+    """Return the JSON text with each `${name}` replaced; one that is a whole string may become any value."""
     return _PLACEHOLDER.sub(
         lambda found: json.dumps(values[found[1]]) if found[1] else str(values[found[2]]), text
     )
 
 
 def _with_refusals(responses: _Object, groups: _Object, names: Iterable[str]) -> _Object:
-    """Return the responses by status, with those of these groups; the later example of a reason counts."""
+    """Return the responses by status, with the refusals of the groups; the last example applies."""
     for group in names:
         for refusal, detail in groups[group].items():
             status, value = refusal.split()

@@ -1,4 +1,4 @@
-"""How slowly the body of a request may arrive."""
+"""The minimum rate of request bodies."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,11 @@ GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """A body must arrive at `bytes_per_second` or faster (0: at any rate), and whole within `seconds`.
+    """A body must arrive completely within `seconds`, at `bytes_per_second` or faster (0: at any rate).
 
-    A sender has a credit of GRACE_SECONDS. Time uses it up, and each byte adds the time that it may take at
-    the slowest rate, but never to more than GRACE_SECONDS: a fast start does not pay for a long pause.
+    A client has a credit of GRACE_SECONDS, which decreases with time. Each byte adds the time that it may
+    take at the minimum rate, but the credit never exceeds GRACE_SECONDS, so that a fast start does not allow
+    a long pause.
     """
 
     bytes_per_second: int
@@ -24,7 +25,7 @@ class Pace:
 
 
 class Progress:
-    """One body on its way. Times are in seconds, of any one clock."""
+    """The progress of one body. Times are in seconds, all from the same clock."""
 
     def __init__(self, pace: Pace, now: float) -> None:
         self._rate = pace.bytes_per_second
@@ -33,11 +34,11 @@ class Progress:
 
     @property
     def deadline(self) -> float:
-        """When the body is too slow unless more of it arrives."""
+        """The time at which the body is too slow unless more of it arrives."""
         return min(self._credit_until, self._end)
 
     def received(self, size_bytes: int, now: float) -> float:
-        """Count what arrived and return the new deadline."""
+        """Record received bytes and return the new deadline."""
         if self._rate:
             self._credit_until = min(now + GRACE_SECONDS, self._credit_until + size_bytes / self._rate)
         return self.deadline

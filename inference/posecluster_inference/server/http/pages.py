@@ -1,4 +1,4 @@
-"""Files for people's browsers: the playground, the API reference and what they load, kept in memory."""
+"""The playground, the API reference and the files that they load, served from memory."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ from posecluster_inference.errors import PoseClusterError
 PLAYGROUND = "index.html"
 REFERENCE = "docs.html"
 
-# The viewer of the API reference comes in this package; it is never imported, only its files are read.
+# This package contains the viewer of the API reference. It is never imported; only its files are read.
 _VIEWER = "flask-swagger-ui"
 _VIEWER_FOLDER = "flask_swagger_ui/dist"
 _VIEWER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
@@ -25,19 +25,20 @@ CONTENT_TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-_LEVEL = 6  # of gzip: 9 takes almost twice as long at the start, for 1 %
+_LEVEL = 6  # gzip level; 9 takes almost twice as long at start and saves 1 %
 _TEXT = frozenset({".css", ".html", ".js", ".svg"})
 
-# Nothing inline, nothing from another host, and nobody may frame us. Style *properties* that scripts set
-# are no inline style. Both pages show pictures as blob:, the viewer's style sheet has its own as data:.
+# The policy forbids inline code, content of other hosts and framing. Style properties that scripts set are
+# not inline styles. Both pages show pictures as blob:, and the style sheet of the viewer contains pictures as
+# data:.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# our own page never turns text into markup or script, and the browser sees to it; the viewer does
+# The playground never converts text to markup or scripts, which this policy enforces; the viewer does.
 _STRICT_POLICY = f"{_POLICY}; require-trusted-types-for 'script'; trusted-types 'none'"
 _OF_EVERY_FILE = {
-    "Cache-Control": "no-cache",  # kept, but asked for each time: no old script stays after an upgrade
+    "Cache-Control": "no-cache",  # revalidated at each use, so that no old script is used after an upgrade
     "Vary": "Accept-Encoding",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -51,7 +52,7 @@ _OF_EVERY_PAGE = {
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as it is answered; `packed` is its gzip form where that saves anything."""
+    """A file as it is served; `packed` is its gzip form, or None for formats that are compressed already."""
 
     body: bytes
     packed: bytes | None
@@ -61,21 +62,21 @@ class File:
 
 @dataclass(slots=True)
 class Pages:
-    """All files, after `read`."""
+    """All files, available after `read`."""
 
     _files: dict[str, File] = field(default_factory=dict)
 
     def read(self) -> None:
-        """Read and pack all files; blocks. Raises PoseClusterError if the viewer is not installed."""
+        """Read and compress all files; blocks. Raises PoseClusterError if the viewer is not installed."""
         self._files = {name: _file(name, path.read_bytes()) for name, path in _sources()}
 
     def get(self, name: str) -> File | None:
-        """Return the page or asset of that name, None if there is none."""
+        """Return the page or asset of this name; None if it does not exist."""
         return self._files.get(name)
 
 
 def asset_names() -> list[str]:
-    """Names of the files below /assets, sorted; looks at the disk."""
+    """Return the sorted names of the files below /assets; reads the file system."""
     return sorted(name for name, _path in _sources() if name not in (PLAYGROUND, REFERENCE))
 
 

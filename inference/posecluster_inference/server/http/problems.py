@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problems."""
+"""Converts refusals to problems (RFC 9457)."""
 
 import json
 
@@ -39,7 +39,7 @@ def problem(refusal: Refusal) -> web.Response:
 
 
 def raw_problem(refusal: Refusal) -> bytes:
-    """Return the refusal as the bytes of a response that ends its connection."""
+    """Return the refusal as the bytes of a response that closes the connection."""
     body = _body(refusal)
     headers = {**_headers(refusal), "Content-Length": str(len(body)), "Connection": "close"}
     lines = [f"HTTP/1.1 {refusal.status} Refused", *(f"{name}: {value}" for name, value in headers.items())]

@@ -1,4 +1,4 @@
-"""The two applications: one for clients, one for probes and metrics."""
+"""The routes of both ports: one for clients, one for probes and metrics."""
 
 from aiohttp import web
 
@@ -8,7 +8,7 @@ from posecluster_inference.server.http.service import Service
 
 
 async def _leave_expectation(request: web.Request) -> None:
-    """`Expect: 100-continue` is met by whoever reads the body, after the head's checks."""
+    """Send no 100 Continue: `BodyReader` sends it after checking the head."""
 
 
 def client_app(service: Service) -> web.Application:
@@ -26,7 +26,7 @@ def client_app(service: Service) -> web.Application:
 
 
 def admin_app(service: Service) -> web.Application:
-    """Return the application of the admin port, which no Service leads to."""
+    """Return the application of the admin port, which no Service exposes."""
     app = web.Application()
     app[SERVICE] = service
     app.router.add_get("/healthz", handlers.healthz)

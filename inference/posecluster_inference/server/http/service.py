@@ -1,4 +1,4 @@
-"""The parts of the server process, by name: what a request's handler may use."""
+"""The parts of the server process that request handlers use."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from posecluster_inference.settings import IPNetwork, Settings
 
 @dataclass(slots=True, kw_only=True)
 class Service:
-    """One of each part; `wiring.build` makes them. See docs/ARCHITECTURE.md for who calls whom.
+    """The parts of the server; created by `wiring.build`, described in docs/ARCHITECTURE.md.
 
     `model` has the members of `GET /v1/model` that are known before a worker has loaded the model.
     """

@@ -1,4 +1,4 @@
-"""Refuses what aiohttp's parser lets through, but a proxy before us may read differently."""
+"""Refuses requests that aiohttp's parser accepts but that a proxy may interpret differently."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,19 +8,20 @@ from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineToo
 from aiohttp.http_parser import HttpParser, RawRequestMessage
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
-# Without line ends: the request line, and a field with its name, colon and value. The head is all of it.
+# Limits without line ends: the request line, a header field with its name and value, and the whole head
 LINE_BYTES = 8_192
 FIELD_BYTES = 16_384
 HEAD_BYTES = 32_768
 FIELDS = 100
 _HEAD_END = b"\r\n\r\n"
-_LONGEST_NAME = 40  # of a field, in a refusal
+_LONGEST_NAME = 40  # characters of a field's name in a refusal
 _UNSAFE_IN_NAME = re.compile(rb"[^A-Za-z0-9_-]")
-# Around a chunk's content of n bytes: a chunk of one byte needs five more; the rest is for trailers.
+# Limits on the framing of a chunked body. A chunk of one byte needs five more bytes; the rest is for
+# trailers.
 _FRAMING_BYTES = 16_384
 _FRAMING_BYTES_A_BODY_BYTE = 8
 _SLICE_BYTES = 8_192
-# llhttp treats 2^64 - 1 as no length at all
+# llhttp treats 2^64 - 1 as a missing length.
 _LARGEST_LENGTH = 1 << 62
 _HOST = re.compile(r"[A-Za-z0-9._~%:\[\]-]*")
 
@@ -28,7 +29,7 @@ _Messages = Sequence[tuple[RawRequestMessage, StreamReader]]
 
 
 class HeadTooLarge(HttpProcessingError):
-    """A request's head that crosses a limit; `message` names the limit and, where there is one, the field."""
+    """The head of a request exceeds a limit; `message` names the limit and the field, if any."""
 
     def __init__(self, message: str) -> None:
         super().__init__(code=431, message=message)
@@ -37,9 +38,9 @@ class HeadTooLarge(HttpProcessingError):
 class StrictParser:
     """aiohttp's request parser with stricter rules.
 
-    All of them raise HttpProcessingError, to which aiohttp's protocol answers once and closes. A
-    body that was being read then ends in `on_broken_body`. Of a head, the parser itself must enforce
-    LINE_BYTES and FIELD_BYTES, so that it never keeps more of a line that does not end.
+    A violation raises HttpProcessingError; aiohttp's protocol then sends one response and closes the
+    connection. If a body is being read, `on_broken_body` is called with it. The wrapped parser must enforce
+    LINE_BYTES and FIELD_BYTES itself, so that it never stores more of an unterminated line.
     """
 
     def __init__(
@@ -47,9 +48,9 @@ class StrictParser:
     ) -> None:
         self._parser = parser
         self._on_broken_body = on_broken_body
-        self._head = bytearray()  # of the next request, as far as it is here
+        self._head = bytearray()  # the received part of the next head
         self._body: StreamReader | None = None
-        self._body_bytes = 0  # of a body whose length is known
+        self._body_bytes = 0  # declared length of the current body
         self._is_chunked = False
         self._is_paused = False
         self._rest = b""
@@ -57,10 +58,10 @@ class StrictParser:
         self._waiting = 0
         self._is_consumed_early = False
 
-    # --- what aiohttp's protocol calls ---
+    # --- called by aiohttp's protocol ---
 
     def feed_data(self, data: bytes) -> tuple[_Messages, bool, bytes]:
-        """Parse what came; see aiohttp."""
+        """Parse received bytes; see aiohttp's HttpParser."""
         try:
             return self._feed(data)
         except HttpProcessingError:
@@ -83,11 +84,11 @@ class StrictParser:
     def set_upgraded(self, is_upgraded: bool) -> None:
         self._parser.set_upgraded(is_upgraded)
 
-    # --- what the connection asks ---
+    # --- called by the connection ---
 
     @property
     def has_partial_head(self) -> bool:
-        """True when the first bytes of a further request are here, and not the whole of its head."""
+        """Whether a part of the next head has been received."""
         return len(self._head) > 0
 
     @property
@@ -110,7 +111,7 @@ class StrictParser:
             was_in_body = self._is_in_body
             messages, is_upgraded, tail = self._feed_part(data[position : position + size])
             position += size
-            # behind the end of a chunked body, the same part may have held more than a head
+            # If a chunked body ended in this part, the part may contain more than the next head.
             is_alone = not was_in_body and len(data) - position <= self._body_bytes
             found += [(_last_if_upgrade(message, is_alone=is_alone), body) for message, body in messages]
             if is_upgraded:
@@ -121,7 +122,7 @@ class StrictParser:
                 return found, False, b""
 
     def _part_size(self, data: bytes, position: int) -> int:
-        """Return how much to parse at once: of a head or a body of known length, no byte beyond its end."""
+        """Return how many bytes to parse: never beyond the end of a head or of a body of known length."""
         if self._is_in_body:
             assert self._body is not None
             rest = 0 if self._is_chunked else self._body_bytes - self._body.total_bytes
@@ -142,7 +143,7 @@ class StrictParser:
                 raise
             raise HeadTooLarge(_excess(self._head) or "The head of the request is too long.") from None
         if self._is_consumed_early and body is not None and body.is_eof():
-            # aiohttp counts a message as waiting once its body is whole, whether or not it was consumed
+            # aiohttp counts a message as waiting when its body is complete, even if it was consumed before.
             self._is_consumed_early = False
             self._parser.message_consumed()
             more, is_upgraded, tail = self._parser.feed_data(b"") if not is_upgraded else ((), True, tail)
@@ -167,10 +168,11 @@ class StrictParser:
 
 
 def _last_if_upgrade(message: RawRequestMessage, *, is_alone: bool) -> RawRequestMessage:
-    """Mark a head as its connection's last if it asks for an upgrade: we decline all of them.
+    """Return the message such that the connection closes after it if it requests an upgrade.
 
-    What follows is not HTTP to everyone, and llhttp drops a part of it. Only the offer of HTTP/2 that
-    Java's client makes with each request leaves the connection open, if no more than its body is there.
+    The server declines all upgrades, but a proxy may not interpret the following bytes as HTTP, and llhttp
+    drops a part of them. An exception is the HTTP/2 upgrade that Java's client offers with each request: the
+    connection stays open if nothing but the body of this request has been received.
     """
     if not message.upgrade:
         return message
@@ -179,7 +181,7 @@ def _last_if_upgrade(message: RawRequestMessage, *, is_alone: bool) -> RawReques
 
 
 def _excess(head: bytes | bytearray) -> str | None:
-    """Say which limit a head crosses that may be incomplete, and in which field; None if it crosses none."""
+    """Return a message about the limit that a complete or partial head exceeds; None if it exceeds none."""
     line, *fields = bytes(head).strip(b"\r\n").split(b"\r\n")
     longest = max(fields, key=len, default=b"")
     if len(line) > LINE_BYTES:
@@ -202,25 +204,25 @@ def _named(field: bytes) -> str:
 
 
 def check_head(message: RawRequestMessage) -> None:
-    """Refuse what a proxy may read differently; raises HttpProcessingError."""
+    """Raise HttpProcessingError for a head that a proxy may interpret differently."""
     headers = message.headers
     if message.version not in (HttpVersion10, HttpVersion11):
-        raise BadHttpMessage("Not a version that is served")
+        raise BadHttpMessage("The HTTP version is not supported")
     is_of_server = message.method == hdrs.METH_OPTIONS and message.path == "*"
     is_path = message.path.startswith("/") and "#" not in message.path
     if message.method == hdrs.METH_CONNECT or not (is_path or is_of_server):
-        raise BadHttpMessage("Not a path")
+        raise BadHttpMessage("The request target is not a path")
     codings = headers.getall(hdrs.TRANSFER_ENCODING, [])
     if codings and (len(codings) > 1 or codings[0].lower() != "chunked" or message.version != HttpVersion11):
-        raise BadHttpMessage("Not the one transfer coding that is served")
+        raise BadHttpMessage("The transfer coding is not supported")
     if int(headers.get(hdrs.CONTENT_LENGTH, "0")) > _LARGEST_LENGTH:
-        raise BadHttpMessage("Not a length")
+        raise BadHttpMessage("The Content-Length is too large")
     if not all(_HOST.fullmatch(host) for host in headers.getall(hdrs.HOST, [])):
-        raise BadHttpMessage("Not a host")
+        raise BadHttpMessage("The Host field is invalid")
     expectations = headers.getall(hdrs.EXPECT, [])
     if any(expectation.strip().lower() != "100-continue" for expectation in expectations):
-        raise BadHttpMessage("Not an expectation that is met")
-    # a head that began in the same part as the end of a chunked body is not known byte for byte
+        raise BadHttpMessage("The expectation is not supported")
+    # If the head began in the same part as the end of a chunked body, its exact bytes are not known.
     fields = [b"%b: %b" % field for field in message.raw_headers]
     if excess := _excess(b"\r\n".join([message.path.encode(errors="surrogateescape"), *fields])):
         raise HeadTooLarge(excess)

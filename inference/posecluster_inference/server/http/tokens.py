@@ -16,17 +16,17 @@ _LARGEST_FILE_BYTES = 4_096
 
 @dataclass(slots=True)
 class Tokens:
-    """The accepted tokens, read again every second: rotation needs no restart.
+    """The accepted tokens, which are read every second, so that a rotation needs no restart.
 
-    Only digests are kept and compared, so that the time of a look-up tells nothing of a token.
-    A folder that is empty or cannot be read accepts nobody.
+    Only digests are stored and compared, so that the duration of a look-up reveals nothing about a token.
+    If the folder is empty or cannot be read, no token is accepted.
     """
 
     folder: Path
     _names: dict[bytes, str] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Read again and again, until cancelled."""
+        """Read the files periodically until cancelled."""
         while True:
             await asyncio.sleep(_PERIOD_SECONDS)
             await asyncio.to_thread(self.read)
@@ -48,9 +48,10 @@ class Tokens:
         self._names = names
 
     def caller(self, authorization: list[str]) -> str:
-        """Return the name of the token's file; `authorization` is every such field of the request.
+        """Return `token:` and the name of the file that contains the token.
 
-        Raises Refusal (unauthorized) unless there is just one field and its token is accepted.
+        `authorization` are the values of all Authorization fields of the request.
+        Raises Refusal (unauthorized) unless there is exactly one field with an accepted token.
         """
         if len(authorization) == 1:
             scheme, _, token = authorization[0].partition(" ")
@@ -61,7 +62,7 @@ class Tokens:
 
 
 def _token_in(path: Path) -> bytes:
-    """Return a file's token; empty if there is none, or none that can be read just now."""
+    """Return the token in a file; empty if there is none or the file cannot be read."""
     try:
         with path.open("rb") as file:
             token = file.read(_LARGEST_FILE_BYTES + 1).strip()

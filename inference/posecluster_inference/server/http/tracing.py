@@ -1,4 +1,4 @@
-"""A request's trace context, and its OpenTelemetry spans where an OTLP endpoint is configured."""
+"""The trace context of requests, and their OpenTelemetry spans if an OTLP endpoint is configured."""
 
 import os
 import re
@@ -15,11 +15,11 @@ from posecluster_inference.errors import PoseClusterError
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-# Defined by OpenTelemetry's specification. The SDK reads its other variables (headers, sampler, ...) itself.
+# Defined by the OpenTelemetry specification. The SDK reads the other variables (headers, sampler, ...).
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _SERVICE_NAME = "posecluster-inference"
 
-# version - trace id - parent span id - flags; a later version may append fields
+# version, trace ID, parent span ID, flags; a later version may append fields
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 0x01
 
@@ -37,7 +37,7 @@ class TraceContext:
 def trace_context(fields: Sequence[str]) -> TraceContext | None:
     """Return the trace context of a request, or None if it has none or an invalid one.
 
-    As the specification demands, an invalid context is ignored instead of refused.
+    The specification requires that an invalid context is ignored and not refused.
     """
     if len(fields) != 1 or (match := _TRACEPARENT.fullmatch(fields[0].strip())) is None:
         return None
@@ -50,7 +50,7 @@ def trace_context(fields: Sequence[str]) -> TraceContext | None:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A step of a request: when it began, as the event loop's time, and how long it took, in seconds."""
+    """A step of a request: its start as the event loop's time, and its duration in seconds."""
 
     name: str
     began: float
@@ -58,9 +58,9 @@ class Span:
 
 
 class SpanExporter:
-    """Sends the spans of requests to the configured endpoint, in a thread of the SDK's.
+    """Sends the spans of requests to the configured endpoint, in a thread of the SDK.
 
-    Spans are dropped when the endpoint does not keep up; requests never wait for it.
+    Spans are dropped if the endpoint is too slow; requests never wait for it.
     """
 
     def __init__(self, provider: "TracerProvider") -> None:
@@ -113,8 +113,8 @@ class SpanExporter:
         server.end(at(request.began + request.seconds))
 
     def close(self, seconds: float) -> None:
-        """Send the spans that wait, for at most so long; blocks."""
-        # The SDK itself takes up to 30 s when the endpoint does not answer.
+        """Send the waiting spans, blocking for at most `seconds`."""
+        # Without the thread, the SDK would block for up to 30 s if the endpoint does not respond.
         sender = threading.Thread(target=self._provider.shutdown, daemon=True)
         sender.start()
         sender.join(seconds)

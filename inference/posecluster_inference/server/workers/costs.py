@@ -1,8 +1,8 @@
-"""What a picture will cost a worker, learned from what pictures like it have cost.
+"""Estimates how long a worker needs for a picture, from measurements of similar pictures.
 
-The server knows a picture's format, its size and the form of its answer before anything is decoded. What
-depends on these (decoding, drawing, encoding) is learned for each class of pictures; inference, which
-depends on the people in the picture, is one average for all.
+Before decoding, the server knows the format and size of a picture and the form of its answer. The times of
+decoding, drawing and encoding depend on these, so they are averaged per class of pictures. The time of
+inference depends on the people in the picture, so it is averaged over all pictures.
 """
 
 from collections.abc import Mapping
@@ -11,46 +11,46 @@ from dataclasses import dataclass, field
 from posecluster_inference.pictures import Header, PictureFormat
 from posecluster_inference.worker.tasks.drawing import drawn_size
 
-_FIRST_INFERENCE_SECONDS = 0.1  # before the first answer has been measured
-_WEIGHT = 0.1  # of the newest sample in the moving averages
-# A job is heavy if handling its picture takes longer than so many inferences. Beside jobs below that, an
-# ordinary request waits no longer than two ordinary requests; see "Heavy requests" in docs/performance.md.
+_FIRST_INFERENCE_SECONDS = 0.1  # assumed until the first answer
+_WEIGHT = 0.1  # weight of the newest sample in the moving averages
+# A job is heavy if decoding, drawing and encoding take longer than this number of inferences. Jobs that are
+# not heavy delay an ordinary request by at most two ordinary requests; see "Heavy requests" in
+# docs/performance.md.
 _HEAVY_INFERENCES = 3
-_LEAST_INFERENCE_SECONDS = (
-    0.02  # so that a fast machine, or an engine without work, has no heavy jobs below 60 ms
-)
-# Seconds a megapixel before a class has been measured: those of dense pictures in docs/performance.md.
+# On a fast machine, or with a trivial engine, jobs below 60 ms are never heavy.
+_LEAST_INFERENCE_SECONDS = 0.02
+# Seconds per megapixel, assumed until a class is measured; those of dense pictures in docs/performance.md
 _DECODE_SECONDS = {PictureFormat.JPEG: 0.013, PictureFormat.PNG: 0.05, PictureFormat.WEBP: 0.03}
 _ENCODE_SECONDS = {"jpeg": 0.01, "png": 0.04, "webp": 0.2}
 
-_Class = tuple[PictureFormat, str, int]  # format, form of the answer, bits in the number of pixels
+_Class = tuple[PictureFormat, str, int]  # format, kind of the answer, bit length of the number of pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a job is expected to take in a worker, and whether it counts as heavy."""
+    """The expected time of a job in a worker, and whether the job is heavy."""
 
     seconds: float = _FIRST_INFERENCE_SECONDS
     is_heavy: bool = False
 
 
-ORDINARY = Cost()  # an inference with little around it, before any has been measured
+ORDINARY = Cost()  # an ordinary request, before any measurement
 
 
 @dataclass(slots=True)
 class Costs:
-    """Moving averages; at most some hundred classes exist."""
+    """Moving averages of measured times. There are at most a few hundred classes of pictures."""
 
     inference_seconds: float = _FIRST_INFERENCE_SECONDS
     _handling: dict[_Class, float] = field(default_factory=dict)
 
     @property
     def usual(self) -> Cost:
-        """The cost of an ordinary request: an inference, with little around it."""
+        """The cost of an ordinary request, which is mostly inference."""
         return Cost(self.inference_seconds)
 
     def estimate(self, header: Header, kind: str) -> Cost:
-        """Return the expected cost of a picture whose answer is of this kind (`AnswerForm.kind`)."""
+        """Return the expected cost of a picture; `kind` is that of its answer (`AnswerForm.kind`)."""
         handling = self._handling.get(_class_of(header, kind))
         if handling is None:
             handling = _first_guess(header, kind)
@@ -58,7 +58,7 @@ class Costs:
         return Cost(self.inference_seconds + handling, handling > limit)
 
     def learn(self, header: Header, kind: str, stages: Mapping[str, float]) -> None:
-        """Take in what an answered picture took: seconds of each stage."""
+        """Update the averages with the measured seconds of each stage of an answered picture."""
         inference = stages.get("inference", 0.0)
         handling = sum(stages.values()) - inference
         self.inference_seconds += _WEIGHT * (inference - self.inference_seconds)

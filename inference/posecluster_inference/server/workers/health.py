@@ -1,4 +1,4 @@
-"""What probes and people are told of this server's state."""
+"""The state of the server, as probes and `/healthz` report it."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,7 +21,7 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Health:
-    """Derived from the workers each time it is read; only the drain is announced, by `begin_drain`."""
+    """Derives the state from the workers at each access; `begin_drain` announces a drain."""
 
     workers: Supervisor
     queue: JobQueue
@@ -30,14 +30,14 @@ class Health:
     _started: float = field(default_factory=monotonic, init=False)
 
     def begin_drain(self) -> None:
-        """Report `draining` from now on."""
+        """Report the status `draining` from now on."""
         self.is_draining = True
 
     @property
     def status(self) -> Status:
-        """Ready means: every worker has once run a real inference, and one lives now.
+        """READY if all workers have completed a real inference once and a worker is available now.
 
-        Never a matter of the queue: a full one is answered with 503, not by leaving the Service.
+        A full queue does not matter: the server then refuses requests with 503, but stays in the Service.
         """
         if self.is_draining:
             return Status.DRAINING
@@ -47,7 +47,7 @@ class Health:
 
     @property
     def is_alive(self) -> bool:
-        """False when only a new container could help; that this is answered shows that the loop turns."""
+        """Whether the server can work without a restart of its container; any answer shows a running loop."""
         return not self.workers.is_beyond_repair
 
     def workers_by_state(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A picture on its way to a worker, and the bounded line it waits in."""
+"""Jobs: pictures for the workers, and the bounded queue in which they wait."""
 
 import asyncio
 import math
@@ -14,8 +14,8 @@ from posecluster_inference.server.workers.costs import ORDINARY, Cost
 from posecluster_inference.worker.messages import AnswerForm
 from posecluster_inference.worker.tasks.drawing import Drawn
 
-# A job gives way to one that takes a second less if that arrives within ten seconds, but to none that arrives
-# three seconds later: expensive jobs wait longer, and none waits for ever.
+# A job's turn is its arrival plus ten times its cost, but at most its arrival plus three seconds. Cheaper
+# jobs that arrive within this time run first, so expensive jobs wait longer, but never forever.
 _PATIENCE = 10
 _LONGEST_PATIENCE_SECONDS = 3.0
 
@@ -25,9 +25,10 @@ AnswerKey = tuple[bytes, AnswerForm]  # the picture's SHA-256 and the form of it
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker made of a picture; seconds for each stage of the work, after the job's arrival.
+    """The answer to a picture.
 
-    `drawn` has the sizes of an answer that is a picture.
+    `arrived` is the loop's time; the other times are seconds in the queue and in each stage of the work.
+    `drawn` has the sizes of an answer that is a drawn picture.
     """
 
     body: bytes
@@ -39,7 +40,7 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One computation that one or more callers wait for. Times are the loop's, in seconds."""
+    """A computation for which one or more requests wait. Times are those of the loop, in seconds."""
 
     picture: bytes
     header: Header
@@ -56,8 +57,8 @@ class Job:
     async def answer(self, deadline: float) -> Answer:
         """Wait for the answer until `deadline`; raises Refusal.
 
-        When the last caller stops waiting (deadline, or it left) the job is abandoned, so that
-        it frees its place and never reaches a worker.
+        When the last request stops waiting (deadline or disconnect), the job is abandoned: it leaves the
+        queue and never reaches a worker.
         """
         self.waiters += 1
         self.deadline = max(self.deadline, deadline)
@@ -76,20 +77,20 @@ class Job:
 
     @property
     def turn(self) -> float:
-        """When its turn comes, before jobs with a higher number. A job whose worker died comes first."""
+        """The order in the queue: lower comes first. A job whose worker crashed precedes all others."""
         return -math.inf if self.crashes else turn_of(self.arrived, self.cost)
 
     @property
     def is_lost(self) -> bool:
-        """True when it failed or was abandoned: nobody can get an answer from it any more."""
+        """Whether the job failed or was abandoned, so that it will have no answer."""
         return self.done.cancelled() or (self.done.done() and self.done.exception() is not None)
 
     def start(self, now: float) -> None:
-        """Note that a worker gets the job now."""
+        """Record that a worker starts the job."""
         self.started = now
 
     def count_crash(self) -> None:
-        """Note that a worker crashed while it had the job."""
+        """Record that a worker crashed while it ran the job."""
         self.crashes += 1
 
     def succeed(self, answer: Answer) -> None:
@@ -102,9 +103,9 @@ class Job:
 
 
 class JobQueue:
-    """Jobs by their turn, which cheaper jobs have earlier; a job can leave from anywhere at once.
+    """A queue of jobs in the order of their turns; a job can leave it at any position.
 
-    Heavy jobs wait in a line of their own, so that one that may not start yet delays no light one.
+    Heavy jobs wait in a separate list, so that a heavy job that may not start yet delays no light job.
     """
 
     def __init__(self, limit: int) -> None:
@@ -116,25 +117,25 @@ class JobQueue:
         return len(self._light) + len(self._heavy)
 
     def is_full(self, cost: Cost) -> bool:
-        """Whether no place is left for a job of this cost; heavy ones may take half of the places."""
+        """Whether no place is left for a job of this cost; heavy jobs may use half of the places."""
         return len(self) >= self.limit or (cost.is_heavy and len(self._heavy) >= self.heavy_limit)
 
     @property
     def heavy_limit(self) -> int:
-        """How many heavy jobs may wait."""
+        """Maximum number of heavy jobs that may wait."""
         return max(1, self.limit // 2)
 
     def before(self, turn: float) -> Iterator[Job]:
-        """The jobs that have their turn before one that comes now with this turn, in order."""
+        """Yield the jobs that would run before a new job with this turn, in order."""
         lines = (line[: bisect_right(line, turn, key=_turn)] for line in (self._light, self._heavy))
         return merge(*lines, key=_turn)
 
     def put(self, job: Job) -> None:
-        """Add a job; no limit applies to one that had its turn already."""
+        """Add a job, without checking the limit: a job that is retried must find a place."""
         insort(self._line(job), job, key=_turn)
 
     def take(self, *, heavy_may_start: bool) -> Job | None:
-        """Remove and return the job whose turn it is; None if no job may start."""
+        """Remove and return the next job; None if no job may start."""
         heads = [self._light[:1], self._heavy[:1] if heavy_may_start else []]
         job = min((head[0] for head in heads if head), key=_turn, default=None)
         if job is not None:

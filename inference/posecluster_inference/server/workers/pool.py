@@ -1,9 +1,9 @@
-"""The worker pool as the HTTP side sees it: jobs in, answers or refusals out.
+"""The worker pool: assigns jobs to workers and delivers their answers or refusals.
 
-Rules, each in one place:
-- an idle worker takes the job whose turn it is (`jobs.JobQueue`), a heavy one only within the share that
-  heavy jobs have (`sharing.HeavyShare`, `workers_changed`);
-- a crash costs the request it held one retry, a hang costs that request (`worker_lost`).
+Rules and where they are implemented: - an idle worker runs the next job of the queue (`jobs.JobQueue`), and a
+heavy job only within the share of heavy
+  jobs (`sharing.HeavyShare`, `workers_changed`);
+- a job whose worker crashed is retried once, and a job whose worker hung fails (`worker_lost`).
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from posecluster_inference.worker.messages import WorkerAnswer
 
 
 class Pool:
-    """Gives the queue's jobs to the supervised workers."""
+    """Assigns the jobs in the queue to the workers of the supervisor."""
 
     def __init__(self, workers: Supervisor, queue: JobQueue, metrics: Metrics) -> None:
         self.queue = queue
@@ -35,16 +35,16 @@ class Pool:
 
     @property
     def live(self) -> int:
-        """How many workers can compute."""
+        """Number of workers that are ready or busy."""
         return self._workers.live
 
     @property
     def running(self) -> int:
-        """How many jobs are in compute."""
+        """Number of jobs that a worker is processing."""
         return len(self._jobs)
 
     def wait_seconds(self, now: float, cost: Cost | None = None) -> float:
-        """Expected wait of a job that arrives now, with this cost or that of an ordinary one."""
+        """Return the expected wait of a job that arrives now; `cost` defaults to that of an ordinary job."""
         newcomer = cost or self.costs.usual
         running = [
             (max(0.0, job.cost.seconds - (now - worker.busy_since)), job.cost)
@@ -56,7 +56,7 @@ class Pool:
         return wait if math.isfinite(wait) else 0.0
 
     def submit(self, job: Job) -> None:
-        """Put an admitted job in line."""
+        """Queue an admitted job."""
         if not job.cost.is_heavy:
             self._share.saw_light(job.arrived)
         self.queue.put(job)
@@ -85,7 +85,7 @@ class Pool:
                 return job
         return None
 
-    # --- what the supervisor tells (supervisor.Owner) ---
+    # --- called by the supervisor (supervisor.Owner) ---
 
     def workers_changed(self) -> None:
         if not self.queue:
@@ -99,15 +99,15 @@ class Pool:
             worker.send(job.header, job.key[1], job.picture)
 
     def _wake_up_later(self) -> None:
-        """Look again when a heavy job may start in a worker that is idle now."""
+        """Schedule `workers_changed` for when an idle worker may start a heavy job."""
         if self._wake_up is not None:
             self._wake_up.cancel()
         if self.queue:
             loop = asyncio.get_running_loop()
             self._wake_up = loop.call_at(self._share.next_change(loop.time()), self.workers_changed)
 
-    def _given_back(self, worker: WorkerProcess) -> Job | None:
-        """Return the job that a worker had, if it had one, which is over now."""
+    def _end_job(self, worker: WorkerProcess) -> Job | None:
+        """Remove and return the job that a worker was processing; None if it was idle."""
         job = self._jobs.pop(worker, None)
         if job is not None:
             now = asyncio.get_running_loop().time()
@@ -118,15 +118,15 @@ class Pool:
         return job
 
     def worker_answered(self, worker: WorkerProcess, answer: WorkerAnswer) -> None:
-        job = self._given_back(worker)
+        job = self._end_job(worker)
         assert job is not None
-        self.workers_changed()  # before the answer is written: the worker should not wait for that
+        self.workers_changed()  # before writing the answer, so that the worker does not wait
         self._metrics.busy_seconds.inc(answer.busy_seconds)
         for stage, seconds in answer.stages.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         self.quarantine.forgive(job.key[0])
         if answer.reason is None:
-            # not of refused pictures, which take next to no time and would promise too much
+            # Refused pictures take almost no time, so the average must not include them.
             self.costs.learn(job.header, job.key[1].kind, answer.stages)
             self._metrics.completed.inc()
             queue_seconds = job.started - job.arrived
@@ -136,7 +136,7 @@ class Pool:
             job.fail(Refusal(answer.reason, answer.detail))
 
     def worker_lost(self, worker: WorkerProcess) -> None:
-        job = self._given_back(worker)
+        job = self._end_job(worker)
         if job is None:
             return
         now = asyncio.get_running_loop().time()
@@ -152,7 +152,7 @@ class Pool:
             return
         self.quarantine.record(job.key[0], now)
         if job.done.done():
-            return  # nobody waits for it any more
+            return  # no request waits for it any more
         job.count_crash()
         if job.crashes == 1 and not self._workers.is_stopping:
             self.queue.put(job)
@@ -167,7 +167,7 @@ class Pool:
 
 
 def killed_workers() -> Refusal:
-    """The refusal of a picture that is in quarantine."""
+    """Return the refusal of a picture that is in quarantine."""
     return Refusal(
         Reason.UNDECODABLE,
         "This picture ended two worker processes and is refused for ten minutes: do not retry it.",

@@ -1,4 +1,4 @@
-"""One worker process as the server sees it: start, pipe, limits on time, end."""
+"""The server's side of a worker process: start, pipe, time limits, end."""
 
 import asyncio
 import errno
@@ -25,12 +25,12 @@ from posecluster_inference.worker.messages import (
     report_of,
 )
 
-_STOP_SECONDS = 2.0  # a worker that was told to end and has not is killed
-# An ordinary photograph should go out in one call, or the two processes take turns filling and
-# emptying the pipe; the kernel caps this by net.core.wmem_max.
+_STOP_SECONDS = 2.0  # time for a worker to end before it is killed
+# An ordinary photograph should be sent by one call; otherwise the two processes alternate in filling and
+# emptying the pipe. The kernel limits this size by net.core.wmem_max.
 _PIPE_BYTES = 1 << 20
 _NO_SUCH_INSTRUCTION = (
-    "A worker was ended by SIGILL while it started: this processor lacks an instruction that MediaPipe, "
+    "SIGILL ended a worker during its start: this processor lacks an instruction that MediaPipe, "
     "OpenCV or NumPy uses (docs/platforms.md)"
 )
 
@@ -43,7 +43,7 @@ class State(StrEnum):
 
 
 class Ended(StrEnum):
-    """Why a worker is gone; the `cause` of `worker_restarts_total`."""
+    """Why a worker ended; the label `cause` of `worker_restarts_total`."""
 
     CRASH = "crash"
     HANG = "hang"
@@ -54,7 +54,7 @@ class Ended(StrEnum):
 
 
 class Listener(Protocol):
-    """Who is told of a worker's life; called in the event loop."""
+    """Receives the events of a worker; called in the event loop."""
 
     def worker_ready(self, worker: "WorkerProcess") -> None: ...
     def worker_answered(self, worker: "WorkerProcess", answer: WorkerAnswer) -> None: ...
@@ -63,17 +63,17 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that a worker may take to start and to answer one request."""
+    """Maximum seconds that a worker may take to start and to answer a request."""
 
     start_seconds: float
     hang_seconds: float
 
 
 class WorkerProcess(asyncio.Protocol):
-    """A spawned interpreter with a private socket pair.
+    """A Python process, connected to the server by a private socket pair.
 
-    Spawned by exec, never forked: the server has threads and open sockets. The pipe's end is the
-    process's end, so no signal handler, thread or resource tracker is needed to notice a death.
+    The process is started by exec and not forked, because the server has threads and open sockets. The pipe
+    closes when the process ends, so that no signal handler or thread is needed to notice this.
     """
 
     def __init__(self, listener: Listener, config: WorkerConfig, limits: Limits) -> None:
@@ -88,8 +88,8 @@ class WorkerProcess(asyncio.Protocol):
         self.state = State.STARTING
         self.ended = Ended.START
         self.fatal = ""
-        self.signal = ""  # that ended it while it started, unless it is SIGKILL, which may be ours
-        self.model: ModelInfo | None = None  # once it is ready
+        self.signal = ""  # the signal that ended it during its start, except SIGKILL, which we may have sent
+        self.model: ModelInfo | None = None  # None until it is ready
         self.requests = 0
         self.warm_memory_bytes = 0
         self.memory_bytes = 0
@@ -100,10 +100,10 @@ class WorkerProcess(asyncio.Protocol):
         return self._popen.pid if self._popen else 0
 
     async def start(self) -> None:
-        """Spawn the process and send its configuration; `worker_ready` or `worker_ended` follows."""
+        """Start the process and send its configuration; `worker_ready` or `worker_ended` follows."""
         try:
             await self._loop.create_connection(lambda: self, sock=self._exec())
-        except OSError as error:  # no process, descriptor or memory left to spawn with
+        except OSError as error:  # the limit on processes, descriptors or memory is reached
             if self._popen is not None:
                 self._popen.kill()
             reason = ALLOW_PROCESSES if error.errno == errno.EAGAIN else error.strerror
@@ -115,12 +115,12 @@ class WorkerProcess(asyncio.Protocol):
             self._arm(self._limits.start_seconds, Ended.START)
 
     def _exec(self) -> socket.socket:
-        """Spawn the process and return our end of its pipe; raises OSError."""
+        """Start the process and return our end of its pipe; raises OSError."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIPE_BYTES)
         with theirs:
             try:
-                self._popen = subprocess.Popen(  # noqa: S603  (exec of ourselves; 1 ms)
+                self._popen = subprocess.Popen(  # noqa: S603  (executes our own code; takes 1 ms)
                     [sys.executable, "-m", "posecluster_inference.worker.main", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -135,17 +135,17 @@ class WorkerProcess(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.write(wire.pack_head(self._config.head(), 0))
-        if self.ended is not Ended.START:  # it was stopped before there was a pipe to tell it by
+        if self.ended is not Ended.START:  # it was stopped before the pipe existed
             self.kill(self.ended)
 
     def send(self, header: Header, form: AnswerForm, picture: bytes) -> None:
-        """Give a ready worker its next request."""
+        """Send a request to a ready worker."""
         assert self._transport is not None
         self.state = State.BUSY
         self.busy_since = self._loop.time()
         request = WorkerRequest(self.requests, header, form)
         packed = wire.pack_head(request.head(), len(picture))
-        self._transport.writelines((packed, picture))  # one call: the worker wakes up once
+        self._transport.writelines((packed, picture))  # one call, so that the worker wakes up once
         self._arm(self._limits.hang_seconds, Ended.HANG)
 
     def data_received(self, data: bytes) -> None:
@@ -156,7 +156,7 @@ class WorkerProcess(asyncio.Protocol):
             self.kill(Ended.START if self.state is State.STARTING else Ended.CRASH)
 
     def _take(self, report: Ready | Fatal | WorkerAnswer) -> None:
-        """Act on what the worker sent; raises BrokenPipeFrame for what it may not send now."""
+        """Process a report of the worker; raises BrokenPipeFrame if it is not allowed in this state."""
         match self.state, report:
             case State.STARTING, Fatal(message):
                 self.fatal = message
@@ -171,12 +171,12 @@ class WorkerProcess(asyncio.Protocol):
                 self.requests += 1
                 self._listener.worker_answered(self, report)
             case _:
-                raise wire.BrokenPipeFrame("a frame that was not expected")
+                raise wire.BrokenPipeFrame("an unexpected frame")
 
     def _alive(self, memory_bytes: int) -> None:
         self._disarm()
         self.memory_bytes = memory_bytes
-        self.ended = Ended.CRASH  # from here on an end that nobody asked for is one
+        self.ended = Ended.CRASH  # the cause if the process ends without our request
         self.state = State.READY
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -184,9 +184,9 @@ class WorkerProcess(asyncio.Protocol):
         self.state = State.FAILED
         assert self._popen is not None
         self._popen.kill()
-        # the kernel may need a moment to tear down some hundred MiB
+        # The kernel may need a moment to release several hundred MiB.
         exit_code = self._loop.run_in_executor(None, self._popen.wait)
-        if self.ended is Ended.START:  # its exit code says why, and no request waits for its answer
+        if self.ended is Ended.START:  # no request waits, and the exit code gives the reason
             exit_code.add_done_callback(self._start_failed)
         else:
             self._listener.worker_ended(self)
@@ -209,16 +209,16 @@ class WorkerProcess(asyncio.Protocol):
             self._timer = None
 
     def kill(self, cause: Ended) -> None:
-        """End the process at once; `worker_ended` follows."""
+        """Kill the process; `worker_ended` follows."""
         self.ended = cause
-        self.state = State.FAILED  # nothing more may be sent to it
+        self.state = State.FAILED  # nothing may be sent to it any more
         if self._popen is not None:
             self._popen.kill()
         if self._transport is not None:
             self._transport.abort()
 
     def stop(self, cause: Ended) -> None:
-        """Let an idle worker end by closing its pipe; it is killed if it does not."""
+        """End an idle worker by closing its pipe; it is killed after a time limit."""
         self.ended = cause
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
@@ -226,9 +226,9 @@ class WorkerProcess(asyncio.Protocol):
 
 
 _ENVIRONMENT = {
-    # Nothing may size itself by the node's processors: there is a worker for each CPU of the quota.
+    # Libraries must not create a thread per processor of the node: there is one worker per CPU of the quota.
     **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-    # glibc returns the memory of a large picture when it is freed. By default it raises these thresholds and
-    # keeps up to 93 MiB after 11-megapixel pictures (measured), which looks like a leak.
+    # Fixed thresholds make glibc return the memory of a large picture. By default, glibc raises them and
+    # retains up to 93 MiB after 11-megapixel pictures (measured), which looks like a leak.
     **{"MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TRIM_THRESHOLD_": str(4 << 20)},
 }

@@ -1,4 +1,4 @@
-"""Pictures that killed workers, remembered by content hash."""
+"""Remembers pictures that ended workers, by the hash of their content."""
 
 from collections import OrderedDict
 
@@ -8,13 +8,13 @@ _ENTRIES = 1_000
 
 
 class Quarantine:
-    """Counts the workers that each picture killed; after two it is refused for ten minutes."""
+    """Counts the workers that each picture ended; after two, the picture is refused for ten minutes."""
 
     def __init__(self) -> None:
         self._kills: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
     def record(self, digest: bytes, now: float) -> None:
-        """Note that a worker died while it held this picture."""
+        """Record that a worker crashed while it processed this picture."""
         kills, _until = self._current(digest, now)
         self._kills[digest] = (kills + 1, now + _SECONDS)
         self._kills.move_to_end(digest)
@@ -22,7 +22,7 @@ class Quarantine:
             self._kills.popitem(last=False)
 
     def forgive(self, digest: bytes) -> None:
-        """Forget one death: a picture that was answered after all need not have been its cause."""
+        """Remove the record of one crash, because the picture has now been answered."""
         if self._kills.get(digest, (0, 0.0))[0] < _KILLS:
             self._kills.pop(digest, None)
 

@@ -1,8 +1,8 @@
-"""How heavy jobs share the workers with light ones: pure rules, and a forecast by the same rules.
+"""How heavy and light jobs share the workers: pure rules, and a forecast by the same rules.
 
-While light jobs come, heavy ones run in at most half of the workers. Where there is one worker only, it
-rests from heavy jobs after each one for four times as long as that took, so that they get a fifth of its
-time. When no light job has come for five seconds, heavy jobs may use every worker.
+While light jobs arrive, heavy jobs run in at most half of the workers. A single worker pauses heavy jobs
+after each heavy job for four times its duration, so that heavy jobs use a fifth of its time. If no light job
+has arrived for five seconds, heavy jobs may use every worker.
 """
 
 import math
@@ -13,23 +13,23 @@ from heapq import heapify, heappop, heappush
 
 from posecluster_inference.server.workers.costs import Cost
 
-_LIGHT_SECONDS = 5.0  # after this long without a light job nothing is kept free for one
-_REST = 4  # times the duration of a heavy job
+_LIGHT_SECONDS = 5.0  # after this time without a light job, no worker is reserved for light jobs
+_REST = 4  # pause after a heavy job, as a multiple of its duration
 
 
 @dataclass(slots=True)
 class HeavyShare:
-    """When a heavy job may start. Times are the loop's, in seconds."""
+    """Decides when a heavy job may start. Times are those of the loop, in seconds."""
 
     last_light: float = -math.inf
     rests_until: float = -math.inf
 
     def saw_light(self, now: float) -> None:
-        """A light job arrived or was answered."""
+        """Record that a light job arrived or was answered."""
         self.last_light = now
 
     def heavy_ended(self, now: float, seconds: float, live: int) -> None:
-        """A heavy job that took `seconds` gave back its worker, one of `live`."""
+        """Record that a heavy job ended after `seconds` in one of `live` workers."""
         if live < 2:
             self.rests_until = now + _REST * seconds
 
@@ -40,19 +40,20 @@ class HeavyShare:
         return 0 if now < self.rests_until else max(1, live // 2)
 
     def next_change(self, now: float) -> float:
-        """Return when more heavy jobs may start although no worker has changed; in the past for never."""
+        """Return the time at which more heavy jobs may start; a time in the past means never."""
         unused = self.last_light + _LIGHT_SECONDS
         return min(unused, self.rests_until) if self.rests_until > now else unused
 
     def wait_seconds(
         self, now: float, cost: Cost, ahead: Iterable[Cost], running: Iterable[tuple[float, Cost]], idle: int
     ) -> float:
-        """Return how long a job of this cost waits for a worker, by playing the queue forward.
+        """Return how long a job of this cost waits for a worker, by simulating the queue.
 
-        ahead: the jobs whose turn is before it, in order. running: for each busy worker, the seconds that
-        its job still takes, and that job's cost. idle: how many workers are free. Infinity without a worker.
+        `ahead`: costs of the jobs that run before it, in order. `running`: for each busy worker, the
+        remaining seconds and the cost of its job. `idle`: number of idle workers. Without any worker, the
+        result is infinity.
         """
-        # heavy jobs that end give back their place before anything else happens at that moment
+        # False sorts before True: at the same time, heavy jobs end first and release their places.
         running = list(running)
         workers = [(seconds, not one.is_heavy) for seconds, one in running] + [(0.0, True)] * idle
         if not workers:
@@ -79,7 +80,7 @@ class HeavyShare:
                 line = heavy
             elif light:
                 line = light
-            else:  # this worker stays free until another heavy job may start
+            else:  # this worker stays idle until another heavy job may start
                 heappush(workers, (min(heavy_ends) if len(heavy_ends) >= places else heavy_from, True))
                 continue
             turn, seconds = line.popleft()

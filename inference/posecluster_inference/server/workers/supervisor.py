@@ -1,8 +1,9 @@
-"""Keeps W worker processes alive: a slot for each, and what fills it again.
+"""Starts and replaces the worker processes. Each has a slot.
 
-Rules, each in one place:
-- a dead worker's slot is filled again after a back-off, at once while no worker lives (`_refill`);
-- a worn worker is renewed, one at a time, its successor warm first (`_renew_if_worn`).
+Rules and where they are implemented:
+- a worker that ended is replaced after a back-off, or immediately if no worker is available (`_refill`);
+- a worker that has served long or grown is replaced, one at a time, once its successor is ready
+(`_renew_if_worn`).
 """
 
 import asyncio
@@ -21,19 +22,20 @@ from posecluster_inference.worker.messages import ModelInfo, WorkerAnswer, Worke
 logger = logging.getLogger(__name__)
 
 _RESTART_SECONDS = (0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 60)
-_HEALTHY_SECONDS = 300.0  # after this long without a death a slot's back-off starts anew
+_HEALTHY_SECONDS = 300.0  # the back-off of a slot is reset if its worker did not end for this time
 _BEYOND_REPAIR_STARTS = len(_RESTART_SECONDS)
-_FAILED_START_SECONDS = 1.0  # between tries when no worker lives and starting one fails again and again
+_FAILED_START_SECONDS = 1.0  # delay between attempts if no worker is available and starts fail repeatedly
 _FAILED_RENEWAL_SECONDS = 5.0
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
-# renew a worker well before its memory share is used up: it goes on growing while its successor warms
+# A worker is replaced before its memory share is used up, because it grows further while its successor warms
+# up.
 _WORN_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorConfig:
-    """How many workers there are, what each is started with, and when one is ended or renewed."""
+    """Number and configuration of the workers, and when a worker is killed or replaced."""
 
     size: int
     worker: WorkerConfig
@@ -44,19 +46,19 @@ class SupervisorConfig:
 
 
 class Owner(Protocol):
-    """Who gives the workers their work; called in the event loop."""
+    """Assigns work to the workers; called in the event loop."""
 
     def workers_changed(self) -> None:
-        """A worker may be free now."""
+        """A worker may have become idle."""
 
     def worker_answered(self, worker: WorkerProcess, answer: WorkerAnswer) -> None: ...
     def worker_lost(self, worker: WorkerProcess) -> None:
-        """A worker is gone, and with it whatever it was working on."""
+        """A worker ended; the job that it was processing is lost."""
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """A place for one worker; `worker` is None while its restart is being waited for."""
+    """A place for one worker; `worker` is None while a restart is scheduled."""
 
     worker: WorkerProcess | None = None
     successor: WorkerProcess | None = None
@@ -71,7 +73,7 @@ class _Slot:
 
 @dataclass(slots=True)
 class Supervisor:
-    """The worker processes. `model` is what the last worker to become ready has loaded; None before that."""
+    """Supervises the worker processes; `model` is None until a worker has loaded the model."""
 
     config: SupervisorConfig
     metrics: Metrics
@@ -85,9 +87,10 @@ class Supervisor:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(self, owner: Owner, on_fatal: Callable[[ModelError], None]) -> None:
-        """Spawn all workers; they become ready later.
+        """Start all workers; they become ready later.
 
-        `on_fatal` gets an error that a restart would not fix, unless all workers have been ready before.
+        `on_fatal` is called with an error that a restart would not fix, unless all workers have been ready
+        before.
         """
         self._owner, self._on_fatal = owner, on_fatal
         self._slots = [_Slot() for _ in range(self.config.size)]
@@ -95,7 +98,7 @@ class Supervisor:
             slot.worker = self._spawn()
 
     async def stop(self) -> None:
-        """End all workers, which must be idle by now or are killed; bounded in time."""
+        """End all workers; those that do not end in time are killed."""
         self.is_stopping = True
         for slot in self._slots:
             if slot.restart is not None:
@@ -107,22 +110,22 @@ class Supervisor:
             async with asyncio.timeout(_STOP_SECONDS if self.processes else 0):
                 await self._all_ended.wait()
 
-    # --- what others ask ---
+    # --- state ---
 
     @property
     def processes(self) -> list[WorkerProcess]:
-        """Every process there is, successors too."""
+        """All worker processes, including successors."""
         both = ((slot.worker, slot.successor) for slot in self._slots)
         return [worker for pair in both for worker in pair if worker is not None]
 
     @property
     def states(self) -> list[State]:
-        """The state of each slot; FAILED where a restart is being waited for."""
+        """The state of each slot; FAILED while a restart is scheduled."""
         return [slot.worker.state if slot.worker else State.FAILED for slot in self._slots]
 
     @property
     def ready(self) -> list[WorkerProcess]:
-        """The workers that can take work now; none while stopping."""
+        """The workers that can start a job now; empty while stopping."""
         if self.is_stopping:
             return []
         return [s.worker for s in self._slots if s.worker is not None and s.worker.state is State.READY]
@@ -133,18 +136,19 @@ class Supervisor:
 
     @property
     def live(self) -> int:
-        """How many workers can compute: ready or busy."""
+        """Number of workers that are ready or busy."""
         return sum(state in (State.READY, State.BUSY) for state in self.states)
 
     @property
     def is_beyond_repair(self) -> bool:
-        """True when no worker lives and in each slot one start after the other has failed.
+        """Whether no worker is available and the last 12 starts in each slot have failed.
 
-        Never a matter of crashes: they are the pictures' doing, and a new container would meet them too.
+        Crashes during requests do not count, because the same pictures would crash the workers of a new
+        container.
         """
         return self.live == 0 and all(slot.failed_starts >= _BEYOND_REPAIR_STARTS for slot in self._slots)
 
-    # --- what a worker process tells (process.Listener) ---
+    # --- called by the worker processes (process.Listener) ---
 
     def worker_ready(self, worker: WorkerProcess) -> None:
         slot = self._slot_of(worker)
@@ -169,7 +173,7 @@ class Supervisor:
     def worker_ended(self, worker: WorkerProcess) -> None:
         slot = self._slot_of(worker)
         if slot is None:
-            return  # renewed: its successor has the slot already
+            return  # its successor already has the slot
         if worker is slot.successor:
             slot.successor = None
             slot.renew_not_before = asyncio.get_running_loop().time() + _FAILED_RENEWAL_SECONDS
@@ -194,7 +198,7 @@ class Supervisor:
             self._refill(slot, worker.ended)
             self._owner.workers_changed()
 
-    # --- filling and renewing ---
+    # --- starting and replacing workers ---
 
     def _spawn(self) -> WorkerProcess:
         worker = WorkerProcess(self, self.config.worker, Limits(_START_SECONDS, self.config.hang_seconds))
@@ -219,7 +223,7 @@ class Supervisor:
         slot.last_death = loop.time()
         slot.restart = loop.call_later(delay, self._restart, slot)
         if not any(other.worker for other in self._slots):
-            # nobody is left to answer: waiting would only add to the outage
+            # No worker is available, so a back-off would only extend the outage.
             soonest = min(self._slots, key=lambda other: other.deaths)
             if soonest.restart is not None:
                 soonest.restart.cancel()
@@ -248,7 +252,7 @@ class Supervisor:
     def _replace_by_successor(self, slot: _Slot) -> None:
         old = slot.worker
         if old is not None and old.state is State.BUSY:
-            return  # `_renew_if_worn` comes back when it has answered
+            return  # `_renew_if_worn` replaces it after its answer
         slot.worker, slot.successor = slot.successor, None
         if old is not None:
             self.metrics.worker_restarts.labels(slot.renew_cause).inc()
