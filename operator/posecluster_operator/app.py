@@ -105,7 +105,7 @@ class _Process:
             unacknowledged_seconds=settings.lease_seconds * UNACKNOWLEDGED_SHARE,
         )
         try:
-            health.pause("checking the permissions")
+            health.pause("checking the operator's permissions")
             await check_permissions(
                 kube,
                 namespaces=settings.watched_namespaces,

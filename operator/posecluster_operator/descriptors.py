@@ -21,8 +21,8 @@ def pod_connections(*, watches: int) -> int:
     needed = _OWN + _FILES + CONNECTIONS + watches + _DISCOVERY + _PORT_CONNECTIONS
     if available < needed + _LEAST_PODS:
         raise InvalidSetting(
-            f"The limit on open files is {available}, and an operator with {watches} watches needs at least "
-            f"{needed + _LEAST_PODS}; raise the hard limit (ulimit -Hn, LimitNOFILE= of systemd), or watch "
-            "fewer namespaces, or all of them at once"
+            f"The limit on open files is {available}, but an operator with {watches} watches needs at least "
+            f"{needed + _LEAST_PODS}: raise the hard limit (ulimit -Hn, LimitNOFILE= of systemd), watch "
+            "fewer namespaces, or watch all namespaces at once"
         )
     return available - needed

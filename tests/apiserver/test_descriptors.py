@@ -15,7 +15,7 @@ from harness.limits import descriptor_limits, limited
 from harness.recorder import RecordFigure
 
 LIMIT, PODS, CLUSTERS = 1_024, 1_000, ("a", "b")
-WARNING = "Pods take turns: too few open files are allowed"
+WARNING = "Limit on open files is too low, pods are scraped in turns"
 
 
 @pytest.mark.timeout(300)

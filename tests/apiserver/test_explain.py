@@ -79,13 +79,11 @@ def test_explain_shows_the_operators_numbers_and_the_resources_last_change(
     assert (said.code, said.err) == (0, "")
     size = api.get("deployments", namespace, "demo-pose")["spec"]["replicas"]
     assert said.out.startswith(f"posecluster {namespace}/demo has {size} pods (bounds 1-6): ")
-    asked = re.search(
-        r"Asked for ([\d.]+) requests/s in the last 20 s; 0\.0/s refused now; (\d+) ms", said.words
-    )
+    asked = re.search(r"Load ([\d.]+) requests/s in the last 20 s; 0\.0/s refused now; (\d+) ms", said.words)
     assert asked, said.out
     assert 6.0 < float(asked[1]) <= 66.0
     assert 40 <= int(asked[2]) <= 60
-    for label in ("Why", "To do", "Objective", "Wanted now", "Held", "Pods", "Next", "Last change"):
+    for label in ("Why", "To do", "Objective", "Needed now", "Held", "Pods", "Next", "Last change"):
         assert re.search(rf"^  {label} ", said.out, re.MULTILINE), label
     assert "Missing" not in said.out
     last = api.get("poseclusters", namespace, "demo")["status"]["lastScaling"]
@@ -100,18 +98,20 @@ def test_without_the_operators_answer_explain_uses_the_resource(
     assert (lost.code, lost.err) == (0, "")
     assert lost.out.startswith(f"posecluster {namespace}/demo has ")
     assert "requests/s; " in lost.words
-    missing = "Missing the operator's own figures: "
+    missing = "Missing the operator's figures: "
     assert f"{missing}there is no Lease default/posecluster-operator: set the" in lost.words
 
     # the harness's operator is no pod
     podless = explain(admin, "demo", "-n", namespace, "--lease-namespace", namespace)
     assert podless.code == 0
-    assert re.search(rf"{missing}.* answered 404: pods \S+ not found", podless.words)
+    assert re.search(rf"{missing}.* responded with 404: pods \S+ not found", podless.words)
 
     account = api.account(namespace, "reader", READ + LEASE)
     unprivileged = explain(account.kubeconfig(), "demo", "-n", namespace, "--lease-namespace", namespace)
     assert unprivileged.code == 0
-    assert re.search(rf"{missing}.* answered 403: .* cannot get resource \S*pods/proxy", unprivileged.words)
+    assert re.search(
+        rf"{missing}.* responded with 403: .* cannot get resource \S*pods/proxy", unprivileged.words
+    )
     assert account.token not in unprivileged.out
 
     closed = explain(admin, "demo", "-n", namespace, "--operator", f"http://127.0.0.1:{closed_port()}")
@@ -145,7 +145,7 @@ def test_the_holder_of_the_lease_is_asked_through_the_api_server(
     where = {"lease_namespace": namespace, "port": str(port)}
     said = explain(api.server.kubeconfig, "demo", "-n", namespace, **where)
     assert "Missing" not in said.out
-    assert "Wanted now" in said.out
+    assert "Needed now" in said.out
 
 
 def test_fixed_and_paused_poseclusters_are_explained_without_the_operator(
@@ -185,7 +185,7 @@ def test_without_the_api_server_explain_still_gets_the_operators_answer(
     assert "Missing the resource's status: get poseclusters.posecluster.io" in said.words
     line = refused(explain(away, "other", "--operator", operator.url))
     assert "cannot be reached" in line
-    assert "answered 404: This operator does not size a PoseCluster" in line
+    assert "responded with 404: This operator does not scale a PoseCluster" in line
 
 
 def test_nothing_in_a_status_moves_the_cursor(api: Api, namespace: str, proxy: FaultProxy) -> None:
@@ -193,7 +193,7 @@ def test_nothing_in_a_status_moves_the_cursor(api: Api, namespace: str, proxy: F
     last = {"time": "2026-01-01T00:00:00Z", "from": 1, "to": 2, "reason": "Burst", "message": "a\x1b[2Jb"}
     api.patch_status("poseclusters", namespace, "demo", {"lastScaling": last})
     said = explain(api.server.kubeconfig, "demo", "-n", namespace)
-    assert "no operator has processed it yet" in said.out
+    assert "no operator has reconciled it yet" in said.out
     assert "Burst, a?[2Jb" in said.words
 
 

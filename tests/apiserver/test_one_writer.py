@@ -230,7 +230,7 @@ def test_the_operator_ends_on_sigterm_whatever_it_waits_for(
     if state == "no API at start":
         with proxy.refuse():
             operator = start_operator(wait=False)
-            operator.wait_log("waiting", 20)
+            operator.wait_log("Permissions could not be checked, retrying", 20)
             end(operator, limit)
         return
     if state == "cut off at start":
@@ -271,5 +271,5 @@ def test_an_operator_without_rights_names_the_missing_ones_and_ends(
     account.revoke()
     operator = start_operator(account=account, wait=False)
     assert operator.wait(20) == 1
-    assert "Missing rights" in operator.logs()
+    assert "Missing permissions" in operator.logs()
     assert f"poseclusters.posecluster.io in namespace {namespace}" in operator.logs()

@@ -145,8 +145,8 @@ def test_no_right_is_dangerous(watched: tuple[str, ...]) -> None:
 
 
 def lease(rule: Rule) -> str:
-    """What is said besides about a right for the Lease."""
-    return " (the Lease's: POSECLUSTER_OPERATOR_LEASE_NAMESPACE)" if rule in LEASE else ""
+    """Return what the message adds for a permission on the Lease."""
+    return " (set by POSECLUSTER_OPERATOR_LEASE_NAMESPACE)" if rule in LEASE else ""
 
 
 def take(api: Api, namespace: str, rule: Rule, verbs: Sequence[str]) -> None:
@@ -178,7 +178,9 @@ def test_a_start_without_a_rule_ends_with_one_line(
         assert operator.wait(20.0) not in (0, -15)
         (line,) = [line for line in operator.logs().splitlines() if " INFO " not in line]
         verbs = ", ".join(rule.verbs)
-        expected = f"Missing rights: {verbs} {rule.full_name} in namespace {namespace}{lease(rule)}. Grant"
+        expected = (
+            f"Missing permissions: {verbs} {rule.full_name} in namespace {namespace}{lease(rule)}. Grant"
+        )
         assert expected in line
         assert line.startswith("posecluster-operator: ")
 
@@ -204,7 +206,9 @@ def test_only_the_missing_right_is_named(
     for rule in RULES:
         for verb in rule.verbs:
             take(api, namespace, rule, [verb])
-            named = f"Missing rights: {verb} {rule.full_name} in namespace {namespace}{lease(rule)}. Grant"
+            named = (
+                f"Missing permissions: {verb} {rule.full_name} in namespace {namespace}{lease(rule)}. Grant"
+            )
             # the API server has its roles from a watch
             api.wait_until(lambda named=named: asyncio.run(missing(namespace)).startswith(named), 5, named)
     take(api, namespace, WATCHED[0], [])
@@ -246,7 +250,7 @@ def test_a_right_that_is_revoked_shows_and_heals(
 
     condition = api.wait_until(shown, REVOKED_SECONDS, "Forbidden in the status")
     took = time.monotonic() - begin
-    assert re.search(f"The operator may not {words}", condition["message"])
+    assert re.search(f"The operator lacks the permission to {words}", condition["message"])
     assert condition["status"] == "False"
     take(api, namespace, rule, [])
     begin = time.monotonic()
@@ -276,7 +280,9 @@ def test_a_budget_that_may_not_be_deleted_shows_and_heals(
     condition = api.wait_condition(
         namespace, "demo", "Progressing", reason="Forbidden", seconds=REVOKED_SECONDS
     )
-    assert re.search(r"The operator may not delete poddisruptionbudgets", condition["message"])
+    assert re.search(
+        r"The operator lacks the permission to delete poddisruptionbudgets", condition["message"]
+    )
     status = api.get("poseclusters", namespace, "demo")["status"]
     assert (status["observedGeneration"], status["desiredReplicas"]) == (2, 1)
     take(api, namespace, rule, [])

@@ -208,7 +208,7 @@ def test_scraped_load_is_shown_in_metrics_and_explanations(
     missed = operator.metrics("scrape_failures_total") - failures
     assert 2 <= missed <= ticks(operator) - begun + 1, "one a scrape"
     assert operator.metrics("scraped_pods") == 2
-    operator.wait_log("Pod's load cannot be read")
+    operator.wait_log("Load of a pod could not be read")
     assert operator.logs().count(one) == 1, "told once, not every second"
 
     answer = client.get(f"{operator.url}/explain/{namespace}/demo")

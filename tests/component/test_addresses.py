@@ -172,4 +172,4 @@ def test_the_operator_answers_probes_and_explain_with_one_family(network: Networ
             timeout=60,
         )
     assert asked.returncode == 1
-    assert f"{url}/explain/default/demo answered 404: This operator is still starting" in asked.stderr
+    assert f"{url}/explain/default/demo responded with 404: This operator is still starting" in asked.stderr

@@ -66,9 +66,9 @@ def test_a_pattern_is_simulated_beside_fixed_sizes_and_an_hpa(pattern: str) -> N
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    starts = ["this PoseCluster ", "HPA, CPU at 50 % of request ", "fixed ", "requests a second"]
+    starts = ["this PoseCluster ", "HPA, CPU at 50 % of request ", "fixed ", "requests per second"]
     assert all(any(line.startswith(start) for line in lines) for start in starts)
-    assert any("fewest that keep it" in line for line in lines)
+    assert any("smallest to meet it" in line for line in lines)
     assert any(line.endswith("#") for line in lines), "a curve"
     assert re.search(r"\d+ changes? of size", done.stdout)
 
@@ -80,7 +80,7 @@ def test_a_trace_is_simulated_and_tells_the_same_each_time(tmp_path: Path) -> No
     flags = ["--spec", SPEC, "--trace", str(trace), "--scale", "10", "--skip", "60", "--decisions"]
     first = simulate(*flags, PYTHONHASHSEED="1")
     assert first.returncode == 0
-    assert "t.csv, 7:00 long, 15000 requests (35.7 a second)" in " ".join(first.stdout.split())
+    assert "t.csv, 7:00 long, 15000 requests (35.7 per second)" in " ".join(first.stdout.split())
     assert simulate(*flags, PYTHONHASHSEED="2").stdout == first.stdout
     assert simulate(*flags, "--seed", "2").stdout != first.stdout
 
@@ -112,11 +112,11 @@ def test_errors_are_one_line_and_exit_code_one(tmp_path: Path) -> None:
     assert "cannot read" in refusal(simulate("--spec", SPEC, "--trace", str(tmp_path / "none")))
     assert "metadata.name" in refusal(simulate("--spec", str(spec), *step))
     spec.write_text("kind: [\n", encoding="utf-8")
-    assert "is no YAML" in refusal(simulate("--spec", str(spec), *step))
+    assert "is not valid YAML" in refusal(simulate("--spec", str(spec), *step))
     assert "--service-ms must be" in refusal(simulate("--spec", SPEC, *step, "--service-ms", "nan"))
     assert "--skip is for --trace" in refusal(simulate("--spec", SPEC, *step, "--skip", "5"))
     assert "too many" in refusal(simulate("--spec", SPEC, *step, "--scale", "1000"))
-    assert "no such folder" in refusal(
+    assert "the directory does not exist" in refusal(
         simulate("--spec", SPEC, *step, "--plot", str(tmp_path / "a" / "b.png"))
     )
 
@@ -159,5 +159,5 @@ def test_half_an_hour_at_a_hundred_requests_a_second_takes_seconds(tmp_path: Pat
     done = simulate("--spec", SPEC, "--trace", str(trace))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0
-    assert "180000 requests (100.0 a second)" in done.stdout.replace("\n  ", " ")
+    assert "180000 requests (100.0 per second)" in done.stdout.replace("\n  ", " ")
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 30.0

@@ -111,7 +111,7 @@ def test_while_the_api_server_is_away_it_is_alive_and_can_be_stopped(
     assert probe(f"{url}/livez") == (200, "ok\n")
     status, reason = probe(f"{url}/readyz")
     assert status == 503
-    assert reason in {"connecting to the API server\n", "checking the permissions\n"}
+    assert reason in {"connecting to the API server\n", "checking the operator's permissions\n"}
     assert "posecluster_operator_leader 0.0" in probe(f"{url}/metrics")[1]
     code, seconds, text = stop(operator, number)
     assert code == 0

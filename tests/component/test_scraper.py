@@ -69,7 +69,7 @@ async def test_a_restarted_server_is_recognised(tmp_path: Path, scraper: Scraper
         assert client.post(server.url + DETECT, Slow(0).picture(0)).status == 200
         before = await read(scraper, server)
         gone = target(server)
-    assert await scraper.scrape([gone]) == {"uid": "refused the connection"}
+    assert await scraper.scrape([gone]) == {"uid": "connection refused"}
     with start_server(engine="stub", folder=tmp_path, admin_port=port) as server:
         after = await read(scraper, server)
     assert (before.arrivals, after.arrivals) == (1, 0)

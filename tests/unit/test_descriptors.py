@@ -128,6 +128,6 @@ def test_an_operator_with_too_few_descriptors_says_how_many_it_needs(
 ) -> None:
     kernel(limit, limit)
     with pytest.raises(
-        OperatorInvalidSetting, match=f"is {limit}, .* {watches} watches needs at least {least};"
+        OperatorInvalidSetting, match=f"is {limit}, .* {watches} watches needs at least {least}:"
     ):
         of_operator.pod_connections(watches=watches)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 
 AT = 1000.0
 R = ScalingReason
-SILENT = {f"demo-pose-{letter}": "no answer in time" for letter in "abcde"}
+SILENT = {f"demo-pose-{letter}": "no response in time" for letter in "abcde"}
 
 
 def known(
@@ -87,7 +87,7 @@ KNOWN: dict[ScalingReason, Snapshot] = {
         ready=4,
         read=3,
         needs=needs((4.6, 3)),
-        failures={"demo-pose-b": "refused the connection"},
+        failures={"demo-pose-b": "connection refused"},
         service=None,
         **{"measured": 2, "service_seconds": 0.05},
     ),
@@ -104,7 +104,7 @@ KNOWN: dict[ScalingReason, Snapshot] = {
     R.PARTIAL_METRICS: known(
         decision(3, R.STEADY, blind=R.PARTIAL_METRICS),
         read=2,
-        failures={"demo-pose-c": "redirected"},
+        failures={"demo-pose-c": "response is a redirect"},
         needs=needs((2.0, 0)),
         **CALM | {"measured": 2},
     ),
@@ -148,12 +148,12 @@ def test_each_says_what_it_means_what_to_do_and_fits_a_terminal(reason: ScalingR
     [
         ("requests_per_second", 77.7, "77.7 requests/s"),
         ("refused_per_second", 9.3, "9.3/s refused"),
-        ("service_seconds", 0.123, "123 ms of a worker each (measured)"),
+        ("service_seconds", 0.123, "123 ms of work each (measured)"),
         ("utilisation", 0.61, "61 % busy"),
         ("steady_pods", 3.3, "3.3 pods for the rate"),
-        ("burst_pods", 4.4, "4.4 for the bursts"),
-        ("highest_pods", 8.8, "8.8 pods were wanted 12 s ago"),
-        ("highest_age_seconds", 43.0, "wanted 43 s ago"),
+        ("burst_pods", 4.4, "4.4 for bursts"),
+        ("highest_pods", 8.8, "8.8 pods, which were needed 12 s ago"),
+        ("highest_age_seconds", 43.0, "needed 43 s ago"),
         ("hold_seconds", 90.0, "instead of 60 s"),
         ("watched_seconds", 31.0, "without a gap for 31 s"),
     ],
@@ -172,17 +172,17 @@ def test_an_objective_that_no_size_can_keep_is_reported() -> None:
 
 def test_at_the_maximum_it_says_how_much_more_would_be_enough() -> None:
     words = " ".join(text(KNOWN[R.AT_MAXIMUM]).split())
-    assert "The objective may be missed: 12.3 pods are wanted and 10 allowed" in words
+    assert "The objective may be missed: 12.3 pods are needed, but only 10 are allowed" in words
     assert "Raise spec.scaling.maxReplicas to 13 or more" in words
     lowered = known(of(R.AT_MAXIMUM, 10), ordered=12)  # by the bound alone
     assert "may be missed" not in text(lowered)
-    assert "Nothing: more pods were ordered than spec.scaling.maxReplicas (10) allows" in text(lowered)
+    assert "Nothing: the Deployment had more pods than spec.scaling.maxReplicas (10) allows" in text(lowered)
 
 
 def test_right_after_a_start_the_text_says_until_when_the_size_is_held() -> None:
-    assert "it lasts 38 s more" in text(KNOWN[R.JUST_STARTED])
+    assert "the size is held for 38 s more" in text(KNOWN[R.JUST_STARTED])
     unread = replace(KNOWN[R.JUST_STARTED], decision=decision(3, R.JUST_STARTED, measured=False))
-    assert "known when it was read twice" in text(unread)
+    assert "two measurements" in " ".join(text(unread).split())
 
 
 # ---- the look ahead: what it says comes true when the load stays

@@ -49,29 +49,29 @@ def pass_over(scaler: Scaler, cluster: PoseCluster) -> None:
 
 
 async def test_before_the_operator_has_started_the_answer_says_so() -> None:
-    verdict = Explainer().explain("default", "demo")
-    assert (verdict.ok, "still starting" in verdict.reason) == (False, True)
+    reply = Explainer().explain("default", "demo")
+    assert (reply.ok, "still starting" in reply.text) == (False, True)
 
 
 async def test_a_standby_names_the_lease(scaler: Scaler) -> None:
     explainer = Explainer()
     explainer.follow(scaler, held=lambda: False)
     pass_over(scaler, posecluster())
-    verdict = explainer.explain("default", "demo")
-    assert (verdict.ok, "does not hold the Lease" in verdict.reason) == (False, True)
+    reply = explainer.explain("default", "demo")
+    assert (reply.ok, "does not hold the Lease" in reply.text) == (False, True)
 
 
 async def test_results_of_passes_are_shown_until_they_are_forgotten(scaler: Scaler, clock: Clock) -> None:
     explainer = Explainer()
     explainer.follow(scaler, held=lambda: True)
-    assert "does not size a PoseCluster" in explainer.explain("default", "demo").reason
+    assert "does not scale a PoseCluster" in explainer.explain("default", "demo").text
     pass_over(scaler, posecluster())
     clock.now += 30.0
-    verdict = explainer.explain("default", "demo")
-    assert verdict.ok
-    assert verdict.reason.startswith("posecluster default/demo has 3 pods (bounds 1-10): ")
-    assert "3 ordered, 2 ready" in verdict.reason
-    assert "These figures are 30 s old: the operator is late." in verdict.reason
+    reply = explainer.explain("default", "demo")
+    assert reply.ok
+    assert reply.text.startswith("posecluster default/demo has 3 pods (bounds 1-10): ")
+    assert "3 desired, 2 ready" in reply.text
+    assert "These figures are 30 s old, because the operator is overloaded." in reply.text
     assert not explainer.explain("default", "other").ok
     assert not explainer.explain("default/demo", "").ok
     scaler.forget("default/demo")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 NOW = datetime(2026, 11, 23, 2, 0, 0, tzinfo=UTC)
 LOAD = {"queued": 4, "running": 6, "requestsPerSecond": 31, "lateRequestsPermille": 5, "scrapedPods": 3}
-LAST = {"time": "2026-11-23T01:59:48Z", "from": 3, "to": 5, "reason": "Burst", "message": "4.6 were wanted"}
+LAST = {"time": "2026-11-23T01:59:48Z", "from": 3, "to": 5, "reason": "Burst", "message": "4.6 were needed"}
 SPECS: dict[ScalingReason, dict[str, Any]] = {
     ScalingReason.FIXED_SIZE: {"replicas": 5, "scaling": {"mode": "Fixed"}},
     ScalingReason.AT_MINIMUM: {"scaling": {"minReplicas": 5}},
@@ -84,13 +84,13 @@ def test_the_spec_takes_precedence_over_the_last_observed_status() -> None:
     status = told(ScalingReason.STEADY).status
     fixed = posecluster({"replicas": 2, "scaling": {"mode": "Fixed"}}, generation=3, status=status)
     assert text(fixed).splitlines()[0] == "posecluster default/demo has 5 pods (fixed): FixedSize"
-    assert "Spec        not acted on yet: generation 3, observed 2" in text(fixed)
+    assert "Spec        not reconciled yet: generation 3, observed generation 2" in text(fixed)
 
 
 @pytest.mark.parametrize("status", [None, {}, {"conditions": [{"type": "ScalingActive", "reason": "Mine"}]}])
 def test_without_a_condition_the_text_advises_to_check_the_operator(status: Any) -> None:
     found = text(posecluster(status=status))
-    assert "no operator has processed it yet" in found
+    assert "no operator has reconciled it yet" in found
     assert "Check that the operator is running" in found
 
 
@@ -107,7 +107,7 @@ def test_the_cause_that_stops_the_pods_is_reported() -> None:
 @pytest.mark.parametrize(
     ("time", "said"),
     [
-        ("2026-11-23T01:59:48Z", "12 s ago from 3 to 5: Burst, 4.6 were wanted"),
+        ("2026-11-23T01:59:48Z", "12 s ago from 3 to 5: Burst, 4.6 were needed"),
         ("2026-11-23T01:30:00Z", "30 min ago"),
         ("2026-11-22T20:00:00Z", "6 h ago"),
         ("2026-11-13T02:00:00Z", "10 d ago"),
@@ -124,4 +124,4 @@ def test_the_last_change_is_dated(time: str, said: str) -> None:
 def test_a_new_posecluster_has_no_change_and_no_load_to_report() -> None:
     found = text(told(ScalingReason.STEADY, lastScaling=None, load=None))
     assert "Last change" not in found
-    assert "unknown: there is no status.load" in found
+    assert "unknown, because status.load is unset" in found

@@ -113,7 +113,7 @@ def test_a_fake_pod_exposes_the_same_metrics_as_a_server() -> None:
     ],
 )
 def test_a_value_that_is_no_plain_number_is_refused(name: str, value: str) -> None:
-    assert failure(with_value(name, value)) == f"{name} is no plain number"
+    assert failure(with_value(name, value)) == f"{name} has an invalid value"
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -125,7 +125,7 @@ def test_a_value_of_the_largest_counter_is_read(name: str) -> None:
 
 def test_a_sum_past_the_largest_counter_is_refused() -> None:
     text = re.sub(rb"(?m)^(posecluster_refused_total\{.*\}) .*$", rb"\1 9007199254740991", TEXT)
-    assert failure(text) == "posecluster_refused_total is no plain number"
+    assert failure(text) == "posecluster_refused_total has an invalid value"
 
 
 MAY_BE_ABSENT = {"posecluster_failed_total", "posecluster_refused_total", "process_start_time_seconds"}
@@ -149,14 +149,14 @@ def test_a_name_that_is_missing_is_refused(name: str) -> None:
 @pytest.mark.parametrize("between", [b"\n", b"\n# HELP a b\n", b"\nother 1\n"])
 def test_a_line_that_is_there_twice_is_refused(name: str, between: bytes) -> None:
     text = with_line(name, lambda line: line + between + line)
-    assert failure(text) == f"{name} is there twice"
+    assert failure(text) == f"{name} occurs twice"
 
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("labels", [b"{}", b'{reason="a"}', b'{pod="other"}', b"{"])
 def test_labels_where_none_belong_are_refused(name: str, labels: bytes) -> None:
     text = with_line(name, lambda line: line.replace(b" ", labels + b" "))
-    assert failure(text) == f"{name} has other labels"
+    assert failure(text) == f"{name} has unexpected labels"
 
 
 @pytest.mark.parametrize("name", sorted(BY_REASON))
@@ -179,7 +179,7 @@ def test_labels_where_none_belong_are_refused(name: str, labels: bytes) -> None:
 )
 def test_labels_other_than_a_reason_are_refused(name: str, labels: str) -> None:
     text = with_line(name, lambda line: f"{name}{labels} 1.0".encode())
-    assert failure(text) == f"{name} has other labels"
+    assert failure(text) == f"{name} has unexpected labels"
 
 
 def test_a_reason_that_is_new_is_counted() -> None:
@@ -227,7 +227,7 @@ def test_metrics_of_other_names_are_ignored(line: bytes) -> None:
     ],
 )
 def test_a_malformed_line_makes_the_whole_scrape_invalid(line: bytes) -> None:
-    assert failure(TEXT + line + b"\n") == "a line is no sample"
+    assert failure(TEXT + line + b"\n") == "a line is not a sample"
 
 
 def test_truncated_metrics_are_never_read_as_lower_values() -> None:
@@ -236,7 +236,7 @@ def test_truncated_metrics_are_never_read_as_lower_values() -> None:
     for end in range(len(TEXT)):
         if TEXT[end - 1 : end] == b"\n":
             continue  # between lines: the length of the answer tells
-        assert failure(TEXT[:end]) == "the last line is cut"
+        assert failure(TEXT[:end]) == "the last line is incomplete"
     assert read_sample(TEXT + b"\n", name="a", at=1.0) == expected
 
 

@@ -48,7 +48,7 @@ def test_the_spec_is_read_with_its_defaults_and_other_kinds_are_passed_over(tmp_
 @pytest.mark.parametrize(
     ("documents", "said"),
     [
-        ([], "has no PoseCluster of posecluster.io/v1alpha1: one is wanted"),
+        ([], "has no PoseCluster of posecluster.io/v1alpha1: it must have exactly one"),
         ([SECRET], "has no PoseCluster"),
         ([cluster() | {"apiVersion": "posecluster.io/v9"}], "has no PoseCluster"),
         ([["a"], "b", 3], "has no PoseCluster"),
@@ -92,7 +92,7 @@ def test_errors_in_a_manifest_name_the_file(tmp_path: Path, documents: list[Any]
 def test_invalid_yaml_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "m.yaml"
     path.write_bytes(data)
-    with pytest.raises(InvalidInput, match=r"m\.yaml is no YAML"):
+    with pytest.raises(InvalidInput, match=r"m\.yaml is not valid YAML"):
         read_manifest(path)
 
 

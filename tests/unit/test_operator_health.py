@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from posecluster_operator.admin.health import Health, Verdict, Watch
+from posecluster_operator.admin.health import Health, Reply, Watch
 from posecluster_operator.admin.server import Port
 
 pytestmark = pytest.mark.unit
 
 PODS, SERVICES = Watch("pods", ""), Watch("services", "a")
-OK = Verdict(True, "ok")
+OK = Reply(True, "ok")
 
 
 class Clock:
@@ -36,17 +36,17 @@ def health(clock: Clock) -> Health:
 def test_starting_is_alive_but_not_ready(health: Health, clock: Clock) -> None:
     clock.now += 10_000
     assert health.live() == OK
-    assert health.ready() == Verdict(False, "connecting to the API server")
+    assert health.ready() == Reply(False, "connecting to the API server")
     health.pause("waiting for the CRD")
-    assert health.ready() == Verdict(False, "waiting for the CRD")
+    assert health.ready() == Reply(False, "waiting for the CRD")
 
 
 def test_ready_when_every_watch_has_listed(health: Health) -> None:
     health.expect([PODS, SERVICES])
-    assert health.ready() == Verdict(False, "not yet listed: pods, services in a")
+    assert health.ready() == Reply(False, "not yet listed: pods, services in a")
     health.opened(PODS)
     health.opened(Watch("secrets", ""))
-    assert health.ready() == Verdict(False, "not yet listed: services in a")
+    assert health.ready() == Reply(False, "not yet listed: services in a")
     health.opened(SERVICES)
     assert health.ready() == OK
     health.pause("waiting for the CRD")
@@ -59,7 +59,7 @@ def test_a_silent_watch_is_a_stall_and_names_itself(health: Health, clock: Clock
     health.heard(PODS)
     assert health.live() == OK
     clock.now += 2
-    assert health.live() == Verdict(False, "silent watches: services in a")
+    assert health.live() == Reply(False, "watches without events: services in a")
     health.heard(SERVICES)
     assert health.live() == OK
 
@@ -70,7 +70,7 @@ def test_repeated_restarts_of_a_watch_do_not_hide_a_stall(health: Health, clock:
         clock.now += 10
         health.pause("waiting for the CRD")
         health.expect([PODS])
-    assert health.live() == Verdict(False, "silent watches: pods")
+    assert health.live() == Reply(False, "watches without events: pods")
 
 
 def test_a_pause_of_watching_does_not_count_as_silence(health: Health, clock: Clock) -> None:
@@ -90,20 +90,20 @@ def test_a_pause_of_watching_does_not_count_as_silence(health: Health, clock: Cl
     [
         (0, 0, "ok"),
         (500, 20, "ok"),  # an outage: each pass fails in time, many wait
-        (121, 0, "PoseClusters wait and none is looked at"),
-        (0, 121, "a pass over a PoseCluster does not end"),
+        (121, 0, "PoseClusters are due, but none is being reconciled"),
+        (0, 121, "the reconciliation of a PoseCluster takes more than 2 minutes"),
     ],
 )
 def test_a_stalled_work_queue_is_not_alive(
     health: Health, oldest: float, longest: float, reason: str
 ) -> None:
     health.look_at_queue(oldest_key=lambda: oldest, longest_pass=lambda: longest)
-    assert health.live() == Verdict(reason == "ok", reason)
+    assert health.live() == Reply(reason == "ok", reason)
 
 
 def test_a_blocked_loop_is_not_alive(health: Health) -> None:
     health.show_lag(5.1)
-    assert health.live() == Verdict(False, "the event loop is blocked")
+    assert health.live() == Reply(False, "the event loop is blocked")
     health.show_lag(0.1)
     assert health.live() == OK
 
@@ -120,7 +120,7 @@ async def test_the_lag_is_measured(health: Health, clock: Clock, monkeypatch: py
     await asyncio.sleep(0)
     clock.now += 7.5
     await asyncio.wait_for(told.wait(), 5)
-    assert health.live().reason == "the event loop is blocked"
+    assert health.live().text == "the event loop is blocked"
     task.cancel()
 
 
@@ -138,8 +138,8 @@ async def url() -> AsyncIterator[str]:
         metrics=lambda names: f"asked {','.join(names)}\n".encode(),
         content_type="text/plain; version=0.0.4; charset=utf-8",
         live=lambda: Probed.verdict,
-        ready=lambda: Verdict(False, "not yet"),
-        explain=lambda namespace, name: Verdict(name == "demo", f"{namespace} and {name}"),
+        ready=lambda: Reply(False, "not yet"),
+        explain=lambda namespace, name: Reply(name == "demo", f"{namespace} and {name}"),
     )
     [(_, taken)] = await port.start("127.0.0.1", 0)
     yield f"http://127.0.0.1:{taken}"
@@ -154,7 +154,7 @@ async def get(url: str) -> tuple[int, str, str]:
 async def test_the_port_answers_with_verdicts_and_reasons(url: str) -> None:
     plain = "text/plain; charset=utf-8"
     assert await get(f"{url}/livez") == (200, plain, "ok\n")
-    Probed.verdict = Verdict(False, "the event loop is blocked")
+    Probed.verdict = Reply(False, "the event loop is blocked")
     assert await get(f"{url}/livez") == (503, plain, "the event loop is blocked\n")
     assert await get(f"{url}/readyz") == (503, plain, "not yet\n")
 

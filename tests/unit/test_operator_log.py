@@ -141,8 +141,8 @@ def test_tracebacks_of_our_handlers_are_kept_and_those_of_kopf_dropped() -> None
 
 def test_our_own_lines_are_never_dropped() -> None:
     calm = Calm()
-    assert all(calm.filter(record("Pass failed")) for _ in range(100))
-    assert record("Pass failed").levelname == "ERROR"
+    assert all(calm.filter(record("Reconciliation failed")) for _ in range(100))
+    assert record("Reconciliation failed").levelname == "ERROR"
 
 
 @pytest.mark.usefixtures("_own_loggers")

@@ -36,7 +36,7 @@ class World:
         names = [f"pod-{number}" for number in range(self.size)]
         return Scrape(
             pods={name: None if name in self.silent else self.read(name) for name in names},
-            failures={name: "no answer in time" for name in names if name in self.silent},
+            failures={name: "no response in time" for name in names if name in self.silent},
             stale_seconds=self.policy.windows.stale_seconds,
         )
 
@@ -148,7 +148,7 @@ def test_a_silent_pods_last_sample_counts_until_it_is_stale() -> None:
     assert len(world.autoscaler.samples.pods) == 4
     assert world.autoscaler.decision.load is not None
     assert world.autoscaler.decision.load.scraped_pods == 4
-    assert world.autoscaler.failures == {"pod-1": "no answer in time"}
+    assert world.autoscaler.failures == {"pod-1": "no response in time"}
     world.tick(60)
     assert world.size == 4, "it may be the busiest"
     assert world.autoscaler.shown is not None

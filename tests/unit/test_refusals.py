@@ -27,9 +27,10 @@ PREEMPTION = (
     "1 Preemption is not helpful."
 )
 MAKE_ROOM = (
-    "Add a node or free room on one, lower spec.resources.requests, or let the pods run on more nodes "
-    "(spec.nodeSelector, spec.affinity, spec.tolerations). A rollout starts new pods before it ends old "
-    "ones, so it needs room for a quarter more, at least one, unless spec.rollout.maxUnavailable is set."
+    "Add a node, free capacity on one, lower spec.resources.requests, or allow the pods on more nodes "
+    "(spec.nodeSelector, spec.affinity, spec.tolerations). A rollout starts new pods before it stops old "
+    "ones, so it needs capacity for a quarter more pods, at least one, unless "
+    "spec.rollout.maxUnavailable is set."
 )
 BROKEN = container(state=waiting("InvalidImageName", "invalid reference format"))
 
@@ -57,7 +58,7 @@ def find(*pods: dict[str, Any], secret: str | None = None, **others: Any) -> Fai
 def test_an_unschedulable_pod_is_reported_without_node_counts(message: str) -> None:
     assert find(unschedulable(message)) == Failure(
         Reason.UNSCHEDULABLE,
-        f"Unschedulable: no node takes the pod: Insufficient cpu, {TAINT}. {MAKE_ROOM}",
+        f"Unschedulable: no node accepts the pod: Insufficient cpu, {TAINT}. {MAKE_ROOM}",
     )
 
 
@@ -153,7 +154,7 @@ SANDBOX = [pod_condition("PodReadyToStartContainers", "True")]
             [pod(container(), phase="Running")],
             "mine",
             Reason.PROGRESS_DEADLINE_EXCEEDED,
-            "do not become ready",
+            "did not become ready",
         ),
         ([], None, Reason.PROGRESS_DEADLINE_EXCEEDED, "made no progress"),
     ],

@@ -48,7 +48,9 @@ class World:
         return tuple(Target(pod=name, name=name, host="127.0.0.1", port=9090) for name in names)
 
     async def scrape(self, targets: Sequence[Target]) -> dict[str, PodSample | str]:
-        return {one.pod: "no answer in time" if one.pod in self.silent else self.read(one) for one in targets}
+        return {
+            one.pod: "no response in time" if one.pod in self.silent else self.read(one) for one in targets
+        }
 
     def read(self, target: Target) -> PodSample:
         done = self.counters[target.pod] = self.counters.get(target.pod, 500.0) + self.rate / self.size

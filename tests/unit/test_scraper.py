@@ -20,25 +20,25 @@ pytestmark = pytest.mark.unit
 
 SPOILT = "unreadable metrics: posecluster_arrivals_total "
 PHRASES = {
-    Fault.ABSENT: "refused the connection",
-    Fault.SILENT: "no answer in time",
-    Fault.SLOW: "no answer in time",
-    Fault.ERROR: "answered with an error",
-    Fault.REDIRECT: "redirected",
-    Fault.HUGE: "too much text",
-    Fault.HUGE_DECLARED: "too much text",
-    Fault.ENDLESS: "too much text",
-    Fault.BOMB: "unreadable metrics: compressed",
-    Fault.CUT: "broke off its answer",
-    Fault.UNBOUNDED: "unreadable metrics: an answer without a length",
-    Fault.NAN: SPOILT + "is no plain number",
-    Fault.INF: SPOILT + "is no plain number",
-    Fault.NEGATIVE: SPOILT + "is no plain number",
-    Fault.ABSURD: SPOILT + "is no plain number",
-    Fault.DUPLICATE: SPOILT + "is there twice",
-    Fault.FOREIGN_LABELS: SPOILT + "has other labels",
+    Fault.ABSENT: "connection refused",
+    Fault.SILENT: "no response in time",
+    Fault.SLOW: "no response in time",
+    Fault.ERROR: "response has an error status",
+    Fault.REDIRECT: "response is a redirect",
+    Fault.HUGE: "response too large",
+    Fault.HUGE_DECLARED: "response too large",
+    Fault.ENDLESS: "response too large",
+    Fault.BOMB: "unreadable metrics: the response is compressed",
+    Fault.CUT: "connection closed during the response",
+    Fault.UNBOUNDED: "unreadable metrics: the response has no length",
+    Fault.NAN: SPOILT + "has an invalid value",
+    Fault.INF: SPOILT + "has an invalid value",
+    Fault.NEGATIVE: SPOILT + "has an invalid value",
+    Fault.ABSURD: SPOILT + "has an invalid value",
+    Fault.DUPLICATE: SPOILT + "occurs twice",
+    Fault.FOREIGN_LABELS: SPOILT + "has unexpected labels",
     Fault.MISSING: SPOILT + "is missing",
-    Fault.GARBAGE: "unreadable metrics: the last line is cut",
+    Fault.GARBAGE: "unreadable metrics: the last line is incomplete",
 }
 READABLE = {Fault.STALE, Fault.EXTRA}
 LIMIT_BYTES = 262_144
@@ -177,7 +177,7 @@ async def test_the_byte_limit_applies_to_the_whole_response(pods: MetricsPods) -
         scraper = Scraper(most_bytes=most_bytes, monotonic=time.monotonic)
         answer = (await scraper.scrape([target(address)]))[address]
         await scraper.close()
-        assert isinstance(answer, PodSample) if read else answer == "too much text"
+        assert isinstance(answer, PodSample) if read else answer == "response too large"
 
 
 async def test_a_scrape_reuses_its_connection(pods: MetricsPods, scraper: Scraper) -> None:
@@ -265,7 +265,7 @@ async def test_only_ip_addresses_are_scraped(pods: MetricsPods, scraper: Scraper
     """A name would be looked up, by a pool of threads that everybody shares."""
     good = pods.start()
     answers = await scraper.scrape([target(host, "bad"), target(good)])
-    assert answers["bad"] == "has no usable address"
+    assert answers["bad"] == "invalid pod IP address"
     assert isinstance(answers[good], PodSample)
 
 

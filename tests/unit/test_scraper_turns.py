@@ -14,7 +14,7 @@ from posecluster_operator.scaling.scraper import Scraper, Target
 pytestmark = pytest.mark.unit
 
 CONNECTIONS, KEPT, PODS = 10, 5, 15
-WARNING = "Pods take turns: too few open files are allowed"
+WARNING = "Limit on open files is too low, pods are scraped in turns"
 
 
 @pytest.fixture

@@ -38,18 +38,18 @@ def test_a_trace_of_seconds_or_minutes() -> None:
         (["hour,requests", "0,1"], "must begin with"),
         (["second,requests,more", "0,1,2"], "must begin with"),
         (["0,1"], "must begin with"),
-        ([HEAD], "has no request"),
-        ([HEAD, "0,0"], "has no request"),
+        ([HEAD], "has no requests"),
+        ([HEAD, "0,0"], "has no requests"),
         ([HEAD, "0,1", "1"], "line 3 of t.csv must be two whole numbers"),
         ([HEAD, "0,1,2"], "line 2 of t.csv must be two"),
         ([HEAD, "0,-1"], "line 2 of t.csv must be two"),
         ([HEAD, "0,1.5"], "line 2 of t.csv must be two"),
         ([HEAD, "0,nan"], "line 2 of t.csv must be two"),
         ([HEAD, "0,٣"], "line 2 of t.csv must be two"),
-        ([HEAD, "0,1", "", "0,2"], "line 4 of t.csv does not come after"),
-        ([HEAD, "5,1", "4,2"], "line 3 of t.csv does not come after"),
-        ([HEAD, "2678400,1"], "line 2 of t.csv is beyond 31 days"),
-        ([HEAD, "9" * 5000 + ",1"], "line 2 of t.csv is beyond 31 days"),
+        ([HEAD, "0,1", "", "0,2"], "line 4 of t.csv is out of order"),
+        ([HEAD, "5,1", "4,2"], "line 3 of t.csv is out of order"),
+        ([HEAD, "2678400,1"], "line 2 of t.csv is after 31 days"),
+        ([HEAD, "9" * 5000 + ",1"], "line 2 of t.csv is after 31 days"),
         ([HEAD, "0,1000000001"], "too many requests"),
         ([HEAD, "0," + "9" * 5000], "too many requests"),
     ],
@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_read_or_is_no_text_is_refused(tmp_path: Path) -> 
     with pytest.raises(InvalidInput, match=r"cannot read .*t\.csv: No such file"):
         read_trace(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidInput, match="is no text"):
+    with pytest.raises(InvalidInput, match="is not UTF-8 text"):
         read_trace(path)
     path.write_bytes(b"\xef\xbb\xbfsecond,requests\r\n0,7\r\n")
     assert read_trace(path) == Counts(1, (7,))
@@ -115,7 +115,7 @@ def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
 
 
 def test_no_request_and_too_many_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="no request comes"):
+    with pytest.raises(InvalidInput, match="no request arrives"):
         draw(Counts(1, ()), service_seconds=0.06, service_cv=0.5, seed=1)
     with pytest.raises(InvalidInput, match="too many"):
         draw(Counts(1, (MOST_REQUESTS + 1,)), service_seconds=0.06, service_cv=0.5, seed=1)

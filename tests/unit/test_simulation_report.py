@@ -127,7 +127,7 @@ def test_an_objective_that_no_size_keeps_is_explained() -> None:
     comparison = compared(**spec)
     assert comparison.fewest is None
     text = told(comparison, **spec)
-    assert "No fixed size up to 500 pods keeps the objective" in text
+    assert "No fixed size up to 500 pods meets the objective" in text
     assert "this PoseCluster" in text
     assert " NO " in text
 

@@ -284,7 +284,7 @@ async def test_an_unexpected_exception_ends_one_pass_and_is_logged(caplog: pytes
         await passes.reach("bad", 2)
         queue.add("good")
         await passes.reach("good", 1)
-    assert "Pass failed unexpectedly" in caplog.text
+    assert "Reconciliation failed unexpectedly" in caplog.text
     assert "KeyError" in caplog.text
 
 

@@ -27,14 +27,14 @@ class Watch(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Reply:
     """An answer to a probe; `reason` is one line."""
 
     ok: bool
-    reason: str
+    text: str
 
 
-_OK = Verdict(True, "ok")
+_OK = Reply(True, "ok")
 
 
 class Health:
@@ -89,27 +89,27 @@ class Health:
         """Note by how much the loop's last tick was late."""
         self._lag_seconds = seconds
 
-    def live(self) -> Verdict:
+    def live(self) -> Reply:
         """Judge whether to let this process go on."""
         if self._lag_seconds > _LONGEST_LAG_SECONDS:
-            return Verdict(False, "the event loop is blocked")
+            return Reply(False, "the event loop is blocked")
         if self._longest_pass() > _LONGEST_PASS_SECONDS:
-            return Verdict(False, "a pass over a PoseCluster does not end")
+            return Reply(False, "the reconciliation of a PoseCluster takes more than 2 minutes")
         if self._oldest_key() > _LONGEST_PASS_SECONDS and self._longest_pass() == 0:
-            return Verdict(False, "PoseClusters wait and none is looked at")
+            return Reply(False, "PoseClusters are due, but none is being reconciled")
         if self._paused is not None:
             return _OK
         late = self._clock() - self._stall_seconds
         stalled = sorted(str(watch) for watch, heard in self._heard.items() if heard < late)
         if stalled:
-            return Verdict(False, f"silent watches: {', '.join(stalled)}")
+            return Reply(False, f"watches without events: {', '.join(stalled)}")
         return _OK
 
-    def ready(self) -> Verdict:
+    def ready(self) -> Reply:
         """Judge whether all watches have listed once; leader and standby alike."""
         if self._paused is not None:
-            return Verdict(False, self._stage)
+            return Reply(False, self._stage)
         missing = sorted(str(watch) for watch, is_open in self._open.items() if not is_open)
         if missing:
-            return Verdict(False, f"not yet listed: {', '.join(missing)}")
+            return Reply(False, f"not yet listed: {', '.join(missing)}")
         return _OK

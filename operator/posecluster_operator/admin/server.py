@@ -5,7 +5,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from posecluster_common.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
-from posecluster_operator.admin.health import Verdict
+from posecluster_operator.admin.health import Reply
 from posecluster_operator.settings import PREFIX
 
 _MOST_NAMES = 64
@@ -21,9 +21,9 @@ class Port:
         *,
         metrics: Callable[[list[str]], bytes],
         content_type: str,
-        live: Callable[[], Verdict],
-        ready: Callable[[], Verdict],
-        explain: Callable[[str, str], Verdict],
+        live: Callable[[], Reply],
+        ready: Callable[[], Reply],
+        explain: Callable[[str, str], Reply],
     ) -> None:
         self._metrics, self._content_type, self._live, self._ready = metrics, content_type, live, ready
         self._explain = explain
@@ -62,6 +62,6 @@ class Port:
         return _answer(found, otherwise=404)
 
 
-def _answer(verdict: Verdict, *, otherwise: int = 503) -> web.Response:
-    status = 200 if verdict.ok else otherwise
-    return web.Response(text=verdict.reason + "\n", status=status, headers=_HEADERS)
+def _answer(reply: Reply, *, otherwise: int = 503) -> web.Response:
+    status = 200 if reply.ok else otherwise
+    return web.Response(text=reply.text + "\n", status=status, headers=_HEADERS)

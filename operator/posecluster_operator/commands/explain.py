@@ -1,4 +1,4 @@
-"""`posecluster-operator explain`: why a PoseCluster has its present size, and what a person can do."""
+"""`posecluster-operator explain`: why a PoseCluster has its current size, and what users can do about it."""
 
 import argparse
 import asyncio
@@ -8,16 +8,21 @@ import sys
 
 from posecluster_operator import settings
 
-HELP = "say why a PoseCluster has its present size, and what to do about it"
+HELP = "explain why a PoseCluster has its current size, and what to do about it"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags; their values are checked in `execute`."""
-    own = "(default: the operator's setting)"
+    own = "(default: the value of the operator's setting)"
     add = parser.add_argument
     add("name", metavar="NAME", help="name of the PoseCluster")
-    add("-n", "--namespace", metavar="TEXT", help="its namespace (default: the kubeconfig's, else default)")
-    add("--operator", metavar="URL", help="address of the operator (default: found through the API server)")
+    add(
+        "-n",
+        "--namespace",
+        metavar="TEXT",
+        help="namespace of the PoseCluster (default: the kubeconfig's, else default)",
+    )
+    add("--operator", metavar="URL", help="URL of the operator (default: found through the API server)")
     add("--lease-namespace", metavar="TEXT", help=f"namespace of the operator's Lease {own}")
     add("--lease-name", metavar="TEXT", help=f"name of the operator's Lease {own}")
 

@@ -23,9 +23,8 @@ def read_manifest(path: Path) -> PoseCluster:
     """
     found = [document for document in _documents(path) if _is_ours(document)]
     if len(found) != 1:
-        raise InvalidInput(
-            f"{path} has {len(found) or 'no'} {KIND}{'s' if found else ''} of {API_VERSION}: one is wanted"
-        )
+        number = f"{len(found) or 'no'} {KIND}{'s' if found else ''}"
+        raise InvalidInput(f"{path} has {number} of {API_VERSION}: it must have exactly one")
     try:
         _refuse_unknown(Spec, found[0].get("spec"), "spec")
         return parse(_as_stored(found[0]))
@@ -34,12 +33,12 @@ def read_manifest(path: Path) -> PoseCluster:
 
 
 def _documents(path: Path) -> list[Any]:
-    too_large = f"has more than {_MOST_BYTES // 1024} KiB: no manifest has"
+    too_large = f"has more than {_MOST_BYTES // 1024} KiB: use a smaller file"
     data = read_file(path, most_bytes=_MOST_BYTES, too_large=too_large)
     try:
         return list(yaml.safe_load_all(data))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
-        raise InvalidInput(f"{path} is no YAML: {error}") from error
+        raise InvalidInput(f"{path} is not valid YAML: {error}") from error
 
 
 def _is_ours(document: Any) -> bool:

@@ -15,7 +15,7 @@ from posecluster_operator.errors import OperatorError
 if TYPE_CHECKING:
     from posecluster_operator.scaling.policy import Windows
 
-HELP = "keep PoseClusters true (each flag is also a POSECLUSTER_OPERATOR_* variable)"
+HELP = "run the operator (each flag can also be set as a POSECLUSTER_OPERATOR_* variable)"
 
 logger = logging.getLogger(__name__)
 

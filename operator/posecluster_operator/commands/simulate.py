@@ -1,4 +1,4 @@
-"""`posecluster-operator simulate`: what the autoscaler would do, before it is trusted with anything."""
+"""`posecluster-operator simulate`: simulate a PoseCluster's autoscaling, without a cluster."""
 
 import argparse
 import math
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from posecluster_operator.simulation.arrivals import Arrivals
     from posecluster_operator.simulation.compare import Setting
 
-HELP = "try a PoseCluster's scaling on a load, beside fixed sizes and an HPA; no cluster is needed"
+HELP = "simulate a PoseCluster's autoscaling, compared with fixed sizes and an HPA; needs no cluster"
 
 _LONGEST_SKIP_SECONDS = 31 * 86_400
 _LONGEST_SECONDS = 3 * 86_400  # a decision each second: a minute of one core or so
@@ -28,29 +28,32 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     load.add_argument(
         "--pattern",
         choices=("step", "wave", "burst"),
-        help="a made-up load: from 0.3 pods' work to 5 pods', if that is within the spec's reach",
+        help="synthetic load: from the work of 0.3 pods to that of 5, or less if maxReplicas is too low",
     )
     numbers: tuple[tuple[str, float | None, str], ...] = (
         ("service-ms", 60.0, "mean service time of a request on one worker"),
-        ("service-cv", 0.5, "its coefficient of variation: standard deviation / mean"),
-        ("start-seconds", 4.0, "from the order of a pod to ready"),
-        ("duration", None, "seconds to simulate (default: the whole trace; 1800 of a pattern)"),
-        ("skip", 0.0, "seconds at the trace's beginning to leave out"),
-        ("scale", 1.0, "multiplies the requests"),
+        ("service-cv", 0.5, "coefficient of variation of the service time: standard deviation / mean"),
+        ("start-seconds", 4.0, "seconds from the creation of a pod until it is ready"),
+        ("duration", None, "seconds to simulate (default: the whole trace; 1800 for a pattern)"),
+        ("skip", 0.0, "seconds to skip at the beginning of the trace"),
+        ("scale", 1.0, "factor by which the number of requests is multiplied"),
     )
     for name, default, meaning in numbers:
         said = "" if default is None else f" (default: {default:g})"
         parser.add_argument(f"--{name}", type=float, metavar="N", default=default, help=meaning + said)
-    parser.add_argument("--seed", type=int, metavar="N", default=1, help="of all chance (default: 1)")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", default=1, help="seed of all random numbers (default: 1)"
+    )
     parser.add_argument(
         "--routing",
         choices=("random", "shared"),
         default="random",
-        help="random: a Service, the default; shared: a gateway's one queue",
+        help="random: each request goes to a random pod, as with a Service (default); "
+        "shared: all requests wait in one queue, as with a gateway",
     )
-    parser.add_argument("--decisions", action="store_true", help="show every change of size")
+    parser.add_argument("--decisions", action="store_true", help="print every change of size")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="also draw the curves (needs matplotlib)"
+        "--plot", type=Path, metavar="FILE.png", help="also write the curves to a PNG file (needs matplotlib)"
     )
 
 
@@ -99,7 +102,7 @@ def _check(parsed: argparse.Namespace) -> None:
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise InvalidInput(f"--{name.replace('_', '-')} must be a number from {low:g} to {high:.10g}")
     if parsed.pattern and parsed.skip:
-        raise InvalidInput("--skip is for --trace only: a pattern has nothing to leave out")
+        raise InvalidInput("--skip has no effect with --pattern: remove it, or use --trace")
 
 
 def _arrivals(parsed: argparse.Namespace, setting: "Setting") -> "Arrivals":
@@ -119,7 +122,7 @@ def _arrivals(parsed: argparse.Namespace, setting: "Setting") -> "Arrivals":
         counts = read_trace(parsed.trace).part(skip_seconds=parsed.skip, seconds=seconds)
         if counts.seconds > _LONGEST_SECONDS:
             days = _LONGEST_SECONDS // 86_400
-            raise InvalidInput(f"{parsed.trace.name} is longer than {days} days: give --skip and --duration")
+            raise InvalidInput(f"{parsed.trace.name} is longer than {days} days: set --skip and --duration")
         counts = arrivals.scaled(counts, parsed.scale, seed=setting.seed)
     return arrivals.draw(
         counts,

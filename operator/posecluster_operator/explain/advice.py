@@ -39,76 +39,78 @@ def advice(reason: R, case: Case) -> tuple[str, ...]:
     pods = f"{kubectl} get pods -o wide -l {INSTANCE}={case.name}"
     describe = f"{kubectl} describe posecluster {case.name}"
     annotate = f"{kubectl} annotate posecluster {case.name} {PAUSED_ANNOTATION}"
-    lasts, watch = "it lasts", hold
-    found, enough, is_short = "more pods are wanted", "", True
+    lasts, watch = "the size is held", hold
+    found, enough, is_short = "more pods are needed", "", True
     if numbers is not None:
         wanted = max(numbers.steady_pods, numbers.burst_pods)
-        found, enough = f"{wanted:.1f} pods are wanted", f" to {math.ceil(wanted)} or more"
+        found, enough = f"{wanted:.1f} pods are needed", f" to {math.ceil(wanted)} or more"
         is_short = wanted > policy.max_replicas
-        watch = f"{numbers.watch_seconds:.0f}"
-        lasts = f"it lasts {max(0.0, numbers.watch_seconds - numbers.watched_seconds):.0f} s more,"
+        left = max(0.0, numbers.watch_seconds - numbers.watched_seconds)
+        watch, lasts = f"{numbers.watch_seconds:.0f}", f"the size is held for {left:.0f} s more,"
     return {
         R.STEADY: (
-            "Nothing. For more room than the objective needs, raise spec.scaling.minReplicas. For fewer late"
-            " answers, lower spec.scaling.objective.latePermille.",
+            "Nothing. For more capacity than the objective needs, raise spec.scaling.minReplicas. For fewer"
+            " late responses, lower spec.scaling.objective.latePermille.",
         ),
-        R.DEMAND_ROSE: ("Nothing, if such a load is expected. New pods count as soon as they are ready.",),
+        R.DEMAND_ROSE: (
+            "Nothing, if such a load is expected. New pods receive requests as soon as they are ready.",
+        ),
         R.BURST: (
             "Nothing. If requests are often late in the first seconds of such bursts, raise"
-            " spec.scaling.minReplicas: only pods that already run can help so soon.",
+            " spec.scaling.minReplicas, because new pods start too late for the beginning of a burst.",
         ),
         R.DEMAND_FELL: (
             f"Nothing. If pods are removed too soon, raise spec.scaling.scaleDown.holdSeconds (now {hold}).",
         ),
         R.HOLDING_AFTER_BURST: (
             f"Nothing. To remove pods sooner, lower spec.scaling.scaleDown.holdSeconds (now {hold}; after a"
-            f" burst five times that, at most maxHoldSeconds, now {longest_hold}).",
+            f" burst, five times that, but at most maxHoldSeconds, now {longest_hold}).",
         ),
         R.JUST_STARTED: (
-            f"Nothing: {lasts} until the load was measured for {watch} s without a gap (the load of a pod is"
-            " known when it was read twice). The size can rise meanwhile.",
+            f"Nothing: {lasts} until the load has been measured for {watch} s without a gap (two measurements"
+            " of a pod are needed for its load). The size can rise in the meantime.",
         ),
         R.WAITING_FOR_PODS: (
             "Nothing, while pods start. If they do not become ready, find out why:",
             *(pods, describe),
         ),
         R.AT_MAXIMUM: (
-            f"The objective may be missed: {found} and {policy.max_replicas} allowed. Raise"
-            f" spec.scaling.maxReplicas{enough}, if the nodes have room for them; otherwise choose a smaller"
-            " spec.model.variant, or relax spec.scaling.objective."
+            f"The objective may be missed: {found}, but only {policy.max_replicas} are allowed. Raise"
+            f" spec.scaling.maxReplicas{enough}, if the nodes have capacity for them; otherwise choose a"
+            " smaller spec.model.variant, or relax spec.scaling.objective."
             if is_short
-            else "Nothing: more pods were ordered than spec.scaling.maxReplicas"
+            else "Nothing: the Deployment had more pods than spec.scaling.maxReplicas"
             f" ({policy.max_replicas}) allows.",
         ),
         R.AT_MINIMUM: (
             "Nothing. To run fewer pods, lower spec.scaling.minReplicas (now"
             f" {policy.min_replicas}, at least 1).",
         ),
-        R.NO_METRICS: ("No pod is ready, so there is nothing to read. Find out why:", pods, describe)
+        R.NO_METRICS: ("No pod is ready, so no load can be measured. Find out why:", pods, describe)
         if case.ready == 0
         else (
-            "The size is held, whatever the load is. The operator must be able to reach ready pods on port"
-            " 9090: look for a NetworkPolicy that blocks it, and for pods that hang.",
+            "The size is held, even if the load changes. The operator must be able to reach ready pods on"
+            " port 9090: check for a NetworkPolicy that blocks it, and for pods that hang.",
             pods,
-            "To set the size yourself in the meantime, switch to mode Fixed; replicas is the size:",
+            "To set the size yourself in the meantime, switch to mode Fixed, with the size in replicas:",
             fixed_command(case.namespace, case.name, case.replicas),
         ),
         R.PARTIAL_METRICS: (
-            "Find the pods that cannot be read. Until all ready pods can, the size can rise with the known"
-            " load, and does not fall. A pod that stays silent can be deleted; it is replaced:",
+            "Find the pods whose load cannot be read. Until the load of every ready pod can be read, the size"
+            " can rise but does not fall. If a pod does not recover, delete it; it is replaced:",
             pods,
         ),
         R.REPLICAS_TAKEN_OVER: (
             "Nothing, after a single kubectl scale: the operator takes the size back after 10 minutes without"
-            " another write. If something keeps writing the Deployment's spec.replicas, most likely an HPA,"
-            " find and remove it:",
+            " another write. If another client keeps writing the Deployment's spec.replicas, most likely an"
+            " HPA, find and remove it:",
             f"{kubectl} get hpa",
             f"{kubectl} get deployment {INFERENCE_DEPLOYMENT.name(case.name)} -o yaml --show-managed-fields",
-            "Then, or to end it now, hand the size back with a pause of some seconds:",
+            "Then, or to end this now, return the size to the operator by pausing it for some seconds:",
             *(f"{annotate}=true", f"{annotate}-"),
         ),
         R.FIXED_SIZE: (
-            "Set another size, or let the load set it with spec.scaling.mode Auto:",
+            "Set another size, or set spec.scaling.mode to Auto to let the size follow the load:",
             f"{kubectl} scale posecluster {case.name} --replicas=N",
         ),
         R.PAUSED: (

@@ -68,14 +68,14 @@ async def explain(name: str, settings: Settings, *, namespace: str = "", operato
             raise
         except (InvalidSetting, KubeError) as error:
             kube, failure = None, error
-            rows, answer = [("Missing", [f"the resource's status: {error}"])], ""
+            rows, answer = [("Missing", [f"the status of the PoseCluster: {error}"])], ""
         try:
             place = (operator, None) if operator else await operator_place(kube, settings)
             answer = await _ask(place, namespace, name)
         except NoAnswer as error:
             if failure:
                 raise OperatorError("; ".join(filter(None, (str(failure), str(error))))) from failure
-            rows.append(("Missing", [f"the operator's own figures: {error}"]))
+            rows.append(("Missing", [f"the operator's figures: {error}"]))
         return _printable(page(answer, rows))
 
 
@@ -104,12 +104,14 @@ async def operator_place(kube: Kube | None, settings: Settings) -> _Place:
     try:
         found = await kube.find(LEASES, where, settings.lease_name)
     except KubeError as error:
-        raise NoAnswer(f"{error} (or set the operator's address with --operator)") from error
+        raise NoAnswer(f"{error} (or set the operator's URL with --operator)") from error
     if found is None:
-        raise NoAnswer(f"there is no Lease {lease}: set the operator's with --lease-namespace")
+        raise NoAnswer(
+            f"there is no Lease {lease}: set the namespace of the operator's Lease with --lease-namespace"
+        )
     holder = text(child(found, "spec"), "holderIdentity")
     if not holder:
-        raise NoAnswer(f"the Lease {lease} has no holder: no operator is running")
+        raise NoAnswer(f"the Lease {lease} has no holder: check that the operator is running")
     pod = PODS.path(where, f"{holder}:{settings.port or _DEFAULT_PORT}", "proxy")
     return f"{kube.access.server}{pod}", kube.access
 
@@ -144,14 +146,14 @@ async def _ask(place: _Place, namespace: str, name: str) -> str:
             except asyncio.IncompleteReadError as whole:
                 body = whole.partial
     except TimeoutError as error:
-        raise NoAnswer(f"{url}: no answer in time") from error
+        raise NoAnswer(f"{url}: no response in time") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NoAnswer(f"{url}: {str(error) or type(error).__name__}") from error
     answer, is_text = body.decode(errors="replace"), response.content_type == "text/plain"
     if response.status == 200 and is_text and answer.startswith(f"posecluster {namespace}/{name} "):
         return answer
     reason = answer.partition("\n")[0] if is_text else _status_message(answer)
-    raise NoAnswer(f"{url} answered {response.status}: {' '.join(reason.split())[:_LONGEST_REASON]}")
+    raise NoAnswer(f"{url} responded with {response.status}: {' '.join(reason.split())[:_LONGEST_REASON]}")
 
 
 def _status_message(answer: str) -> str:
@@ -160,7 +162,7 @@ def _status_message(answer: str) -> str:
         message = text(json.loads(answer), "message")
     except ValueError:
         message = ""
-    return message or "this is not a posecluster-operator"
+    return message or "the server is not a posecluster-operator"
 
 
 def _printable(answer: str) -> str:

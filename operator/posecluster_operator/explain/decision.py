@@ -34,7 +34,7 @@ def explain(namespace: str, name: str, snapshot: Snapshot) -> str:
         ("Pods", [*_pods(snapshot, size)]),
         ("Next", [_next(snapshot)]),
     ]
-    news = "" if size == decision.replicas else f", and will get {decision.replicas}"
+    news = "" if size == decision.replicas else f", and will be scaled to {decision.replicas}"
     reasons = [reason for reason in (decision.blind, decision.reason) if reason]
     return explain_reasons([*dict.fromkeys(reasons)], case, rows, news=news)
 
@@ -48,7 +48,7 @@ def explain_reasons(
     for other in rest:
         lines = advice(other, case)
         to_do += [] if lines[0].startswith(NOTHING) else lines
-    why = [first.message, *(f"From the known load: {other.message}" for other in rest)]
+    why = [first.message, *(f"According to the measured load: {other.message}" for other in rest)]
     return page(f"{title(case)}{news}: {', '.join(reasons)}", [("Why", why), ("To do", to_do), *rows])
 
 
@@ -86,78 +86,78 @@ def objective_row(policy: Policy, then: str = "", *more: str) -> Row:
     """Return what users are promised."""
     objective = policy.objective
     share, latest = 100 * objective.late_share, 1000 * objective.latency_seconds
-    promise = f"at most {share:.3g} % of the requests later than {latest:.0f} ms, or refused"
+    promise = f"at most {share:.3g} % of the requests take more than {latest:.0f} ms or are refused"
     return "Objective", [f"{promise}{then}", *more]
 
 
 def _load_rows(decision: Decision, policy: Policy, numbers: Numbers) -> list[Row]:
     load, objective = decision.load, policy.objective
-    source = "assumed until measured" if decision.state.history.service_seconds is None else "measured"
+    source = "assumed until it is measured" if decision.state.history.service_seconds is None else "measured"
     asked = [
         f"{numbers.requests_per_second:.1f} requests/s in the last {numbers.busy_seconds:.0f} s;"
-        f" {numbers.refused_per_second:.1f}/s refused now; {1000 * numbers.service_seconds:.0f} ms of a"
-        f" worker each ({source})"
+        f" {numbers.refused_per_second:.1f}/s refused now; {1000 * numbers.service_seconds:.0f} ms of work"
+        f" each ({source})"
     ]
     if load is not None:
         asked.append(load_line(load.queued, load.running, load.late_permille))
-    workers = "the one worker" if objective.workers == 1 else f"the {objective.workers} workers"
+    workers = "its worker" if objective.workers == 1 else f"its {objective.workers} workers"
     too_slow = (
-        "More pods cannot meet it: the work of a single request takes longer. Choose a smaller"
+        "More pods cannot meet it, because a single request takes longer on an idle pod. Choose a smaller"
         " spec.model.variant, faster processors, or a larger spec.scaling.objective.latencyMilliseconds."
     )
     is_too_slow = numbers.service_seconds > objective.latency_seconds
     wanted = (
-        f"{numbers.steady_pods:.1f} pods for the rate and the waiting requests, {numbers.burst_pods:.1f} for"
-        " the bursts of the last seconds"
+        f"{numbers.steady_pods:.1f} pods for the rate and the queued requests, {numbers.burst_pods:.1f} for"
+        " bursts in the last seconds"
     )
     return [
-        ("Asked for", asked),
+        ("Load", asked),
         objective_row(
             policy,
-            f", so {workers} of a pod may be {100 * numbers.utilisation:.0f} % busy",
+            f", so a pod may keep {workers} {100 * numbers.utilisation:.0f} % busy",
             *([too_slow] if is_too_slow else []),
         ),
-        ("Wanted now", [wanted]),
+        ("Needed now", [wanted]),
         ("Held", [*_held(numbers, policy)]),
     ]
 
 
 def load_line(queued: int, running: int, late_permille: int) -> str:
     """Return what the pods are doing, all together."""
-    return f"{queued} wait, {running} are in work; {late_permille / 10:g} % were late or refused"
+    return f"{queued} queued, {running} running; {late_permille / 10:g} % were late or refused"
 
 
 def _held(numbers: Numbers, policy: Policy) -> Iterator[str]:
     if numbers.highest_pods > max(numbers.steady_pods, numbers.burst_pods):
-        yield f"{numbers.highest_pods:.1f} pods were wanted {numbers.highest_age_seconds:.0f} s ago"
+        yield f"{numbers.highest_pods:.1f} pods, which were needed {numbers.highest_age_seconds:.0f} s ago"
     else:
-        yield f"nothing: no more than now was wanted in the last {numbers.hold_seconds:.0f} s"
+        yield f"nothing, because the current need is the highest of the last {numbers.hold_seconds:.0f} s"
     if numbers.hold_seconds > policy.hold_seconds:
         yield (
-            f"The hold is {numbers.hold_seconds:.0f} s instead of {policy.hold_seconds:.0f} s, because an"
-            " earlier step down had to be undone."
+            f"The hold window is {numbers.hold_seconds:.0f} s instead of {policy.hold_seconds:.0f} s, because"
+            " an earlier step down had to be reversed."
         )
     if numbers.watched_seconds < numbers.watch_seconds:
         yield (
-            f"The load is known without a gap for {numbers.watched_seconds:.0f} s of the"
-            f" {numbers.watch_seconds:.0f} s that a step down needs."
+            f"The load has been measured without a gap for {numbers.watched_seconds:.0f} s; a step down needs"
+            f" {numbers.watch_seconds:.0f} s."
         )
 
 
 def _pods(snapshot: Snapshot, ordered: int) -> Iterator[str]:
     samples, load, numbers = snapshot.samples, snapshot.decision.load, snapshot.decision.numbers
-    line = f"{ordered} ordered, {samples.ready} ready"
+    line = f"{ordered} desired, {samples.ready} ready"
     if load is not None:
-        line += f", {load.scraped_pods} read"
+        line += f", {load.scraped_pods} measured"
         if numbers is not None and numbers.measured < load.scraped_pods:
-            line += f", {numbers.measured} of them twice, which a rate needs"
+            line += f", {numbers.measured} of them twice, as a rate requires"
     elif snapshot.decision.reason in (ScalingReason.NO_METRICS, ScalingReason.JUST_STARTED):
         line += ", none measured"
     yield line
     if snapshot.now - snapshot.at > samples.stale_seconds:
-        yield f"These figures are {snapshot.now - snapshot.at:.0f} s old: the operator is late."
+        yield f"These figures are {snapshot.now - snapshot.at:.0f} s old, because the operator is overloaded."
     if not samples.listed:
-        yield "The list of pods is outdated: the API server does not answer."
+        yield "The list of pods is outdated, because the API server does not respond."
     by_failure: dict[str, list[str]] = {}
     for pod, failure in sorted(snapshot.failures.items()):
         by_failure.setdefault(failure, []).append(pod)
@@ -170,23 +170,23 @@ def _next(snapshot: Snapshot) -> str:
     decision, policy = snapshot.decision, snapshot.policy
     size, numbers = decision.replicas, decision.numbers
     if decision.blind is ScalingReason.REPLICAS_TAKEN_OVER:
-        return "nothing: the size is left to whoever set it"
+        return "no change, because another client sets the size"
     if decision.blind is ScalingReason.FIXED_SIZE:
-        return "nothing: the size is spec.replicas"
+        return "no change, because the size is spec.replicas"
     if numbers is None:
-        return f"{pods(size)} until the load can be read"
-    up = f"up at once when more than {pods(size)} are wanted"
+        return f"{pods(size)} until the load can be measured"
+    up = f"up as soon as more than {pods(size)} are needed"
     if size >= policy.max_replicas:
         up = f"never more than {policy.max_replicas} (spec.scaling.maxReplicas)"
     if size <= policy.min_replicas:
         return f"{up}; never fewer than {policy.min_replicas} (spec.scaling.minReplicas)"
     if not snapshot.samples.listed or numbers.measured < numbers.ready or not numbers.ready:
-        return f"{up}; not down before the load of every ready pod is known"
+        return f"{up}; not down until the load of every ready pod is known"
     step = next_step_down(snapshot)
     if step is None:
         return f"{up}; not down while the load stays as it is"
-    when = f"in {step[0]:.0f} s" if step[0] >= 1 else "in a moment"
-    return f"{up}; down to {step[1]} {when} if no more are wanted until then"
+    when = f"in {step[0]:.0f} s" if step[0] >= 1 else "within a second"
+    return f"{up}; down to {step[1]} {when} if no more are needed until then"
 
 
 def next_step_down(snapshot: Snapshot) -> tuple[float, int] | None:

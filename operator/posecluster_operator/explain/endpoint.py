@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 
-from posecluster_operator.admin.health import Verdict
+from posecluster_operator.admin.health import Reply
 from posecluster_operator.explain.decision import explain
 from posecluster_operator.scaling.scaler import Scaler
 
-_STARTING = "This operator is still starting: see /readyz, and try again later."
-_STANDBY = "This operator does not hold the Lease, so it sizes nothing: ask the operator that holds it."
+_STARTING = "This operator is still starting: check /readyz, and try again later."
+_STANDBY = (
+    "This operator does not hold the Lease and makes no scaling decisions: ask the operator that holds it."
+)
 _UNKNOWN = (
-    "This operator does not size a PoseCluster of this namespace and name. It sizes those in watched"
-    " namespaces, unless they are in mode Fixed, paused or invalid; see the status of the PoseCluster."
+    "This operator does not scale a PoseCluster of this namespace and name. It scales PoseClusters in watched"
+    " namespaces, unless their mode is Fixed, or they are paused or invalid: see the PoseCluster's status."
 )
 
 
@@ -25,12 +27,12 @@ class Explainer:
         """Answer with what this scaler knows, while the Lease is held."""
         self._scaler, self._held = scaler, held
 
-    def explain(self, namespace: str, name: str) -> Verdict:
+    def explain(self, namespace: str, name: str) -> Reply:
         """Return the explanation, or why there is none and what to do."""
         if self._scaler is None:
-            return Verdict(False, _STARTING)
+            return Reply(False, _STARTING)
         if not self._held():
-            return Verdict(False, _STANDBY)
+            return Reply(False, _STANDBY)
         if snapshot := self._scaler.snapshot(f"{namespace}/{name}"):
-            return Verdict(True, explain(namespace, name, snapshot).rstrip("\n"))
-        return Verdict(False, _UNKNOWN)
+            return Reply(True, explain(namespace, name, snapshot).rstrip("\n"))
+        return Reply(False, _UNKNOWN)

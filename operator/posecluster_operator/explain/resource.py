@@ -34,17 +34,17 @@ def explain_resource(cluster: PoseCluster) -> str:
     size, ready = count(status, "desiredReplicas"), count(status, "readyReplicas")
     case = Case(namespace=cluster.namespace, name=cluster.name, replicas=size, policy=policy, ready=ready)
     if reason is None:
-        return page(f"{title(case)}: no operator has processed it yet", [("To do", [_UNSEEN])])
+        return page(f"{title(case)}: no operator has reconciled it yet", [("To do", [_UNSEEN])])
     rows, read = list[Row](), ""
     if needs_operator(cluster):
-        asked = "unknown: there is no status.load"
+        asked = "unknown, because status.load is unset"
         if load := child(status, "load"):
             figures = (count(load, name) for name in ("queued", "running", "lateRequestsPermille"))
             asked = f"{count(load, 'requestsPerSecond')} requests/s; {load_line(*figures)}"
-            asked += " (status.load, written at most every 10 s)"
-            read = f", {count(load, 'scrapedPods')} read"
-        rows += [("Asked for", [asked]), objective_row(policy)]
-    rows.append(("Pods", [f"{size} ordered, {ready} ready{read}"]))
+            asked += " (from status.load, written at most every 10 s)"
+            read = f", {count(load, 'scrapedPods')} measured"
+        rows += [("Load", [asked]), objective_row(policy)]
+    rows.append(("Pods", [f"{size} desired, {ready} ready{read}"]))
     return explain_reasons([reason], case, rows)
 
 
@@ -64,7 +64,12 @@ def resource_rows(cluster: PoseCluster, now: datetime) -> list[Row]:
         label = "Rollout" if text(progressing, "status") == "True" else "Stuck"
         rows.append((label, [f"{reason}: {text(progressing, 'message')}"]))
     if (seen := count(status, "observedGeneration")) < cluster.generation:
-        rows.append(("Spec", [f"not acted on yet: generation {cluster.generation}, observed {seen}"]))
+        rows.append(
+            (
+                "Spec",
+                [f"not reconciled yet: generation {cluster.generation}, observed generation {seen}"],
+            )
+        )
     return rows
 
 

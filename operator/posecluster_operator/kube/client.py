@@ -112,12 +112,12 @@ class Kube:
             )
             items, metadata = answer.get("items"), answer.get("metadata")
             if not isinstance(items, list | None) or not isinstance(metadata, dict):
-                raise Retryable(what, "the answer is no list")
+                raise Retryable(what, "the response is not a list")
             found += items or []
             token = metadata.get("continue") or ""
             if not token or limit is not None:
                 return found[:limit]
-        raise Retryable(what, "the list has no end")
+        raise Retryable(what, f"the list has more than {_MOST_CHUNKS:,} pages")
 
     async def apply(self, manifest: Mapping[str, Any], *, force: bool = True) -> dict[str, Any]:
         """Apply one object server-side; without `force`, Conflict if another's fields are in the way."""
@@ -243,7 +243,7 @@ class Kube:
             code = str(response.status)
         except TimeoutError as error:
             code = "timeout"
-            raise Unanswered(what, "no answer from the API server in time") from error
+            raise Unanswered(what, "the API server did not respond in time") from error
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error.__cause__, NotLeader):
                 code = ""

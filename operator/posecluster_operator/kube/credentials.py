@@ -73,7 +73,7 @@ class Access:
             self._reload()
         except InvalidSetting as error:
             if not self._failed:
-                logger.warning("Credentials cannot be read again", extra={"fields": {"error": error}})
+                logger.warning("Credentials could not be reloaded", extra={"fields": {"error": error}})
             self._failed = True
         else:
             self._failed = False

@@ -170,7 +170,7 @@ class Lease:
         if not self._sent or _spec(live).get("renewTime") in self._sent:
             return True
         if self._seen is None:
-            logger.error("Another process has the same identity", extra={"fields": self._fields})
+            logger.error("Another process uses the same identity", extra={"fields": self._fields})
         return False
 
     def _is_left(self, live: Mapping[str, Any]) -> bool:
@@ -182,7 +182,9 @@ class Lease:
         seen = (_holder(live), spec.get("renewTime"), spec.get("acquireTime"), spec.get("leaseTransitions"))
         if seen != self._seen:
             if self._seen is None or self._seen[0] != seen[0]:
-                logger.info("Another holds the Lease", extra={"fields": self._fields | {"holder": seen[0]}})
+                logger.info(
+                    "Another operator holds the Lease", extra={"fields": self._fields | {"holder": seen[0]}}
+                )
             self._seen, self._seen_since = seen, self._clock()
         return self._clock() - self._seen_since >= self._seconds
 
@@ -192,9 +194,9 @@ class Lease:
             return
         self._told = held
         if held:
-            logger.info("Holds the Lease: this process writes", extra={"fields": self._fields})
+            logger.info("Acquired the Lease", extra={"fields": self._fields})
         elif not self._released:
-            logger.warning("Lost the Lease: this process stopped writing", extra={"fields": self._fields})
+            logger.warning("Lost the Lease, stopped writing", extra={"fields": self._fields})
         self._on_change(held)
 
     def _note_trouble(self, error: KubeError | None) -> None:
@@ -204,7 +206,7 @@ class Lease:
         self._trouble = text
         if error is not None:
             fields = self._fields | {"error": str(error)}
-            logger.warning("Lease cannot be read or written", extra={"fields": fields})
+            logger.warning("Lease could not be read or written", extra={"fields": fields})
         else:
             logger.info("Lease can be read and written again", extra={"fields": self._fields})
 

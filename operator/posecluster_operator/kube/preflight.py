@@ -48,16 +48,19 @@ async def check_permissions(
             break
         if not isinstance(error, Retryable):
             # Where nobody may ask about himself, the first pass says what is missing.
-            logger.warning("Rights cannot be checked", extra={"fields": {"error": str(error)}})
+            logger.warning("Permissions could not be checked", extra={"fields": {"error": str(error)}})
             return
         if not said:
-            logger.warning("Rights cannot be checked, waiting", extra={"fields": {"error": str(error)}})
+            logger.warning(
+                "Permissions could not be checked, retrying", extra={"fields": {"error": str(error)}}
+            )
             said = True
         await asyncio.sleep(_wait_seconds(failures, error.retry_after_seconds))
     missing = [right for right in rights if not allowed[right]]
     if missing:
         raise NotPermitted(
-            f"Missing rights: {describe(missing)}. Grant them, see charts/posecluster/files/permissions.yaml"
+            f"Missing permissions: {describe(missing)}. "
+            "Grant them as in charts/posecluster/files/permissions.yaml"
         )
 
 
@@ -72,14 +75,14 @@ async def wait_for_crd(kube: Kube) -> None:
         except NotFound:
             say, pause = "Waiting for the CRD", 0.0
         except KubeError as error:
-            say = "Waiting for the API server to be asked for the CRD"
+            say = "Waiting for the API server"
             pause = error.retry_after_seconds
         if say != said:
             logger.warning(say, extra={"fields": {"kind": POSECLUSTERS.full_name}})
             said = say
         await asyncio.sleep(_wait_seconds(failures, pause))
     if said:
-        logger.info("The CRD is there", extra={"fields": {"kind": POSECLUSTERS.full_name}})
+        logger.info("The CRD is installed", extra={"fields": {"kind": POSECLUSTERS.full_name}})
 
 
 async def report_old_crd(kube: Kube) -> None:
@@ -90,7 +93,7 @@ async def report_old_crd(kube: Kube) -> None:
     try:
         schemas = await kube.schemas(POSECLUSTERS.api_version)
     except KubeError as error:
-        logger.info("The CRD's age cannot be checked", extra={"fields": {"error": str(error)}})
+        logger.info("The CRD's version could not be checked", extra={"fields": {"error": str(error)}})
         return
     for schema in schemas:
         kinds = {text(one, "kind") for one in children(schema, "x-kubernetes-group-version-kind")}
@@ -119,7 +122,7 @@ def describe(missing: Sequence[_Right]) -> str:
     for (namespace, rule), rights in groupby(missing, key=lambda right: right[:2]):
         where = f"in namespace {namespace}" if namespace else "in all namespaces"
         if rule in LEASE:
-            where += " (the Lease's: POSECLUSTER_OPERATOR_LEASE_NAMESPACE)"
+            where += " (set by POSECLUSTER_OPERATOR_LEASE_NAMESPACE)"
         texts.append(f"{', '.join(verb for _, _, verb in rights)} {rule.full_name} {where}")
     return "; ".join(texts)
 

@@ -44,7 +44,7 @@ def read_object(what: str, status: int, body: bytes, headers: Mapping[str, str])
         answer = None
     if 200 <= status < 300:
         if not isinstance(answer, dict):
-            raise Retryable(what, "the answer is no JSON object", status=status)
+            raise Retryable(what, "the response is not a JSON object", status=status)
         return answer
     raise _error(what, status, answer if isinstance(answer, dict) else {}, body, headers)
 

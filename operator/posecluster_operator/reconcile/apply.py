@@ -204,7 +204,7 @@ def _problem(ident: Ident, refused: Rejected | Forbidden | Retryable) -> Failure
         return forbidden(refused)
     kind, name = ident
     message = stable(refused.message, keep=[name])
-    return Failure(ProgressingReason.APPLY_REJECTED, f"{kind} {name} was refused: {message}")
+    return Failure(ProgressingReason.APPLY_REJECTED, f"The API server refused {kind} {name}: {message}")
 
 
 def unreadable(error: Rejected | Forbidden) -> Failure:
@@ -220,7 +220,7 @@ def forbidden(error: Forbidden) -> Failure:
     """What the status says when a right is missing. Pure."""
     return Failure(
         ProgressingReason.FORBIDDEN,
-        f"The operator may not {error.what}: grant its service account the rights in "
+        f"The operator lacks the permission to {error.what}: grant its service account the permissions in "
         "charts/posecluster/files/permissions.yaml.",
     )
 

@@ -64,7 +64,7 @@ class Carryover:
         stale = self.stale_reads.get(ident, 0)
         if int(version) < self.newest.get(ident, 0) and stale < _STALE_READS:
             self.stale_reads[ident] = stale + 1
-            raise Retryable(f"get {'/'.join(ident)}", "an older version was read than before")
+            raise Retryable(f"get {'/'.join(ident)}", "the API server returned an older version than before")
         self.stale_reads[ident] = 0
         self.newest[ident] = int(version)
 
@@ -106,11 +106,11 @@ def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failu
         if not namesake:
             return Failure(
                 ProgressingReason.NAME_TAKEN,
-                f"{kind} {name} exists and is not this PoseCluster's, so it is not touched: "
-                "delete it, or give the PoseCluster another name.",
+                f"{kind} {name} exists and does not belong to this PoseCluster, so the operator leaves it "
+                "unchanged: delete it, or create the PoseCluster under another name.",
             )
         waiting = Failure(
-            ProgressingReason.ROLLING_OUT, f"Waiting for the deletion of {kind} {name}, which is under way."
+            ProgressingReason.ROLLING_OUT, f"Waiting until the deletion of {kind} {name} is complete."
         )
     return waiting
 

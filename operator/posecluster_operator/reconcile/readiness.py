@@ -11,17 +11,15 @@ from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
 from posecluster_operator.resource.reasons import (
     AvailableReason,
     ConditionType,
+    ConditionValue,
     ProgressingReason,
     ReadyReason,
-    Reason,
 )
-
-Verdict = tuple[bool, Reason, str]  # whether the condition is True, the reason, the message
 
 
 def readiness(
-    available: Verdict, progressing: Verdict, *, is_rolled_out: bool, is_final: bool
-) -> dict[ConditionType, Verdict]:
+    available: ConditionValue, progressing: ConditionValue, *, is_rolled_out: bool, is_final: bool
+) -> dict[ConditionType, ConditionValue]:
     """Return `Ready`, and the one of `Reconciling` and `Stalled` that is True while `Ready` is not.
 
     While paused there may be neither. `is_final`: what Progressing is False for does not go away by waiting.
@@ -31,7 +29,7 @@ def readiness(
     if is_rolled_out and (serves or why is AvailableReason.SCALED_TO_ZERO):
         reached = ReadyReason.ROLLED_OUT if serves else ReadyReason.SCALED_TO_ZERO
         return {ConditionType.READY: (True, reached, reached.message)}
-    ready: dict[ConditionType, Verdict] = {ConditionType.READY: (False, reason, message)}
+    ready: dict[ConditionType, ConditionValue] = {ConditionType.READY: (False, reason, message)}
     if reason is ProgressingReason.PAUSED:
         return ready
     abnormal = ConditionType.STALLED if is_final and not moves else ConditionType.RECONCILING

@@ -38,9 +38,10 @@ _NEW_REPLICA_SET = re.compile(r'^Failed to create new replica set "[^"]*": ')
 _NODES = re.compile(r"^\d+/\d+ nodes are available: ")
 
 _MAKE_ROOM = (
-    "Add a node or free room on one, lower spec.resources.requests, or let the pods run on more nodes "
-    "(spec.nodeSelector, spec.affinity, spec.tolerations). A rollout starts new pods before it ends old "
-    "ones, so it needs room for a quarter more, at least one, unless spec.rollout.maxUnavailable is set."
+    "Add a node, free capacity on one, lower spec.resources.requests, or allow the pods on more nodes "
+    "(spec.nodeSelector, spec.affinity, spec.tolerations). A rollout starts new pods before it stops old "
+    "ones, so it needs capacity for a quarter more pods, at least one, unless "
+    "spec.rollout.maxUnavailable is set."
 )
 
 # what is told when pods differ: what the user can mend in the spec goes first
@@ -196,9 +197,9 @@ def _no_node(message: str) -> str:
     # what follows the reasons is about preemption and claims, with counts of its own
     reasons, _, _ = _NODES.sub("", message).partition(". ")
     if reasons == message:
-        return stable(message) or "no node takes the pod"
+        return stable(message) or "no node accepts the pod"
     each = {re.sub(r"^\d+ ", "", reason.strip(" .")) for reason in reasons.split(", ")}
-    return stable("no node takes the pod: " + ", ".join(sorted(filter(None, each))))
+    return stable("no node accepts the pod: " + ", ".join(sorted(filter(None, each))))
 
 
 def _refusals(deployment: Json) -> Iterator[Failure]:
@@ -251,9 +252,9 @@ def _too_slow(pods: Sequence[Json], token_secret: str | None) -> Failure:
     if before_sandbox:
         message = "ContainerCreating: the pod's volumes or network are not ready: see the pod's events."
     elif creating:
-        message = "ContainerCreating: pulling the image takes long: see the pod's events."
+        message = "ContainerCreating: pulling the image takes a long time: see the pod's events."
     elif pods:
-        message = "ContainersNotReady: pods run, but do not become ready in time: see the pods' logs."
+        message = "ContainersNotReady: pods run, but did not become ready in time: see the pods' logs."
     else:
         message = "The rollout made no progress in time: see the Deployment and its ReplicaSets."
     return Failure(ProgressingReason.PROGRESS_DEADLINE_EXCEEDED, message)

@@ -6,36 +6,36 @@ from typing import Any
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, condition, text
 from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
-from posecluster_operator.resource.reasons import ConditionType, ScalingReason
+from posecluster_operator.resource.reasons import ConditionType, ConditionValue, ScalingReason
 from posecluster_operator.resource.stable_text import stamp
 from posecluster_operator.scaling.policy import Decision
 from posecluster_operator.scaling.policy.sentence import sentence
 from posecluster_operator.scaling.policy.shown import Shown
 
-Verdict = tuple[bool, ScalingReason, str]
-
 SCALE_IGNORED = (
     "spec.replicas, which kubectl scale or an HPA set, has no effect while spec.scaling.mode is Auto: set "
-    "spec.scaling.minReplicas or maxReplicas instead, or mode Fixed."
+    "spec.scaling.minReplicas or spec.scaling.maxReplicas instead, or set the mode to Fixed."
 )
 
 
-def scaling_verdict(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Verdict:
+def scaling_condition(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> ConditionValue:
     """Return the condition ScalingActive: whether it holds, the reason, the message."""
-    return _with_scale_ignored(cluster, _verdict(cluster, decision, shown))
+    return _with_scale_ignored(cluster, _scaling_condition(cluster, decision, shown))
 
 
-def scaling_as_before(cluster: PoseCluster) -> Verdict:
+def scaling_as_before(cluster: PoseCluster) -> ConditionValue:
     """Return ScalingActive when nothing new is known."""
     return _with_scale_ignored(cluster, _as_before(cluster))
 
 
-def _with_scale_ignored(cluster: PoseCluster, verdict: Verdict) -> Verdict:
-    holds, reason, message = verdict
+def _with_scale_ignored(cluster: PoseCluster, value: ConditionValue) -> ConditionValue:
+    holds, reason, message = value
     return holds, reason, f"{message} {SCALE_IGNORED}" if cluster.is_scale_ignored else message
 
 
-def _verdict(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Verdict:
+def _scaling_condition(
+    cluster: PoseCluster, decision: Decision | None, shown: Shown | None
+) -> ConditionValue:
     if shown:
         return shown.active, shown.reason, shown.reason.message
     if decision and decision.blind:
@@ -53,7 +53,7 @@ def _verdict(cluster: PoseCluster, decision: Decision | None, shown: Shown | Non
     return False, reason, reason.message
 
 
-def _as_before(cluster: PoseCluster) -> Verdict:
+def _as_before(cluster: PoseCluster) -> ConditionValue:
     """What was seen stays, if it can have been seen."""
     before = condition(cluster.status, ConditionType.SCALING_ACTIVE)
     found = [reason for reason in ScalingReason if reason == text(before, "reason")]

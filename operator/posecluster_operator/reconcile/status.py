@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOYMENT
 from posecluster_operator.reconcile.readiness import (
-    Verdict,
     is_rolled_out,
     observed_generation,
     readiness,
@@ -28,7 +27,7 @@ from posecluster_operator.reconcile.rollout_diagnosis import (
 from posecluster_operator.reconcile.scaling_status import (
     SCALE_IGNORED,
     scaling_as_before,
-    scaling_verdict,
+    scaling_condition,
     shown_load,
 )
 from posecluster_operator.resource.fields import Json
@@ -38,6 +37,7 @@ from posecluster_operator.resource.posecluster import PoseCluster
 from posecluster_operator.resource.reasons import (
     AvailableReason,
     ConditionType,
+    ConditionValue,
     ProgressingReason,
     ScalingReason,
 )
@@ -104,7 +104,7 @@ def compute_status(
     is_applied = problem is None and decision is not None
     available = _available(sizes["readyReplicas"], to_zero=not desired and bool(decision or deployment))
     progressing = _progressing(cluster, deployment, pods, desired, problem)
-    verdicts = readiness(
+    values = readiness(
         available,
         progressing,
         is_rolled_out=is_rolled_out(cluster, deployment, desired if is_applied else None, last=rolled_out),
@@ -112,9 +112,9 @@ def compute_status(
     ) | {
         ConditionType.AVAILABLE: available,
         ConditionType.PROGRESSING: progressing,
-        ConditionType.SCALING_ACTIVE: scaling_verdict(cluster, decision, shown),
+        ConditionType.SCALING_ACTIVE: scaling_condition(cluster, decision, shown),
     }
-    status = _status(cluster, sizes, verdicts, endpoint=_endpoint(cluster, service), now=now)
+    status = _status(cluster, sizes, values, endpoint=_endpoint(cluster, service), now=now)
     load = shown_load(cluster, decision, shown)
     return status | ({"load": load} if load else {}) | ({"lastScaling": last_scaling} if last_scaling else {})
 
@@ -125,20 +125,20 @@ def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> di
     sizes = {name: count(before, name) for name in ("replicas", "readyReplicas", "desiredReplicas")}
     was_zero = text(condition(before, ConditionType.AVAILABLE), "reason") == AvailableReason.SCALED_TO_ZERO
     available = _available(sizes["readyReplicas"], to_zero=was_zero)
-    progressing: Verdict = (problem.reason in _ON_THE_WAY, problem.reason, problem.message)
+    progressing: ConditionValue = (problem.reason in _ON_THE_WAY, problem.reason, problem.message)
     is_as_before = was_rolled_out(cluster, ready_generation(before))
-    verdicts = readiness(available, progressing, is_rolled_out=is_as_before, is_final=True) | {
+    values = readiness(available, progressing, is_rolled_out=is_as_before, is_final=True) | {
         ConditionType.AVAILABLE: available,
         ConditionType.PROGRESSING: progressing,
         ConditionType.SCALING_ACTIVE: (
             scaling_as_before(cluster)
             if condition(before, ConditionType.SCALING_ACTIVE)
-            else scaling_verdict(cluster, None, None)
+            else scaling_condition(cluster, None, None)
         ),
     }
     endpoint = text(before, "endpoint") or _endpoint(cluster, None)
     kept = {name: child(before, name) for name in ("load", "lastScaling") if child(before, name)}
-    return _status(cluster, sizes, verdicts, endpoint=endpoint, now=now) | kept
+    return _status(cluster, sizes, values, endpoint=endpoint, now=now) | kept
 
 
 def _endpoint(cluster: PoseCluster, service: Json | None) -> str:
@@ -153,7 +153,7 @@ def _endpoint(cluster: PoseCluster, service: Json | None) -> str:
 def _status(
     cluster: PoseCluster,
     sizes: Mapping[str, int],
-    verdicts: Mapping[ConditionType, Verdict],
+    values: Mapping[ConditionType, ConditionValue],
     *,
     endpoint: str,
     now: datetime,
@@ -165,15 +165,15 @@ def _status(
         "selector": INFERENCE_DEPLOYMENT.selector_text(cluster.name),
         "endpoint": endpoint,
         "conditions": [
-            _condition(cluster.status, kind, verdict, generation, now) for kind, verdict in verdicts.items()
+            _condition(cluster.status, kind, value, generation, now) for kind, value in values.items()
         ],
     }
 
 
 def _condition(
-    before: Json, kind: ConditionType, verdict: Verdict, generation: int, now: datetime
+    before: Json, kind: ConditionType, value: ConditionValue, generation: int, now: datetime
 ) -> dict[str, Any]:
-    holds, reason, message = verdict
+    holds, reason, message = value
     status = "True" if holds else "False"
     previous = condition(before, kind)
     since = text(previous, "lastTransitionTime")
@@ -191,7 +191,7 @@ def _condition(
     }
 
 
-def _available(ready: int, *, to_zero: bool) -> Verdict:
+def _available(ready: int, *, to_zero: bool) -> ConditionValue:
     if ready:
         return True, AvailableReason.PODS_READY, "At least one pod is ready."
     if to_zero:
@@ -205,11 +205,11 @@ def _progressing(
     pods: Sequence[Json],
     desired: int,
     problem: Failure | None,
-) -> Verdict:
+) -> ConditionValue:
     if problem:
         return problem.reason in _ON_THE_WAY, problem.reason, problem.message
     if cluster.paused:
-        message = 'The annotation posecluster.io/paused is "true": nothing is changed.'
+        message = 'The annotation posecluster.io/paused is "true"; nothing is changed.'
         return False, ProgressingReason.PAUSED, message
     if deployment is not None:
         if _is_complete(deployment, desired):
@@ -320,6 +320,4 @@ def _is_sized(status: Json) -> bool:
 
 def repaired(kind: str, name: str) -> Notice:
     """Return what is told when a child was changed or deleted by somebody and is as it should be again."""
-    return Notice(
-        "Normal", "Repaired", f"{kind} {name} had been changed or deleted: it is as it should be again"
-    )
+    return Notice("Normal", "Repaired", f"Restored {kind} {name}, which had been changed or deleted")

@@ -134,7 +134,7 @@ class WorkQueue:
         except OperatorError as error:
             self._retry(key, error)
         except Exception as error:  # the one place: a slip of ours in one pass must not end all others
-            logger.exception("Pass failed unexpectedly", extra={"fields": {"key": key}})
+            logger.exception("Reconciliation failed unexpectedly", extra={"fields": {"key": key}})
             self._retry(key, error)
         else:
             outcome = "ok"
@@ -169,7 +169,7 @@ class WorkQueue:
             logging.WARNING
             if isinstance(error, Retryable | Conflict | NotFound | NamespaceTerminating)
             else logging.ERROR,
-            "Pass failed, tried again later",
+            "Reconciliation failed, retrying later",
             extra={
                 "fields": {"key": key, "error": error, "seconds": round(seconds, 1), "failures": failures}
             },

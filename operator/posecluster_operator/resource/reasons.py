@@ -149,6 +149,7 @@ class ScalingReason(_Documented):
 
 
 Reason = ReadyReason | AvailableReason | ProgressingReason | ScalingReason
+ConditionValue = tuple[bool, Reason, str]  # whether the condition is True, its reason, its message
 
 # a condition's own reasons; Ready, Reconciling and Stalled also repeat those of Progressing
 REASONS = MappingProxyType(

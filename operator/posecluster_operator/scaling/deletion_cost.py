@@ -54,10 +54,12 @@ async def mark(kube: Kube, namespace: str, wanted: Mapping[str, str | None]) -> 
         async with asyncio.timeout(_MARKING_SECONDS):
             results = await asyncio.gather(*(one(*item) for item in wanted.items()), return_exceptions=True)
     except TimeoutError:
-        logger.warning("Deletion costs not all set in time", extra={"fields": {"namespace": namespace}})
+        logger.warning(
+            "Deletion costs could not all be set in time", extra={"fields": {"namespace": namespace}}
+        )
         return
     for result in results:
         if isinstance(result, KubeError):
-            logger.warning("Deletion cost not set", extra={"fields": {"error": result}})
+            logger.warning("Deletion cost could not be set", extra={"fields": {"error": result}})
         elif isinstance(result, BaseException):
             raise result

@@ -64,7 +64,7 @@ def read_sample(text: bytes, *, name: str, at: float) -> PodSample:
 
 def _read(text: bytes) -> dict[str, float]:
     if not text.endswith(b"\n"):
-        raise BadMetrics("the last line is cut")
+        raise BadMetrics("the last line is incomplete")
     if text.count(b"\n") > _MOST_LINES:
         raise BadMetrics("too many lines")
     sums: dict[str, float] = {}
@@ -74,7 +74,7 @@ def _read(text: bytes) -> dict[str, float]:
             continue
         named = _NAME.match(line)
         if named is None:
-            raise BadMetrics("a line is no sample")
+            raise BadMetrics("a line is not a sample")
         name = named[0].decode()
         by_reason = _WANTED.get(name)
         if by_reason is None:
@@ -83,21 +83,21 @@ def _read(text: bytes) -> dict[str, float]:
         if by_reason:
             labels = _REASON.match(line, end)
             if labels is None:
-                raise BadMetrics(f"{name} has other labels")
+                raise BadMetrics(f"{name} has unexpected labels")
             end = labels.end()
         elif line[end] == ord("{"):
-            raise BadMetrics(f"{name} has other labels")
+            raise BadMetrics(f"{name} has unexpected labels")
         if line[:end] in seen:
-            raise BadMetrics(f"{name} is there twice")
+            raise BadMetrics(f"{name} occurs twice")
         seen.add(line[:end])
         value = _VALUE.fullmatch(line, end)
         if value is None or (number := float(value[1])) >= MAX_COUNTER:
-            raise BadMetrics(f"{name} is no plain number")
+            raise BadMetrics(f"{name} has an invalid value")
         sums[name] = sums.get(name, 0.0) + number
     for name in NAMES:
         if name not in sums and name not in _MAY_BE_ABSENT:
             raise BadMetrics(f"{name} is missing")
         sums.setdefault(name, 0.0)
         if sums[name] >= MAX_COUNTER:
-            raise BadMetrics(f"{name} is no plain number")
+            raise BadMetrics(f"{name} has an invalid value")
     return sums

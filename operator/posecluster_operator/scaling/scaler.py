@@ -165,4 +165,4 @@ class Scaler:
             if (key, pod) not in self._logged:
                 self._logged[key, pod] = now
                 fields = {"key": key, "pod": pod, "failure": failure}
-                logger.warning("Pod's load cannot be read", extra={"fields": fields})
+                logger.warning("Load of a pod could not be read", extra={"fields": fields})

@@ -99,7 +99,9 @@ class Scraper:
         if not self._warned:
             self._warned = True
             fields = {"pods": pods, "connections": self._connections}
-            logger.warning("Pods take turns: too few open files are allowed", extra={"fields": fields})
+            logger.warning(
+                "Limit on open files is too low, pods are scraped in turns", extra={"fields": fields}
+            )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -119,7 +121,7 @@ class Scraper:
             if client is None:
                 client = self._clients[target] = _Client(target, keeps=keep)
         except ValueError:
-            return "has no usable address"
+            return "invalid pod IP address"
         try:
             async with asyncio.timeout(self._seconds):
                 text = await client.text(self._most_bytes)
@@ -129,9 +131,9 @@ class Scraper:
         except BadMetrics as error:
             return f"unreadable metrics: {error}"
         except TimeoutError:
-            return "no answer in time"
+            return "no response in time"
         except (aiohttp.ClientError, OSError) as error:
-            return "too much text" if client.left <= 0 else _phrase(error)
+            return "response too large" if client.left <= 0 else _phrase(error)
 
 
 class _NoText(Exception):
@@ -169,16 +171,16 @@ class _Client:
         async with self._session.get(self._url, allow_redirects=False) as response:
             self.left += most_bytes - min(_HEAD_BYTES, most_bytes)
             if 300 <= response.status < 400:
-                raise _NoText("redirected")
+                raise _NoText("response is a redirect")
             if response.status != 200:
-                raise _NoText("answered with an error")
+                raise _NoText("response has an error status")
             if (response.content_length or 0) > most_bytes:
-                raise _NoText("too much text")
+                raise _NoText("response too large")
             # of one that ends with its connection nobody can say whether it is whole
             if not any(name in response.headers for name in ("Content-Length", "Transfer-Encoding")):
-                raise _NoText("unreadable metrics: an answer without a length")
+                raise _NoText("unreadable metrics: the response has no length")
             if "Content-Encoding" in response.headers:
-                raise _NoText("unreadable metrics: compressed")
+                raise _NoText("unreadable metrics: the response is compressed")
             return await response.read()
 
     async def close(self) -> None:
@@ -211,7 +213,7 @@ class _Socket(socket.socket):
 def _phrase(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         refused = isinstance(error.os_error, ConnectionRefusedError)
-        return "refused the connection" if refused else "cannot be reached"
+        return "connection refused" if refused else "pod cannot be reached"
     if isinstance(error, aiohttp.ClientResponseError):
-        return "answered with no HTTP"
-    return "broke off its answer"
+        return "response is not HTTP"
+    return "connection closed during the response"

@@ -48,7 +48,9 @@ def draw(
     while times and times[-1] >= end:
         times.pop()
     if not times:
-        raise InvalidInput("no request comes within the simulated time")
+        raise InvalidInput(
+            "no request arrives within the simulated time: set a longer --duration or a larger --scale"
+        )
     sigma = math.sqrt(math.log(1.0 + service_cv**2))
     mu = math.log(service_seconds) - sigma**2 / 2.0
     return Arrivals(
@@ -63,7 +65,7 @@ def check_total(requests: float) -> None:
     """Raise InvalidInput when so many requests are too many."""
     if requests > MOST_REQUESTS:
         raise InvalidInput(
-            f"{requests:,.0f} requests are too many, {MOST_REQUESTS:,} are possible: "
+            f"{requests:,.0f} requests are too many, at most {MOST_REQUESTS:,} are possible: "
             "set a shorter --duration or a smaller --scale"
         )
 

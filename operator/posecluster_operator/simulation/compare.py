@@ -101,10 +101,10 @@ def compare(setting: Setting, arrivals: Arrivals) -> Comparison:
     fewest = smallest(lambda size: fixed(size).late_share <= late_share, first=mean)
     roles: dict[int, list[str]] = {}
     if policy.mode is ScalingMode.AUTO:
-        roles.setdefault(mean, []).append("its mean")
-        roles.setdefault(most, []).append("its most")
+        roles.setdefault(mean, []).append("its mean size")
+        roles.setdefault(most, []).append("its largest size")
     if fewest is not None:
-        roles.setdefault(fewest, []).append("fewest that keep it")
+        roles.setdefault(fewest, []).append("smallest to meet it")
     return Comparison(
         arrivals=arrivals,
         own=own,

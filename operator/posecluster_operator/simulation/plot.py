@@ -12,7 +12,7 @@ _MOST_POINTS = 600  # of the load's curve
 def check(path: Path) -> None:
     """Raise InvalidInput when matplotlib or the folder is missing: before the work, not after it."""
     if not path.parent.is_dir():
-        raise InvalidInput(f"cannot write {path}: there is no such folder")
+        raise InvalidInput(f"cannot write {path}: the directory does not exist")
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
@@ -36,10 +36,10 @@ def save(comparison: Comparison, path: Path, *, title: str) -> None:
         values = [size for _, size in sizes] + [sizes[-1][1]]
         pods.step(times, values, where="post", label=name, color=colour)
     if comparison.fewest is not None:
-        label = f"fixed: the fewest that keep the objective ({comparison.fewest})"
+        label = f"smallest fixed size that meets the objective ({comparison.fewest})"
         pods.axhline(comparison.fewest, linestyle="--", color="tab:gray", label=label)
     pods.set_title(title)
-    pods.set_ylabel("pods ordered")
+    pods.set_ylabel("desired pods")
     pods.set_ylim(bottom=0)
     pods.legend(loc="best")
     each = max(1.0, seconds / _MOST_POINTS)

@@ -33,18 +33,18 @@ def report(setting: Setting, comparison: Comparison, *, load: str, every_change:
 def _premises(setting: Setting, comparison: Comparison, load: str) -> list[str]:
     cluster, arrivals = setting.cluster, comparison.arrivals
     spec, count = cluster.spec, len(arrivals.times)
-    reach = "shared by one queue" if setting.routing is Routing.SHARED else "each to a pod at random"
+    reach = "in one shared queue" if setting.routing is Routing.SHARED else "each to a random pod"
     return [
         *_wrapped(f"{cluster.name}: {_size_of(cluster)}, {_objective(cluster)}"),
         *_wrapped(
             f"Load: {load}, {clock(arrivals.seconds)} long, {count} requests"
-            f" ({count / arrivals.seconds:.1f} a second), {reach}; seed {setting.seed}"
+            f" ({count / arrivals.seconds:.1f} per second), {reach}; seed {setting.seed}"
         ),
         *_wrapped(
             f"Pods: {_counted(spec.workers, 'worker')}, {_counted(spec.queue_places, 'waiting place')};"
-            f" {1_000 * setting.service_seconds:g} ms a request (lognormal, cv {setting.service_cv:g});"
-            f" ready {setting.start_seconds:g} s after the order, give or take a quarter;"
-            f" paid until drained ({spec.drain_seconds} s)"
+            f" {1_000 * setting.service_seconds:g} ms per request (lognormal, cv {setting.service_cv:g});"
+            f" ready {setting.start_seconds:g} s after their creation, plus or minus a quarter;"
+            f" counted until they have drained ({spec.drain_seconds} s)"
         ),
     ]
 
@@ -80,8 +80,8 @@ def _table(setting: Setting, comparison: Comparison) -> list[str]:
     if comparison.fewest is None:
         lines += _wrapped(_why_none(comparison))
     if comparison.hpa is None:
-        lines.append("No HPA: resources.requests.cpu is 0, so that there is nothing to measure by.")
-    lines.append(f"flips: changes that turn the one before round within {FLIP_SECONDS:.0f} s")
+        lines.append("No HPA: resources.requests.cpu is 0, but an HPA needs a CPU request.")
+    lines.append(f"flips: changes that reverse the previous one within {FLIP_SECONDS:.0f} s")
     return lines
 
 
@@ -89,8 +89,8 @@ def _why_none(comparison: Comparison) -> str:
     limit, services = comparison.own.latency_seconds, comparison.arrivals.services
     slow = 1_000.0 * sum(1 for service in services if service > limit) / len(services)
     return (
-        f"No fixed size up to {MOST_PODS} pods keeps the objective: {slow:.1f} of 1000 requests take"
-        f" longer than {1_000 * limit:.0f} ms even if they need not wait."
+        f"No fixed size up to {MOST_PODS} pods meets the objective: {slow:.1f} of 1000 requests take"
+        f" longer than {1_000 * limit:.0f} ms even without waiting."
     )
 
 
@@ -115,10 +115,10 @@ def _curves(comparison: Comparison) -> list[str]:
     each = seconds / WIDTH
     rates = [arrivals.rate(each * column, each * (column + 1)) for column in range(WIDTH)]
     return [
-        "pods ordered: # this PoseCluster" + ("" if hpa is None else ", o the HPA"),
+        "desired pods: # this PoseCluster" + ("" if hpa is None else ", o HPA"),
         *chart(columns_of_steps(comparison.own.sizes, seconds), height=_PLOT_LINES, marks=marks, whole=True),
         *time_axis(seconds),
-        "requests a second",
+        "requests per second",
         *chart(rates, height=_LOAD_LINES),
         *time_axis(seconds),
     ]

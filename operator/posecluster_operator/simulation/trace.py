@@ -36,12 +36,12 @@ def read_trace(path: Path) -> Counts:
 
     Rows count from 0 and rise; what is left out had no request. Raises InvalidInput, which names the line.
     """
-    too_large = f"has more than {_MOST_BYTES // 1024**2} MiB: cut it"
+    too_large = f"has more than {_MOST_BYTES // 1024**2} MiB: shorten it"
     data = read_file(path, most_bytes=_MOST_BYTES, too_large=too_large)
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is no text") from error
+        raise InvalidInput(f"{path} is not UTF-8 text") from error
     return parse_trace(lines, name=str(path))
 
 
@@ -58,14 +58,18 @@ def parse_trace(lines: list[str], *, name: str) -> Counts:
         if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
             raise InvalidInput(f"line {number} of {name} must be two whole numbers, such as 17,4")
         if len(parts[0]) > 12 or int(parts[0]) * bin_seconds >= LONGEST_SECONDS:
-            raise InvalidInput(f"line {number} of {name} is beyond {LONGEST_SECONDS // 86_400} days")
+            raise InvalidInput(
+                f"line {number} of {name} is after {LONGEST_SECONDS // 86_400} days: remove it"
+            )
         if len(parts[1]) > 12 or int(parts[1]) > _MOST_REQUESTS:
             raise InvalidInput(f"line {number} of {name} has too many requests: at most {_MOST_REQUESTS}")
         index = int(parts[0])
         if index < len(counts):
-            raise InvalidInput(f"line {number} of {name} does not come after the line before: sort the rows")
+            raise InvalidInput(
+                f"line {number} of {name} is out of order: sort the rows, and remove duplicates"
+            )
         counts.extend([0] * (index - len(counts)))
         counts.append(int(parts[1]))
     if not any(counts):
-        raise InvalidInput(f"{name} has no request")
+        raise InvalidInput(f"{name} has no requests: add some")
     return Counts(bin_seconds, tuple(counts))

@@ -139,7 +139,7 @@ class Watcher:
                 delays = iter(BackOffs(self._random))
             delay = next(delays)
             logger.warning(
-                "Watching ended, begun again",
+                "Watch stopped; restarting",
                 extra={"fields": {"error": life.reason, "seconds": round(delay, 1)}},
             )
             await asyncio.sleep(delay)
@@ -255,4 +255,4 @@ class _Life:
 def _note_leftover(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Tell of an error in kopf's loop that nobody waits for; most come at its end."""
     error = context.get("exception") or context.get("message")
-    logger.warning("Error left by a watch", extra={"fields": {"error": repr(error)}})
+    logger.warning("Unhandled error in a watch", extra={"fields": {"error": repr(error)}})

@@ -17,11 +17,11 @@ def sentence(decision: Decision) -> str:
         return limit if bound else (decision.blind or decision.reason).message.rstrip(".")
     demand = (
         f"{numbers.requests_per_second:.1f} requests/s in {numbers.busy_seconds:.0f} s"
-        f" ({numbers.refused_per_second:.1f}/s refused now) of {1000 * numbers.service_seconds:.0f} ms want"
-        f" {numbers.steady_pods:.1f} pods, the bursts of the last seconds {numbers.burst_pods:.1f}"
+        f" ({numbers.refused_per_second:.1f}/s refused now) of {1000 * numbers.service_seconds:.0f} ms need"
+        f" {numbers.steady_pods:.1f} pods, bursts in the last seconds need {numbers.burst_pods:.1f}"
     )
     if bound:
         return f"{demand}; {limit}"
     if decision.reason is ScalingReason.DEMAND_FELL:
-        return f"{demand}; within {numbers.hold_seconds:.0f} s at most {numbers.highest_pods:.1f} were wanted"
+        return f"{demand}; within {numbers.hold_seconds:.0f} s at most {numbers.highest_pods:.1f} were needed"
     return demand
