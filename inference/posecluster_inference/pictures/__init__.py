@@ -1,8 +1,8 @@
-"""What can be learned of a body without any decoder: see `inspect`.
+"""Checks of pictures without a decoder.
 
-No image library is imported here. `inspect` runs on the server's loop: its time is linear in the
-body and it copies nothing, except for the beginning of a picture that is written as text. `decoded` and
-`sanitised` run in a worker, right before the decoder.
+This package imports no image library. `inspect` runs on the server's event loop: its time is linear in the
+size of the body, and it copies only the beginning of a picture that is encoded as text. `decoded` and
+`sanitised` run in a worker, before the decoder.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ __all__ = ["Header", "PictureFormat", "decoded", "inspect", "sanitised", "sniff"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A picture's format and its size in pixels as stored, before any EXIF orientation."""
+    """The format of a picture and its stored size in pixels, before EXIF orientation is applied."""
 
     format: PictureFormat
     width: int
@@ -38,13 +38,13 @@ _DECLARED: dict[PictureFormat, Callable[[bytes, SizeLimit], tuple[int, int] | No
 
 
 def inspect(body: bytes, *, max_pixels: int, max_side: int) -> Header:
-    """Return format and size of a picture by its bytes, or refuse it.
+    """Return the format and size of a picture.
 
-    Of a picture written as text (`encoded`) only the beginning is read; a worker, which decodes the text,
-    inspects the whole. Raises Refusal: 400 malformed for an empty body or broken text, 415
-    unsupported_format for unknown magic bytes, 413 picture_too_large (found before any other fault), 422
-    undecodable for a file that is cut off or breaks a rule of its format. Bytes after the picture's end are
-    ignored.
+    If the picture is encoded as text (`encoded`), only its beginning is inspected; the worker that decodes
+    the text inspects the whole picture. Bytes after the end of the picture are ignored. Raises Refusal: 400
+    malformed for an empty body or invalid text, 415 unsupported_format for unknown magic bytes, 413
+    picture_too_large (checked before other faults of the picture), 422 undecodable for a file that is cut off
+    or violates its format.
     """
     limit = SizeLimit(max_pixels, max_side)
     if sniff(body) is None and encoded.is_encoded(body):
@@ -53,18 +53,17 @@ def inspect(body: bytes, *, max_pixels: int, max_side: int) -> Header:
 
 
 def decoded(body: bytes, *, max_pixels: int, max_side: int) -> tuple[bytes, Header]:
-    """Return the picture in a body that is written as text, and its header; raises Refusal like `inspect`."""
+    """Return the picture that a body encodes as text, and its header; raises Refusal like `inspect`."""
     data = encoded.picture(body)
     return data, _header(data, SizeLimit(max_pixels, max_side))
 
 
 def sanitised(data: bytes, header: Header) -> bytes:
-    """Return the same picture without what a decoder need not see: text, profiles, later frames.
+    """Return the picture without parts that the decoder does not need: text, profiles, later frames.
 
-    `data` has passed `inspect` with this header. Returns `data` itself when there is nothing to
-    drop. Takes as long as inflating the picture once for PNG, so it belongs in a worker.
-    Raises Undecodable for a PNG with far more pixel data than it declares, and for a WebP of over
-    20,000 chunks.
+    `data` must have passed `inspect` with this header; it is returned unchanged if there is nothing to
+    remove. Runs in a worker, because a PNG takes the time of decompressing it once. Raises Undecodable for a
+    PNG with far more pixel data than its header declares, and for a WebP with more than 20,000 chunks.
     """
     try:
         if header.format is PictureFormat.PNG:
@@ -88,7 +87,7 @@ def _encoded_header(body: bytes, limit: SizeLimit) -> Header:
     data = encoded.beginning(body)
     kind = _format(data)
     size = _DECLARED[kind](data, limit)
-    # where far more metadata than photographs have comes first, the header is not in the beginning
+    # The header is not in the beginning if it follows far more metadata than photographs have.
     return Header(kind, *size) if size is not None else _header(encoded.picture(body), limit)
 
 

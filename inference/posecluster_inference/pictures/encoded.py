@@ -1,7 +1,7 @@
-"""A picture written as text: base64 (RFC 4648), a data URL (RFC 2397), or JSON with either.
+"""Pictures that are encoded as text: base64 (RFC 4648), a data URL (RFC 2397), or JSON that contains either.
 
-The forms differ from each other, and from pictures, in their first bytes. The server process decodes only
-the beginning, where the picture's header is; a worker decodes the whole.
+The first bytes distinguish these forms from each other and from pictures. The server process decodes only the
+beginning, which contains the header of the picture; a worker decodes the whole text.
 """
 
 import binascii
@@ -13,7 +13,7 @@ from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.pictures import kinds
 
 _BEGINNING_CHARACTERS = 1 << 18  # enough for the header of a photograph with its metadata
-_EXPLAINED_BYTES = 1 << 16  # JSON up to this size is parsed to say what is wrong with it
+_EXPLAINED_BYTES = 1 << 16  # JSON up to this size is parsed to explain a refusal
 
 _START = re.compile(rb"(?:\xef\xbb\xbf)?\s*")
 _JSON_START = re.compile(rb"\{\s*\"image\"\s*:\s*\"")
@@ -24,14 +24,15 @@ _CUT_ESCAPE = re.compile(rb"\\[^\\]{0,5}\Z")
 _ALPHABET = string.ascii_letters.encode() + string.digits.encode() + b"+/"
 # RFC 4648, section 5: the alphabet for URLs
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-# Encoders break lines. A space is left in, and refused: it is a `+` that was decoded as a form's.
+# Encoders break lines. Spaces are not removed but refused, because they are `+` that a form parser has
+# decoded.
 _LINE_ENDS = b"\r\n\t"
 
 _SHAPE = f"a JSON body is {kinds.JSON_FORM} and has no other member"
 
 
 def is_encoded(body: bytes) -> bool:
-    """Whether a body is in one of the text forms; JSON and data URLs are, whatever they hold."""
+    """Whether a body is encoded as text. Any JSON object or data URL counts, whatever it contains."""
     start = _start(body)
     if body.startswith(b"{", start) or _DATA_URL.match(body, start):
         return True
@@ -58,12 +59,12 @@ def picture(body: bytes) -> bytes:
 
 def _start(body: bytes) -> int:
     match = _START.match(body)
-    assert match is not None  # it matches no bytes, too
+    assert match is not None  # the pattern also matches the empty string
     return match.end()
 
 
 def _text(body: bytes, most: int) -> tuple[bytes, bool]:
-    """Return the base64 text in a body, up to a length, and whether it is inside a JSON string."""
+    """Return at most `most` bytes of the base64 text in a body, and whether it is inside a JSON string."""
     start, end, is_json = _start(body), len(body), body.startswith(b"{", _start(body))
     if is_json:
         start, end = _json_string(body, start)
@@ -76,7 +77,7 @@ def _text(body: bytes, most: int) -> tuple[bytes, bool]:
 
 
 def _json_string(body: bytes, start: int) -> tuple[int, int]:
-    """Return where the string of the one member begins and ends; raises Refusal for any other JSON."""
+    """Return the start and end of the string of the only member; raises Refusal for any other JSON."""
     begin = _JSON_START.match(body, start)
     last_quote = body.rfind(b'"')
     is_whole = begin and body.find(b'"', begin.end()) == last_quote
@@ -100,7 +101,8 @@ def _unescaped(text: bytes) -> bytes:
     if b"\\" not in text:
         return text
     try:
-        # line ends are not allowed in a JSON string, but shell scripts put base64's output there
+        # JSON strings must not contain line ends, but shell scripts insert the output of `base64`, which has
+        # them.
         return json.loads(b'"%s"' % text, strict=False).encode()  # type: ignore[no-any-return]
     except ValueError:
         raise _malformed(f"The JSON is broken: {_SHAPE}") from None

@@ -1,7 +1,7 @@
-"""JPEG: the size, and whether the file is whole, by walking its markers (ITU T.81, annex B).
+"""JPEG: reads the size and checks that the file is complete by walking its markers (ITU T.81, annex B).
 
-The walk skips what libjpeg skips (fill bytes, garbage between segments, restart markers) and
-refuses what libjpeg-turbo's `read_markers` refuses, so both see the same frame header.
+The walk skips the same bytes as libjpeg (fill bytes, garbage between segments, restart markers) and refuses
+the same files as `read_markers` of libjpeg-turbo, so that both find the same frame header.
 """
 
 import re
@@ -13,23 +13,23 @@ from posecluster_inference.pictures.limits import SizeLimit, undecodable
 
 MAGIC = b"\xff\xd8\xff"
 
-# A progressive photo has about ten scans. Each scan costs the decoder a pass over all pixels, however
-# few bytes it has, so that the largest pictures may have fewer: 20 of 25 megapixels take 0.3 s.
+# A progressive photograph has about ten scans. For each scan, however small, the decoder processes all
+# pixels. Large pictures may therefore have fewer scans: 20 scans of 25 megapixels take 0.3 s.
 _MAX_SCANS = 100
 _MAX_SCANS_OF_LARGEST = 20
-# an ICC profile takes at most 255; a body of 10 MiB holds 160 full ones
+# An ICC profile has at most 255 segments, and a body of 10 MiB contains 160 segments of maximum size.
 _MAX_SEGMENTS = 2_048
 
 _EOI, _SOS = 0xD9, 0xDA
 _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# DHT, DAC, DQT, DNL, DRI, APP0-15, COM: all carry their length
+# DHT, DAC, DQT, DNL, DRI, APP0-15 and COM, which all contain their length
 _SKIPPED = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 
-# not a stuffed zero, fill byte, TEM or RST0-7: those carry nothing and may stand anywhere
+# Excludes stuffed zeros, fill bytes, TEM and RST0-7, which have no content and may occur anywhere.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _WINDOW = 1 << 18
-# photographs have under 2 % of 0xFF bytes; a flood of them makes the search ten times slower
+# Less than 2 % of the bytes of photographs are 0xFF. Many of them make the search ten times slower.
 _FREE_BYTES = 1 << 20
 _FREE_SPAN = 1 << 10
 _MAX_DENSITY = 8
@@ -39,10 +39,10 @@ _FRAME = Struct(">HBHHB")
 
 
 def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
-    """Return width and height of the one frame of a whole JPEG file.
+    """Return width and height of the only frame of a complete JPEG file.
 
-    Accepts baseline, extended and progressive Huffman frames of 8 bits and 1, 3 or 4 components,
-    up to 100 scans, or 20 at the largest size. Raises Refusal: 413 by `limit`, 422 for anything else.
+    Accepts baseline, extended and progressive Huffman frames with 8 bits and 1, 3 or 4 components, and with
+    up to 100 scans, or 20 at the largest size. Raises Refusal: 413 by `limit`, 422 for any other fault.
     """
     size: tuple[int, int] | None = None
     scans = 0
@@ -68,7 +68,7 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
 
 
 def declared(data: bytes, limit: SizeLimit) -> tuple[int, int] | None:
-    """Return width and height by the beginning of a file; None if they cannot be read from it.
+    """Return width and height from the beginning of a file; None if it does not contain them.
 
     Raises Refusal (413) by `limit`.
     """
@@ -83,7 +83,7 @@ def declared(data: bytes, limit: SizeLimit) -> tuple[int, int] | None:
 
 
 def segments(data: bytes, kind: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the content of each segment `kind` before the first scan; raises Refusal."""
+    """Yield start and end of each segment with marker `kind` before the first scan; raises Refusal."""
     for marker, position in _markers(data):
         if marker in (_SOS, _EOI):
             return
@@ -92,7 +92,7 @@ def segments(data: bytes, kind: int) -> Iterator[tuple[int, int]]:
 
 
 def _markers(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield each marker of a file and the offset after it; raises Refusal where the file ends."""
+    """Yield each marker of a file and the offset after it; raises Refusal if the file is cut off."""
     position = 2
     for _ in range(_MAX_SEGMENTS):
         position = _after_next_marker(data, position)
@@ -101,7 +101,7 @@ def _markers(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _after_next_marker(data: bytes, position: int) -> int:
-    """Return the offset after the next marker; linear, with a bound on bytes that look like markers."""
+    """Return the offset after the next marker, in linear time; refuses files full of 0xFF bytes."""
     while position < len(data):
         window_end = position + _WINDOW
         match = _MARKER.search(data, position, window_end + 1)

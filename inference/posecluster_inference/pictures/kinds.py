@@ -1,4 +1,4 @@
-"""What a body is, by its first bytes: a format that is decoded, or what a refusal should call it."""
+"""Recognises the content of a body by its first bytes: a supported format, or what to name in a refusal."""
 
 import codecs
 import re
@@ -8,7 +8,7 @@ from posecluster_inference.pictures import jpeg, png
 
 
 class PictureFormat(StrEnum):
-    """The formats that are ever given to a decoder."""
+    """The supported formats; only these reach a decoder."""
 
     JPEG = "jpeg"
     PNG = "png"
@@ -16,7 +16,7 @@ class PictureFormat(StrEnum):
 
 
 def sniff(data: bytes) -> PictureFormat | None:
-    """Return the format by its magic bytes, which are in the first 12 bytes; None for anything else."""
+    """Return the format by the magic bytes in the first 12 bytes; None for any other content."""
     if data.startswith(jpeg.MAGIC):
         return PictureFormat.JPEG
     if data.startswith(png.MAGIC):
@@ -39,7 +39,7 @@ _AS_TEXT = (
 )
 _STRIPPED = "lost its line ends and NUL bytes, as with `curl -d`: use `curl --data-binary @photo.jpg`"
 
-# magic bytes, and how a refusal's sentence "This is …" goes on
+# Magic bytes and the text that follows "This is" in a refusal
 _PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"GIF8", f"a GIF picture: {_CONVERT}"),
     (b"II*\0", f"a TIFF or raw camera picture: {_CONVERT}"),
@@ -55,7 +55,8 @@ _PICTURES: tuple[tuple[bytes, str], ...] = (
     (b"v/1\1", f"an OpenEXR picture: {_CONVERT}"),
     (b"\0\0\1\0", f"an icon file: {_CONVERT}"),
     (b"FUJIFILMCCD-RAW", f"a raw camera picture: {_CONVERT}"),
-    # pictures that went through a text decoder: to U+FFFD, to `?`, or read as Latin-1 and written as UTF-8
+    # Pictures that were read as text: undecodable bytes became U+FFFD or `?`, or Latin-1 was written as
+    # UTF-8.
     (b"\xef\xbf\xbd", f"a file that {_AS_TEXT}"),
     (b"???", f"a file that {_AS_TEXT}"),
     (b"?PNG", f"a PNG file that {_AS_TEXT}"),
@@ -105,7 +106,7 @@ ADDRESS = (
 JSON_FORM = '{"image": "<base64 text or data URL>"}'
 TEXT = "text: send the bytes of a JPEG, PNG or WebP file"
 _FORM = re.compile(rb"\s*--[^\r\n]{1,72}\r?\ncontent-", re.IGNORECASE)
-# the start of what was sent, as text -> what it is and what to do
+# Patterns for the beginning of text, and the text that follows "This is" in a refusal
 _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (
         re.compile(rb"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE),
@@ -147,22 +148,22 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
 
 
 def is_picture(data: bytes) -> bool:
-    """Whether `data` begins like a picture of any format, decoded here or not."""
+    """Whether `data` begins like a picture of any known format, supported or not."""
     return sniff(data) is not None or _picture(data) is not None
 
 
 def describe(data: bytes) -> str | None:
-    """Return how "This is …" goes on for data that `sniff` does not know; None if nothing is known."""
+    """Return the text that follows "This is" for data that `sniff` does not recognise; None if unknown."""
     return _picture(data) or _other(data) or _text(data[:_HEAD_BYTES])
 
 
 def is_known(data: bytes) -> bool:
-    """Whether `data` begins like any binary file that this module knows."""
+    """Whether `data` begins like a binary file of any known kind."""
     return is_picture(data) or _other(data) is not None
 
 
 def lost_bytes(data: bytes) -> str | None:
-    """Return how "The picture …" goes on if it lost all its NUL bytes and line ends, as no picture has."""
+    """Return the text that follows "The picture" if all NUL bytes and line ends are missing, else None."""
     is_whole = len(data) < _HEAD_BYTES or any(byte in data for byte in (b"\0", b"\n", b"\r"))
     return None if is_whole else _STRIPPED
 
@@ -212,7 +213,7 @@ def _text(head: bytes) -> str | None:
     if _FILE_NAME.fullmatch(text):
         return "the name of a file, not its content: with curl, write `--data-binary @NAME`"
     try:
-        # the last character of a longer text may be cut
+        # The last character of a longer text may be incomplete.
         codecs.getincrementaldecoder("utf-8")().decode(text, final=len(head) < _HEAD_BYTES)
     except UnicodeDecodeError:
         return None

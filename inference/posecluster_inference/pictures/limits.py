@@ -1,4 +1,4 @@
-"""The size limit of a picture, and the two refusals that all format readers share."""
+"""The size limit of pictures, and the refusals that all formats share."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,19 @@ from posecluster_inference.errors import Reason, Refusal
 
 
 def undecodable(detail: str) -> Refusal:
-    """A 422: the format is known but the picture is broken; `detail` says what to do."""
+    """Return a refusal with status 422 for a broken picture; `detail` states what to do."""
     return Refusal(Reason.UNDECODABLE, detail)
 
 
 @dataclass(frozen=True, slots=True)
 class SizeLimit:
-    """Most pixels (width x height) and the longest side in pixels; both bounds are allowed values."""
+    """The maximum number of pixels (width x height) and the maximum side in pixels, both inclusive."""
 
     max_pixels: int
     max_side: int
 
     def check(self, width: int, height: int) -> None:
-        """Raise 422 for a picture without pixels and 413 for one over the limit."""
+        """Raise Refusal: 422 for a picture without pixels, 413 for one that exceeds the limit."""
         if width == 0 or height == 0:
             raise undecodable("The picture has no pixels: its header declares a width or height of 0")
         if width > self.max_side or height > self.max_side or width * height > self.max_pixels:

@@ -1,4 +1,4 @@
-"""The one picture in a `multipart/form-data` body (RFC 7578), found by content: names are never used."""
+"""Finds the picture in a `multipart/form-data` body (RFC 7578) by its content and not by its name."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _PLAIN_CODINGS = {
 
 @dataclass(slots=True)
 class _Part:
-    """A part of a form. Files have a file name, or at least the type of a picture or of any bytes."""
+    """A part of a form. A file is a part with a file name, or with the type of an image or of binary data."""
 
     is_file: bool
     is_binary: bool
@@ -37,14 +37,14 @@ class _Part:
 
 
 def picture_from_multipart(body: bytes, content_type: str) -> bytes:
-    """Return the one picture in a form that was read whole, or the file that is not one.
+    """Return the only picture in a complete form; if there is none, return the first file that is not empty.
 
-    The picture is found by its content among the files: the parts with a file name, or with the type of an
-    image or of any bytes. Without such a part any other may hold it. Everything else is ignored: fields,
-    files that were not chosen, files that are no pictures. Raises Refusal: 400 malformed for a form that is
-    broken, nested, over 100 parts or 4 KiB of headers a part, names with NUL or line ends, a `_charset_`
-    other than UTF-8, no picture or two; 415 unsupported_encoding for a file in a coding other than
-    identity, binary, 8bit or 7bit.
+    The picture is recognised by its content. It is searched in the files, which are the parts with a file
+    name or with the type of an image or of binary data, and in all parts if no file has content. All other
+    parts are ignored. Raises Refusal. The reason is malformed (400) for a form that is broken or nested, has
+    more than 100 parts, more than 4 KiB of headers in a part, a name with NUL or line ends, a `_charset_`
+    other than UTF-8, no file, or several pictures. It is unsupported_encoding (415) for a file with a coding
+    other than identity, binary, 8bit or 7bit.
     """
     parts = list(_parts(body, _boundary(body, content_type)))
     chosen = sorted((part for part in parts if part.is_file), key=lambda part: not part.is_binary)
@@ -75,20 +75,20 @@ def _parts(body: bytes, boundary: str) -> Iterator[_Part]:
                 if isinstance(event, MultipartSegment):
                     part, name = _part(event), event.name
                 elif event:
-                    # the body is parsed in one piece, so a part's content comes in one
+                    # The body is parsed at once, so the content of a part arrives in one piece.
                     part.content = bytes(event)
                 else:
                     if name == "_charset_" and part.content.strip().lower() not in (b"utf-8", b""):
                         raise _malformed("The form's _charset_ is not UTF-8: send the form in UTF-8")
                     yield part
     except MultipartError as error:
-        error.__traceback__ = None  # the parser keeps the error, whose frames keep the body
-        # the library's messages are constant texts
+        error.__traceback__ = None  # the parser stores the error, and its traceback refers to the body
+        # The messages of the library are constant texts.
         raise _malformed(f"The form is broken ({error.args[0]}): let an HTTP library write it") from error
 
 
 class _FormParser(PushMultipartParser):  # type: ignore[misc]
-    """The library's parser with our limits, tested before it takes a header apart."""
+    """The library's parser with our limits, which are checked before it parses the headers of a part."""
 
     def __init__(self, boundary: str) -> None:
         super().__init__(
@@ -96,7 +96,7 @@ class _FormParser(PushMultipartParser):  # type: ignore[misc]
             max_header_size=_MAX_PART_HEADER_BYTES,
             max_header_count=_MAX_PART_HEADERS,
             max_segment_count=_MAX_PARTS,
-            # names come in any charset, and are not used; this one decodes all bytes
+            # Names may have any charset and are not used; Latin-1 can decode all bytes.
             header_charset="latin-1",
         )
 

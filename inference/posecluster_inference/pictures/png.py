@@ -1,6 +1,6 @@
-"""PNG: the size by its chunks, and a copy without the chunks that a decoder need not see.
+"""PNG: reads the size, checks the chunks, and removes those that the decoder does not need.
 
-Chunk layout and rules are those of the PNG specification, third edition (W3C, 2025), section 5.
+Layout and rules of chunks: PNG specification, third edition (W3C, 2025), section 5.
 """
 
 import zlib
@@ -13,7 +13,7 @@ from posecluster_inference.pictures.limits import SizeLimit, undecodable
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
-# libpng writes 8 KiB a chunk: 10 MiB are 1,280
+# libpng writes chunks of 8 KiB, so a file of 10 MiB has 1,280.
 _MAX_CHUNKS = 4_096
 _MAX_CHUNK_BYTES = (1 << 31) - 1
 IHDR_END = 33
@@ -22,7 +22,7 @@ _COLOUR_TYPE = 25
 _CHUNK = Struct(">I4s")
 _IHDR = Struct(">IIBBBBB")
 
-# colour type -> (samples a pixel, allowed bits a sample)
+# colour type: (samples per pixel, allowed bits per sample)
 _COLOURS = {
     0: (1, (1, 2, 4, 8, 16)),
     2: (3, (8, 16)),
@@ -42,17 +42,17 @@ _PICTURE = frozenset({b"PLTE", b"IDAT", b"IEND"})
 
 _INFLATE_IN = 1 << 16
 _INFLATE_OUT = 1 << 20
-# Decoding takes as long as inflating all samples, so that these are limited too: the largest picture may
-# have 8-bit RGBA, and one with 16 bits a sample must have half as many pixels.
+# The time of decoding depends on the decompressed size, so this is also limited: the largest picture may have
+# 8-bit RGBA, and a picture with 16 bits per sample may have half as many pixels.
 _MAX_BITS_A_PIXEL = 32
-# deflate's best ratio (zlib's documentation, "Maximum Compression Factor")
+# Maximum compression ratio of deflate (zlib documentation, "Maximum Compression Factor")
 _MAX_RATIO = 1_032
-# some encoders add a few bytes; libpng inflates them all, at about 3 ms a MiB
+# Some encoders add a few bytes. libpng decompresses all of them, at about 3 ms per MiB.
 _HARMLESS_EXCESS = 16 << 20
 
 
 def declared(data: bytes, limit: SizeLimit) -> tuple[int, int]:
-    """Return width and height by the beginning of a PNG; raises Refusal: 413 by `limit`, 422 otherwise."""
+    """Return width and height from the beginning of a PNG; raises Refusal (413 by `limit`, else 422)."""
     if len(data) < IHDR_END or _CHUNK.unpack_from(data, 8) != (_IHDR.size, b"IHDR"):
         raise undecodable("The PNG does not begin with its header: send the whole file")
     width, height, depth, colour, compression, filtering, interlace = _IHDR.unpack_from(data, 16)
@@ -71,9 +71,9 @@ def declared(data: bytes, limit: SizeLimit) -> tuple[int, int]:
 
 
 def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
-    """Return width and height of a PNG that has all the chunks it needs, in order, to its IEND.
+    """Return width and height of a PNG that has all required chunks in order.
 
-    An APNG counts as its default image. Raises Refusal: 413 by `limit`, 422 for anything else.
+    An APNG is treated as its default image. Raises Refusal: 413 by `limit`, 422 for any other fault.
     """
     width, height = declared(data, limit)
     if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33]):
@@ -83,11 +83,12 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
 
 
 def critical(data: bytes) -> bytes:
-    """Return the picture with only its pixels, palette, transparency, orientation and colour basics.
+    """Return the picture with only its pixels, palette, transparency, orientation and basic colour data.
 
-    `data` has passed `measure`. Text, colour profiles, APNG frames, unknown chunks and trailing
-    bytes are left out; without any, `data` itself is returned. Raises Refusal (422) for over 16 MiB
-    more pixel data than the header declares: libpng would inflate all of it, up to 1 GiB a MiB.
+    `data` must have passed `measure`. Text, colour profiles, APNG frames, unknown chunks and trailing bytes
+    are removed; without any, `data` is returned unchanged. Raises Refusal (422) for more than 16 MiB of pixel
+    data beyond the size that the header declares, because libpng would decompress all of it, up to 1 GiB per
+    MiB.
     """
     pieces = [MAGIC]
     run_start = run_end = len(MAGIC)
@@ -107,7 +108,7 @@ def critical(data: bytes) -> bytes:
 
 
 def chunks(data: bytes, position: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of each chunk from `position` to IEND; raises Refusal without one."""
+    """Yield kind, start and end of each chunk from `position` to IEND; raises Refusal if IEND is missing."""
     for _ in range(_MAX_CHUNKS):
         if position + 12 > len(data):
             raise undecodable("The PNG is cut off before its end chunk: send the whole file")
@@ -133,7 +134,7 @@ def _check_order(data: bytes, *, needs_palette: bool) -> None:
                 raise undecodable("The PNG has a misplaced or damaged palette: save it again")
             has_palette = True
         elif kind == b"IDAT":
-            # stripping what stands between would join what a decoder keeps apart
+            # Removing the chunks between them would join pixel data that a decoder processes separately.
             if has_pixels and seen != b"IDAT":
                 raise undecodable("The PNG has its pixel data in separate places: save it again")
             has_pixels = True
@@ -147,7 +148,7 @@ def _is_palette(length: int) -> bool:
 
 
 def _raw_bytes(data: bytes) -> int:
-    """Bytes of pixel data that the header declares: filter byte and packed samples of every row."""
+    """Return the size of the decompressed pixel data: filter byte and packed samples of every row."""
     width, height, depth, colour, _compression, _filtering, interlace = _IHDR.unpack_from(data, 16)
     bits = depth * _COLOURS[colour][0]
     total = 0
@@ -160,7 +161,7 @@ def _raw_bytes(data: bytes) -> int:
 
 
 def _check_pixel_data(data: bytes, spans: list[tuple[int, int]]) -> None:
-    """Inflate in small steps and refuse if the stream goes on long after the declared size."""
+    """Decompress in small steps; raises Refusal if the data is far larger than the declared size."""
     most = _raw_bytes(data) + _HARMLESS_EXCESS
     if sum(end - start for start, end in spans) * _MAX_RATIO <= most:
         return
@@ -172,7 +173,7 @@ def _check_pixel_data(data: bytes, spans: list[tuple[int, int]]) -> None:
             try:
                 inflated += len(inflater.decompress(pending, _INFLATE_OUT))
             except zlib.error:
-                # the decoder stops at the same place and judges it better
+                # The decoder stops at the same place and decides whether the picture is usable.
                 return
             if inflated > most:
                 raise undecodable("The PNG has far more pixel data than its header declares: save it again")

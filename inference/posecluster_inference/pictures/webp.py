@@ -1,4 +1,4 @@
-"""WebP: the size by its RIFF chunks, and a copy with its first frame only.
+"""WebP: reads the size, checks the chunks, and removes all but the first frame.
 
 Layout: RFC 9649 (container, VP8X, ANMF, VP8L header) and RFC 6386, section 9.1 (VP8 frame header).
 """
@@ -11,7 +11,7 @@ from posecluster_inference.pictures.limits import SizeLimit, undecodable
 
 _FIRST_CHUNK = 12
 _FLAGS = 20
-# 10,000 frames and their metadata; each is walked over, in a worker, to find the EXIF chunk
+# Enough for 10,000 frames and metadata. A worker walks over all chunks to find the EXIF chunk.
 _MAX_CHUNKS = 20_000
 _MAX_CHUNKS_BEFORE_PICTURE = 1_000
 
@@ -21,13 +21,13 @@ _ANMF_BYTES = 16
 _ANIMATED, _HAS_PROFILE, _HAS_XMP = 0x02, 0x20, 0x04
 
 _BITSTREAMS = frozenset({b"VP8 ", b"VP8L"})
-# what a decoder needs, and which of them exclude each other: only the first of a group is kept
+# Chunks that a decoder needs, by group; only the first chunk of each group is retained.
 _STILL = {b"VP8X": "canvas", b"ALPH": "alpha", b"VP8 ": "picture", b"VP8L": "picture", b"EXIF": "exif"}
 _MOVING = {b"VP8X": "canvas", b"ANIM": "animation", b"ANMF": "picture", b"EXIF": "exif"}
 
 
 def declared(data: bytes, limit: SizeLimit) -> tuple[int, int]:
-    """Return width and height of the canvas by a file's beginning.
+    """Return width and height of the canvas from the beginning of a file.
 
     Raises Refusal: 413 by `limit`, 422 for a damaged header.
     """
@@ -45,9 +45,9 @@ def declared(data: bytes, limit: SizeLimit) -> tuple[int, int]:
 
 
 def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
-    """Return width and height of the canvas, checked against the first frame in it.
+    """Return width and height of the canvas, after checking that the first frame fits it.
 
-    Raises Refusal: 413 by `limit`, 422 for a file that is cut off or contradicts itself.
+    Raises Refusal: 413 by `limit`, 422 for a file that is cut off or inconsistent.
     """
     size = declared(data, limit)
     kind, _start, end = _first_chunk(data)
@@ -60,11 +60,11 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
 
 
 def first_frame(data: bytes) -> bytes:
-    """Return the WebP with its first frame, transparency and EXIF only.
+    """Return the WebP with only its first frame, transparency and EXIF data.
 
-    `data` has passed `measure`. Profiles, XMP, unknown chunks, later frames and trailing bytes are
-    left out; without any, `data` itself is returned. An animation stays one, of a single frame,
-    because that frame may cover only a part of the canvas. Raises Refusal (422) for over 20,000 chunks.
+    `data` must have passed `measure`. Profiles, XMP, unknown chunks, later frames and trailing bytes are
+    removed; without any, `data` is returned unchanged. An animation remains an animation with a single frame,
+    because this frame may cover only a part of the canvas. Raises Refusal (422) for more than 20,000 chunks.
     """
     if data[_FIRST_CHUNK : _FIRST_CHUNK + 4] != b"VP8X":
         return data
@@ -100,7 +100,7 @@ def _first_chunk(data: bytes) -> tuple[bytes, int, int]:
 
 
 def _chunks(data: bytes, position: int, stop: int, most: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, payload start and payload end; raises Refusal if a chunk passes `stop`."""
+    """Yield kind, start and end of each payload; raises Refusal if a chunk extends beyond `stop`."""
     for _ in range(most):
         if position + _CHUNK.size > stop:
             return
@@ -110,7 +110,7 @@ def _chunks(data: bytes, position: int, stop: int, most: int) -> Iterator[tuple[
         if end > stop:
             raise _cut_off()
         yield kind, start, end
-        # an odd payload is padded by one byte
+        # A payload of odd size is padded by one byte.
         position = end + (length & 1)
     raise undecodable(f"The WebP has over {most} chunks: save it as a still picture")
 

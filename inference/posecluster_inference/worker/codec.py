@@ -1,10 +1,10 @@
-"""Bytes to pixels and back, with OpenCV, in a worker process only.
+"""Decodes and encodes pictures with OpenCV, only in worker processes.
 
-OpenCV does the whole of it: it picks the decoder by content, honours the EXIF orientation of JPEG,
-PNG (eXIf) and WebP, brings grey, CMYK, palette, alpha, 16-bit, 1-bit and interlaced pictures to
-8-bit colour, and refuses a truncated file. What we add: it sees only what it needs
-(`intake.sanitised`), its size is checked against the header that intake has read, so that a second,
-lying header gains nothing, and every failure is one exception.
+OpenCV selects the decoder by content, applies the EXIF orientation of JPEG, PNG (eXIf) and WebP, converts
+grey, CMYK, palette, alpha, 16-bit, 1-bit and interlaced pictures to 8-bit colour, and rejects truncated
+files. This module passes it only the required parts (`pictures.sanitised`), compares the decoded size with
+the header that `pictures.inspect` has read, so that a second, contradicting header has no effect, and reports
+every failure as one exception.
 
 cv2 is imported inside the functions because it reads its limits when it is loaded.
 """
@@ -24,18 +24,21 @@ from posecluster_inference.worker.tasks.drawing import drawn_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MINIMUM_OPENCV = (4, 12)  # older ones leave the previous picture in a truncated JPEG (opencv#26488)
-QUALITY = 90  # of JPEG and WebP answers: no visible loss, a third of the bytes of 100
-_WORKING_BYTES_A_PIXEL = 6  # what decoding takes at its peak, measured; 9 for progressive 4:4:4
-_LEAST_PIXELS = 1 << 20  # OpenCV's own limits never go below the built-in picture's size
+MINIMUM_OPENCV = (
+    4,
+    12,
+)  # older versions can show the previous picture in a truncated JPEG (opencv#26488)
+QUALITY = 90  # of JPEG and WebP responses; no visible loss, and a third of the bytes of quality 100
+_WORKING_BYTES_A_PIXEL = 6  # measured peak memory of decoding; 9 for progressive 4:4:4
+_LEAST_PIXELS = 1 << 20  # minimum of OpenCV's limits, so that it can decode the built-in picture
 _LEAST_SIDE = 1 << 10
 
 
 def configure(*, max_pixels: int, max_side: int) -> None:
-    """Set OpenCV up for this process, before its first use; raises InvalidSetting if it is too old.
+    """Configure OpenCV for this process, before its first use; raises InvalidSetting if it is too old.
 
-    OpenCV's own limits are a second line of defence: intake has refused such headers already.
-    Its log is silent, because it quotes what it reads, and it starts no threads of its own.
+    OpenCV's own limits are a second line of defence, because `pictures.inspect` has refused larger pictures
+    already. OpenCV's log is disabled, because it quotes the input, and OpenCV uses one thread.
     """
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(max(max_pixels, _LEAST_PIXELS))
     os.environ["OPENCV_IO_MAX_IMAGE_WIDTH"] = str(max(max_side, _LEAST_SIDE))
@@ -53,19 +56,20 @@ def check_version(version: str) -> None:
     if not numbers or (int(numbers[1]), int(numbers[2])) < MINIMUM_OPENCV:
         floor = ".".join(map(str, MINIMUM_OPENCV))
         raise InvalidSetting(
-            f"opencv-python-headless {version}: {floor} or newer is needed, older ones can leak a picture"
+            f"opencv-python-headless {version}: {floor} or newer is required, because older versions can "
+            "leak a picture"
         )
 
 
 def decode(data: bytes, header: Header) -> "NDArray[np.uint8]":
-    """Decode a whole picture to contiguous (H, W, 3) uint8 RGB, upright.
+    """Decode a picture to contiguous, upright (H, W, 3) uint8 RGB.
 
-    The pixels are those of `cv2.imdecode(data, cv2.IMREAD_COLOR)` in RGB order. Raises Undecodable
-    if the file is broken or cut short, or if its size is not `header`'s (which is as stored, so
-    that EXIF orientations 5-8 swap it). An orientation outside 1-8 counts as 1.
+    The pixels are those of `cv2.imdecode(data, cv2.IMREAD_COLOR)` in RGB order. Raises Undecodable if the
+    file is broken or cut off, or if its size differs from that of `header`, which is the stored size: EXIF
+    orientations 5-8 swap width and height. An orientation outside 1-8 is treated as 1.
 
-    Memory above the file's, at the peak, in bytes a pixel: 6 as a rule, 8 for WebP with alpha, 9
-    for progressive JPEG without subsampling; 3 stay (measured at 25 megapixels).
+    Peak memory besides the file, in bytes per pixel: usually 6, 8 for WebP with alpha, 9 for progressive JPEG
+    without subsampling. Afterwards 3 remain (measured at 25 megapixels).
     """
     import cv2
 
@@ -73,7 +77,7 @@ def decode(data: bytes, header: Header) -> "NDArray[np.uint8]":
     try:
         with native_log.muted():
             picture = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB)
-    except cv2.error:  # its text quotes paths of the build, and limits that the caller cannot act on
+    except cv2.error:  # its message contains build paths and limits that do not help the client
         picture = None
     if picture is None:
         _check_memory(header.width, header.height)
@@ -89,11 +93,11 @@ def decode(data: bytes, header: Header) -> "NDArray[np.uint8]":
         raise Undecodable(
             f"The {header.format} data does not decode to 8-bit colour: save it with 8 bits a sample."
         )
-    return picture  # type: ignore[return-value]  # cv2 types every picture as integer or float
+    return picture  # type: ignore[return-value]  # cv2 declares the type of every picture as integer or float
 
 
 def shrunk(picture: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
-    """Return (H, W, 3) uint8 in the size in which it is drawn: itself, or a smaller copy."""
+    """Return a (H, W, 3) uint8 picture in the size for drawing: unchanged, or a smaller copy."""
     import cv2
 
     height, width = picture.shape[:2]
@@ -104,10 +108,10 @@ def shrunk(picture: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
 
 
 def encode(picture: "NDArray[np.uint8]", picture_format: PictureFormat, profile: bytes = b"") -> bytes:
-    """Encode (H, W, 3) uint8 RGB without any metadata but an ICC profile; raises Undecodable without memory.
+    """Encode (H, W, 3) uint8 RGB, with `profile` as the only metadata; raises Undecodable.
 
-    JPEG and WebP have `QUALITY`. PNG is lossless, and written in the fastest way: run lengths after the SUB
-    filter, which takes a third of the time of zlib's level 1 for a tenth more bytes.
+    JPEG and WebP have `QUALITY`. PNG is lossless and uses the fastest compression, run lengths after the SUB
+    filter, which takes a third of the time of zlib level 1 and produces a tenth more bytes.
     """
     import cv2
 
@@ -140,9 +144,11 @@ def encode(picture: "NDArray[np.uint8]", picture_format: PictureFormat, profile:
 
 
 def _check_memory(width: int, height: int) -> None:
-    """Raise TooLarge if this process could not hold such a picture: OpenCV reports that like any failure."""
+    """Raise TooLarge if the memory is insufficient, which OpenCV does not distinguish from other failures."""
     try:
-        np.empty(width * height * _WORKING_BYTES_A_PIXEL, np.uint8)  # reserved, never touched
+        np.empty(
+            width * height * _WORKING_BYTES_A_PIXEL, np.uint8
+        )  # allocates address space without using it
     except MemoryError:
         raise TooLarge(
             "The picture needs more memory than this server has for one: send a smaller copy."

@@ -1,8 +1,8 @@
-"""ICC profiles: a drawn picture carries the profile of the picture that was sent, as it is.
+"""ICC profiles: a drawn picture has the unchanged profile of the picture that was sent.
 
-Pixels are not converted. A decoder that ignores the profile of a Display P3 or Adobe RGB photograph
-gives the same numbers, and so the same landmarks, but whoever shows them needs the profile to show the
-right colours. The profile is copied as bytes in the worker process; nothing here interprets it.
+Pixels are not converted. Decoders ignore the profile of a Display P3 or Adobe RGB photograph, so it does not
+affect the landmarks, but a viewer needs it to show correct colours. The worker process copies the profile as
+bytes and does not interpret it.
 
 Layouts: ICC.1:2022, 7.2 (profile header) and annex B (JPEG); PNG, third edition, 11.3.2.3 (iCCP);
 RFC 9649, 2.7.1 (VP8X, ICCP).
@@ -14,19 +14,19 @@ import zlib
 from posecluster_inference.errors import Refusal
 from posecluster_inference.pictures import PictureFormat, jpeg, png, webp
 
-MAX_PROFILE_BYTES = 60_000  # fits one JPEG segment; those of displays and cameras have 0.5 to 4 kB
+MAX_PROFILE_BYTES = 60_000  # fits into one JPEG segment; profiles of displays and cameras have 0.5 to 4 kB
 _HEADER_BYTES = 128
 _JPEG_MARK = b"ICC_PROFILE\0"
 _APP2 = 0xE2
 _WEBP_HAS_PROFILE = 0x20
-_NAME = b"ICC profile\0"  # PNG wants one; it says nothing
+_NAME = b"ICC profile\0"  # PNG requires a name, which has no meaning
 
 
 def profile_of(data: bytes, picture_format: PictureFormat) -> bytes:
-    """Return the ICC profile for RGB that a picture carries; empty without one.
+    """Return the RGB profile of a picture; empty if it has none.
 
-    `data` has passed `intake.inspect`. A profile for another colour space (the decoder has turned CMYK
-    and grey into RGB), one of over `MAX_PROFILE_BYTES`, or one that is damaged, counts as none.
+    `data` must have passed `pictures.inspect`. A profile is ignored if it is damaged, longer than
+    `MAX_PROFILE_BYTES`, or for another colour space, because the decoder converts CMYK and grey to RGB.
     """
     readers = {
         PictureFormat.JPEG: _from_jpeg,
@@ -35,7 +35,7 @@ def profile_of(data: bytes, picture_format: PictureFormat) -> bytes:
     }
     try:
         profile = readers[picture_format](data)
-    except Refusal:  # what follows the picture is damaged, and decoders do not read it
+    except Refusal:  # data after the picture is damaged, which decoders do not read
         return b""
     is_rgb = profile[16:20] == b"RGB " and profile[36:40] == b"acsp"
     is_whole = int.from_bytes(profile[:4]) == len(profile)
@@ -72,7 +72,7 @@ def _from_webp(data: bytes) -> bytes:
 def with_profile(
     picture: bytes, picture_format: PictureFormat, profile: bytes, *, width: int, height: int
 ) -> bytes:
-    """Return an encoded opaque picture of this size, which has no profile yet, with `profile`."""
+    """Return an encoded opaque picture of this size with `profile` added; it must not have one."""
     match picture_format:
         case PictureFormat.JPEG:
             segment = _JPEG_MARK + b"\x01\x01" + profile  # part 1 of 1

@@ -1,10 +1,10 @@
-"""A worker process: decode, detect, render, one request at a time, over a private pipe.
+"""A worker process, which decodes, detects and renders one picture at a time.
 
-Started as `python -m posecluster_inference.worker.main FD` by `process.WorkerProcess`. The first frame
-configures it; it answers with a `ready` frame once a real inference has worked, or with `fatal`
-and a message. After that each frame is a picture and each answer is a frame. It ends when the pipe
-is closed, and after any exception: a landmarker that raised may be poisoned (mediapipe#5365), so
-the process is the unit of replacement.
+`process.WorkerProcess` starts it as `python -m posecluster_inference.worker.main FD`, where FD is the
+descriptor of its pipe. The first frame from the server contains the configuration. The worker answers with
+`Ready` after a real inference, or with `Fatal` and a message. Each further frame contains a picture, and the
+worker sends one frame for each. The process ends when the pipe is closed, and after any exception: a
+landmarker that raised an exception may be unusable (mediapipe#5365), so the whole process is replaced.
 """
 
 import ctypes
@@ -38,8 +38,8 @@ from posecluster_inference.worker.tasks.pose import COCO_KEYPOINTS
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _MIB = 1 << 20
-# The server raises its own limit; a worker holds about ten descriptors, and select() in any library that it
-# loads fails from the 1,025th on.
+# The server raises its own limit. A worker needs about ten descriptors, and select() in a library would fail
+# for descriptors above this number.
 _DESCRIPTORS = 1_024
 
 
@@ -68,7 +68,7 @@ def _serve(pipe: socket.socket) -> int:
 
 
 def _isolate() -> None:
-    """Leave shutdown to the server process, and die with it."""
+    """Ignore signals of a shutdown, end together with the server process, and set limits and priorities."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -77,17 +77,17 @@ def _isolate() -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Batch threads do not interrupt each other on wake-up: MediaPipe hands a picture through
-    # several threads, and two workers on two cores were 9 % faster (docs/performance.md).
+    # Batch threads do not preempt each other on wake-up. MediaPipe passes a picture through several threads,
+    # and two workers on two cores were 9 % faster with this (docs/performance.md).
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    # If memory runs out all the same, the kernel should take a worker and not the server.
+    # If memory runs out, the kernel should kill a worker and not the server.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _limit_memory(share_bytes: int) -> None:
-    """Let this process add `share_bytes` of private memory to what it has now, then fail to allocate."""
+    """Limit the private memory of this process to its present size plus `share_bytes`."""
     with suppress(OSError), open("/proc/self/status", "rb") as status:
         for line in status:
             if line.startswith(b"VmData:"):
@@ -110,7 +110,7 @@ def _refusal(error: Refusal | Undecodable) -> tuple[Reason, str]:
 
 
 class Worker:
-    """The model and what surrounds it; raises PoseClusterError when it cannot be set up."""
+    """The loaded model and its task; the constructor raises PoseClusterError if it cannot be loaded."""
 
     def __init__(self, config: WorkerConfig) -> None:
         self._limits = {"max_pixels": config.max_pixels, "max_side": config.max_side_pixels}
@@ -125,7 +125,7 @@ class Worker:
             names, bones = self._task.NAMES, self._task.BONES
         self.model = ModelInfo(config.task, config.variant, info.engine, names, bones)
         self._named = {"task": config.task, "variant": config.variant, "engine": info.engine}
-        self._picture_bytes = 0  # of the last picture, of which MediaPipe keeps a copy until the next one
+        self._picture_bytes = 0  # size of the last picture, of which MediaPipe retains a copy until the next
         self._warm_up()
         _limit_memory(config.memory_share_bytes)
 
@@ -136,7 +136,7 @@ class Worker:
         self._engine.warm_up(codec.decode(data, header))
 
     def answer(self, request: WorkerRequest, data: bytes) -> WorkerAnswer:
-        """Turn one picture into finished bytes, or into the reason why that is impossible."""
+        """Return the answer to a request, or its refusal; `data` is the picture."""
         started = time.perf_counter()
         stages: dict[str, float] = {}
         reason, detail = None, ""
@@ -159,10 +159,10 @@ class Worker:
     def _body(
         self, request: WorkerRequest, data: bytes, stages: dict[str, float]
     ) -> tuple[bytes, Drawn | None]:
-        """Return the answer's bytes, and the sizes of one that is a picture; adds the times to `stages`."""
+        """Return the body of the answer and the sizes of a drawn picture; adds the times to `stages`."""
         with _timed(stages, "decode"):
             header = request.header
-            if sniff(data) is None:  # it is written as text
+            if sniff(data) is None:  # the picture is encoded as text
                 data, header = decoded(data, **self._limits)
             picture = codec.decode(data, header)
         self._picture_bytes = picture.nbytes

@@ -1,7 +1,8 @@
-"""What the server and a worker process send to each other, and how that is written into frames of `wire`.
+"""The messages between the server and a worker process, and their representation in frames of `wire`.
 
-The server sends a `WorkerConfig`, and then a `WorkerRequest` with a picture each time. A worker sends `Ready`
-or `Fatal`, and then a `WorkerAnswer` to each request. What a worker sends is data: `report_of` checks it.
+The server sends a `WorkerConfig`, then `WorkerRequest`s with a picture each. A worker sends `Ready` or
+`Fatal`, then a `WorkerAnswer` to each request. The server does not trust a worker, so `report_of` checks its
+messages.
 """
 
 from collections.abc import Mapping
@@ -16,15 +17,15 @@ from posecluster_inference.worker.wire import BrokenPipeFrame, Head
 JSON_ANSWER = "json"
 _OK = "ok"
 _REFUSALS = frozenset({Reason.UNDECODABLE, Reason.PICTURE_TOO_LARGE, Reason.MALFORMED})
-_LARGEST = 1 << 62  # of a number: beyond any time, size and memory, and within a float
+_LARGEST = 1 << 62  # larger than any valid time, size or memory, and representable as a float
 _NUMBER = (int, float)
 _STAGES = frozenset({"decode", "inference", "draw", "encode"})
 
 
 class AnswerForm(NamedTuple):
-    """What a caller gets: `kind` is `json`, or `jpeg`, `png` or `webp` for the drawn picture.
+    """The form of an answer: `kind` is `json`, or `jpeg`, `png` or `webp` for a drawn picture.
 
-    Of JSON only: the 17 COCO keypoints instead of all landmarks, and pixels instead of fractions.
+    For JSON: `is_coco` selects the 17 COCO keypoints, and `in_pixels` selects pixels instead of fractions.
     """
 
     kind: str
@@ -34,7 +35,7 @@ class AnswerForm(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
-    """What a worker process needs to start."""
+    """The configuration with which a worker process starts."""
 
     engine: str
     task: str
@@ -55,7 +56,7 @@ class WorkerConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRequest:
-    """One picture for a worker; its bytes are the frame's payload. Numbers count up from 0 in each worker."""
+    """One picture for a worker; its bytes are the frame's payload. Each worker numbers requests from 0."""
 
     number: int
     header: Header
@@ -74,7 +75,7 @@ class WorkerRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a worker has loaded: part of the answer to `GET /v1/model`. Bones are pairs of indices."""
+    """The model that a worker has loaded, as `GET /v1/model` shows it. Bones are pairs of indices."""
 
     task: str
     variant: str
@@ -85,7 +86,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker has completed a real inference; with the memory that it has then."""
+    """A worker has completed a real inference; `memory_bytes` is its memory after that."""
 
     model: ModelInfo
     memory_bytes: int
@@ -96,7 +97,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """A worker cannot start; `message` says what to do."""
+    """A worker cannot start; `message` states the problem and its solution."""
 
     message: str
 
@@ -104,12 +105,12 @@ class Fatal:
         return {"event": "fatal", "message": self.message}
 
 
-@dataclass(slots=True, kw_only=True)  # frozen would take 1 µs more, twice for each request
+@dataclass(slots=True, kw_only=True)  # frozen would take 1 µs longer, twice per request
 class WorkerAnswer:
-    """What became of a request: `body`, or the reason and the detail of a refusal.
+    """The answer to a request: `body`, or the reason and detail of a refusal.
 
-    Times are seconds of work in the worker, of each stage and in all. `memory_bytes` is what stays when this
-    picture and this answer are gone. `drawn` has the sizes of an answer that is a picture.
+    `busy_seconds` is the total time in the worker, and `stages` the seconds of each stage. `memory_bytes` is
+    the memory of the worker without this picture and answer. `drawn` has the sizes of a drawn picture.
     """
 
     request: int
@@ -122,7 +123,7 @@ class WorkerAnswer:
     body: bytes = b""
 
     def head(self) -> Head:
-        """Return all but the body, which is the frame's payload."""
+        """Return all members but the body, which is the frame's payload."""
         drawn = self.drawn
         return {
             "event": "answer",
@@ -137,7 +138,7 @@ class WorkerAnswer:
 
 
 def report_of(head: Head, body: bytes) -> Ready | Fatal | WorkerAnswer:
-    """Read a frame that a worker sent; raises BrokenPipeFrame unless all of it is as it should be."""
+    """Return the message in a frame from a worker; raises BrokenPipeFrame if it is invalid."""
     match head:
         case {
             "event": "answer",
@@ -155,7 +156,7 @@ def report_of(head: Head, body: bytes) -> Ready | Fatal | WorkerAnswer:
                 raise BrokenPipeFrame("an answer with an unknown stage")
             for seconds in (busy, *stages.values()):
                 if not (isinstance(seconds, _NUMBER) and 0 <= seconds <= _LARGEST):
-                    raise BrokenPipeFrame("an answer with a wrong time")
+                    raise BrokenPipeFrame("an answer with an invalid time")
             return WorkerAnswer(
                 request=request,
                 busy_seconds=busy,
@@ -170,7 +171,7 @@ def report_of(head: Head, body: bytes) -> Ready | Fatal | WorkerAnswer:
             return Ready(_model(model), memory)
         case {"event": "fatal", "message": str(message)}:
             return Fatal(message)
-    raise BrokenPipeFrame("a frame of no known kind")
+    raise BrokenPipeFrame("a frame of unknown kind")
 
 
 def _drawn(sizes: object) -> Drawn | None:
@@ -179,7 +180,7 @@ def _drawn(sizes: object) -> Drawn | None:
             return None
         case [int(), int(), int(), int()] if all(0 < side <= _LARGEST for side in sizes):
             return Drawn(*sizes)
-    raise BrokenPipeFrame("an answer with a wrong size")
+    raise BrokenPipeFrame("an answer with an invalid size")
 
 
 def _model(model: Head) -> ModelInfo:
@@ -192,11 +193,11 @@ def _model(model: Head) -> ModelInfo:
             "bones": list(bones),
         } if all(isinstance(name, str) for name in names):
             return ModelInfo(task, variant, engine, tuple(names), tuple(map(_bone, bones)))
-    raise BrokenPipeFrame("a wrong description of a model")
+    raise BrokenPipeFrame("an invalid description of a model")
 
 
 def _bone(pair: object) -> tuple[int, int]:
     match pair:
         case [int(start), int(end)]:
             return start, end
-    raise BrokenPipeFrame("a wrong description of a model")
+    raise BrokenPipeFrame("an invalid description of a model")

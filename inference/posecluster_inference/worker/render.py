@@ -1,4 +1,4 @@
-"""People to finished bytes or pixels: what the server copies into its answer."""
+"""Renders the detected people as JSON or into a picture."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 JOINT_COLOUR = (255, 0, 0)  # RGB
 BONE_COLOUR = (255, 255, 255)
-# Line width and joint radius as a share of the shorter side; MediaPipe's fixed 2 and 2 pixels
-# vanish in large photographs. Two pixels at least, because a smoothed line of one is grey.
+# Line width and joint radius as a share of the shorter side, because MediaPipe's fixed 2 pixels are invisible
+# in large photographs. Both are at least two pixels, because an anti-aliased line of one pixel is grey.
 _BONE_SHARE = 1 / 240
 _JOINT_SHARE = 1 / 150
 
@@ -32,8 +32,8 @@ def answer_json(
 ) -> bytes:
     """Return the members `"model":…,"image":…,"people":…` of an answer, without braces, as ASCII.
 
-    The server puts `{"id":"…",` before and `,"cached":false}` behind. The answer has the landmarks of
-    `chosen`, or all if it is empty. Raises ValueError as `Task.people_json` does.
+    The server adds `{"id":"…",` before and `,"cached":false}` after it. The answer has the landmarks of
+    `chosen`, or all if it is empty. Raises ValueError like `Task.people_json`.
     """
     across, down = (width, height) if in_pixels else (1, 1)
     found = task.people_json(people, names, chosen or names, width=across, height=down)
@@ -45,8 +45,8 @@ def answer_json(
 def draw(picture: "NDArray[np.uint8]", drawing: Drawing) -> "NDArray[np.uint8]":
     """Draw white lines and, on top, red dots into (H, W, 3) uint8 RGB; returns the same array.
 
-    A dot outside the picture is not drawn, but a line to it is drawn up to the edge. The pixel of a dot's own
-    position is pure red.
+    A dot outside the picture is not drawn, but a line to it is drawn up to the edge. The pixel at the
+    position of a dot is pure red.
     """
     import cv2
 
@@ -59,6 +59,6 @@ def draw(picture: "NDArray[np.uint8]", drawing: Drawing) -> "NDArray[np.uint8]":
     inside = [(x, y) for x, y in drawing.dots if 0 <= x < width and 0 <= y < height]
     for centre in inside:
         cv2.circle(picture, centre, radius, JOINT_COLOUR, cv2.FILLED, cv2.LINE_AA)
-    for x, y in inside:  # last, because a neighbour's smoothed rim rounds
+    for x, y in inside:  # last, because the anti-aliased edge of another dot changes the colour
         picture[y, x] = JOINT_COLOUR
     return picture

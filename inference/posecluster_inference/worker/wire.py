@@ -1,7 +1,7 @@
-"""Frames on a worker's private pipe: a JSON head and raw bytes, both length-prefixed.
+"""Frames on the private pipe of a worker: a JSON head and raw bytes, both length-prefixed.
 
-JSON and not pickle, because a worker feeds strangers' bytes to native decoders: a worker that was
-taken over must not be able to run code in the server process that reads its answers.
+The head is JSON and not pickle, because a worker passes untrusted bytes to native decoders. A compromised
+worker must not be able to run code in the server process.
 """
 
 import json
@@ -10,10 +10,10 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-_write = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make a new one for each frame
+_write = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would create an encoder for each frame
 _LENGTHS = struct.Struct("!II")
 _MAX_HEAD_BYTES = 1 << 16
-# a lossless picture of the largest allowed size, drawn and written as PNG, stays well below this
+# A drawn picture of the largest allowed size, encoded as PNG, is much smaller than this.
 _MAX_PAYLOAD_BYTES = 1 << 28
 
 Head = dict[str, Any]
@@ -21,11 +21,11 @@ Frame = tuple[Head, bytes]
 
 
 class BrokenPipeFrame(Exception):
-    """The other side sent something that is no frame; the pipe is of no more use."""
+    """The other side sent an invalid frame; the pipe cannot be used any more."""
 
 
 def pack_head(head: Head, payload_length: int) -> bytes:
-    """Return everything that goes before the payload."""
+    """Return the bytes of a frame that precede its payload."""
     text = _write(head).encode()
     return _LENGTHS.pack(len(text), payload_length) + text
 
@@ -48,13 +48,13 @@ def _parse_head(text: bytes | bytearray) -> Head:
 
 
 class FrameReader:
-    """The server's side: takes whatever the pipe delivers, gives whole frames."""
+    """Assembles frames from received bytes; used by the server."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Add bytes and yield each frame that is complete; raises BrokenPipeFrame."""
+        """Add received bytes and yield each complete frame; raises BrokenPipeFrame."""
         buffer = self._buffer
         buffer += data
         while len(buffer) >= _LENGTHS.size:
@@ -70,14 +70,14 @@ class FrameReader:
 
 
 def send(pipe: socket.socket, head: Head, payload: bytes = b"") -> None:
-    """The worker's side: write one frame, waiting as long as it takes."""
+    """Write one frame, blocking until it is written; used by workers."""
     pipe.sendall(pack_head(head, len(payload)))
     if payload:
         pipe.sendall(payload)
 
 
 def receive(pipe: socket.socket) -> Frame | None:
-    """The worker's side: wait for one frame; None when the server has closed the pipe."""
+    """Wait for one frame; return None if the pipe is closed. Used by workers. Raises BrokenPipeFrame."""
     prefix = _receive_exactly(pipe, _LENGTHS.size)
     if prefix is None:
         return None

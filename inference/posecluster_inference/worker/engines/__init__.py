@@ -1,8 +1,8 @@
-"""The engine seam: what runs a task's network inside a worker process.
+"""The interface of engines, which run the network of a task in a worker process.
 
-An engine lives in exactly one worker process and is called by one thread. It turns pixels into what its task
-calls a person (such as `tasks.pose.Person`), and knows nothing of JSON, drawing or HTTP. To add one, write a
-class with these four methods and list it in `ENGINES` of its task, or name it in `POSECLUSTER_ENGINE` as
+One thread of one worker process calls an engine. An engine converts pixels to the persons of its task (such
+as `tasks.pose.Person`), and does not depend on JSON, drawing or HTTP. To add an engine, write a class with
+the four methods of `Engine` and list it in `ENGINES` of its task, or set `POSECLUSTER_ENGINE` to
 `package.module:Class`.
 """
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """What an engine needs to load its model; `model_path` is verified already.
+    """The configuration of an engine. The model file of a built-in engine has been verified.
 
-    An engine computes in one thread: there is a worker for each CPU of the quota.
+    An engine must compute in one thread, because there is one worker per CPU of the quota.
     """
 
     task: str
@@ -34,9 +34,10 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """The name of a loaded engine, and its landmarks where its model has others than the task.
+    """The name of a loaded engine, and its landmarks if they differ from those of the task.
 
-    Names and bones index into the landmarks of every person. Without names, those of the task hold.
+    `landmark_names` are in the order of the landmarks of each person, and `bones` are pairs of indices.
+    Without names, the names and bones of the task apply.
     """
 
     engine: str
@@ -45,25 +46,25 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """One preloaded model. After any exception the instance is thrown away with its process."""
+    """A loaded model. After any exception, the instance is discarded together with its process."""
 
     def load(self, config: EngineConfig) -> EngineInfo:
-        """Load the model; raises ModelError if it cannot."""
+        """Load the model; raises ModelError if that fails."""
 
     def warm_up(self, picture: "NDArray[np.uint8]") -> None:
-        """Run one real inference on `picture`, which shows a person; raises ModelError if none is found."""
+        """Run one inference on `picture`, which shows a person; raises ModelError if none is found."""
 
     def detect(self, picture: "NDArray[np.uint8]") -> list[Any]:
-        """Find people in contiguous (H, W, 3) uint8 RGB, best first; an empty list for nobody."""
+        """Return the people in contiguous (H, W, 3) uint8 RGB, best first; the list may be empty."""
 
     def close(self) -> None:
         """Free the model; never raises."""
 
 
 def create(name: str, built_in: Mapping[str, str]) -> Engine:
-    """Make the engine of that name, not loaded yet; `built_in` are the task's own engines.
+    """Create an engine by name, without loading its model; `built_in` are the engines of the task.
 
-    Raises InvalidSetting for a name that is neither one of these nor can be imported.
+    Raises InvalidSetting if `name` is neither one of these nor can be imported.
     """
     module_name, _, attribute = built_in.get(name, name).partition(":")
     try:

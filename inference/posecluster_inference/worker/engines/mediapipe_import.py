@@ -1,13 +1,13 @@
-"""The few modules of MediaPipe that pose needs, without the rest.
+"""Imports only the modules of MediaPipe that pose needs.
 
-`import mediapipe` runs the `__init__` of every task: audio, text, decision, retrieval, and a
-drawing module that wants matplotlib, which nothing here uses. That is 56 modules and 50 ms a
-worker (200 ms without compiled bytecode), and with matplotlib 0.7 s and 37 MiB more. So the package
-folders on the way to the wanted modules are entered without running their `__init__`: they become
-plain modules with a `__path__`. Every module that is really used is MediaPipe's own, unchanged.
+`import mediapipe` imports all tasks (audio, text, decision, retrieval) and a drawing module that needs
+matplotlib. These are 56 unused modules, which take 50 ms per worker (200 ms without compiled bytecode), and
+with matplotlib 0.7 s and 37 MiB more. Therefore the parent packages of the required modules are replaced by
+empty modules with a `__path__`, so that their `__init__` does not run. The required modules themselves are
+unchanged.
 
-The price: in a process that has called `modules()` first, `import mediapipe` gives the bare
-package. Worker processes never do that; where MediaPipe was imported before, it is used as it is.
+As a drawback, `import mediapipe` returns an empty package in a process that has called `modules()` before.
+Worker processes never import it. If MediaPipe has been imported already, it is used unchanged.
 """
 
 import importlib
@@ -25,7 +25,7 @@ _ENTERED = ("mediapipe", "mediapipe.tasks", "mediapipe.tasks.python", "mediapipe
 
 @dataclass(frozen=True, slots=True)
 class MediaPipeModules:
-    """MediaPipe ships no types, hence Any."""
+    """The imported modules; their type is Any because MediaPipe has no type hints."""
 
     base_options: Any
     image: Any
@@ -33,7 +33,7 @@ class MediaPipeModules:
 
 
 def modules() -> MediaPipeModules:
-    """Import what pose needs; raises ModelError if MediaPipe is missing or is another version."""
+    """Import the modules; raises ModelError if MediaPipe is missing or has an unsupported version."""
     try:
         if "mediapipe" not in sys.modules:
             _enter_packages()

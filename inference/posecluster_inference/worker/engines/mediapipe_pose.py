@@ -1,9 +1,9 @@
-"""MediaPipe's Pose Landmarker (Tasks API) behind the engine seam.
+"""The engine that runs MediaPipe's Pose Landmarker (Tasks API).
 
-Threads: its kernels (TensorFlow Lite with XNNPACK) run in one thread on Linux, whatever the machine
-has. The graph's own threads, six to eight, follow the node's processors in /sys and neither the
-affinity nor the CPU quota, but they only hand a picture on: CPU time equalled wall time within 1 %
-with 2 processors and with 16 shown to it.
+Threads: on Linux, the kernels (TensorFlow Lite with XNNPACK) always run in one thread. The graph starts six
+to eight threads of its own. Their number depends on the processors of the node in /sys and not on affinity or
+CPU quota, but they only pass on the picture: CPU time equalled wall time within 1 % with 2 and with 16
+visible processors.
 """
 
 from contextlib import suppress
@@ -20,15 +20,15 @@ from posecluster_inference.worker.tasks.pose import Person, Point
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What the Tasks API raises for a status of the C library: mediapipe_c_utils.convert_to_exception.
-# TimeoutError, FileNotFoundError and a library that cannot be loaded are OSErrors.
+# Exceptions that the Tasks API raises for a status of the C library (mediapipe_c_utils.convert_to_exception).
+# TimeoutError, FileNotFoundError and the error for a library that cannot be loaded are OSErrors.
 _MEDIAPIPE_ERRORS = (RuntimeError, ValueError, IndexError, OSError)
 
 
 class MediaPipePose:
-    """The Pose Landmarker in IMAGE mode: every picture stands alone, nothing is tracked.
+    """The Pose Landmarker in IMAGE mode, which processes each picture independently, without tracking.
 
-    Confidences stay at MediaPipe's default of 0.5: lower ones move landmarks.
+    Confidences have MediaPipe's default of 0.5, because lower values change the landmarks.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class MediaPipePose:
         self._landmarker: Any = None
 
     def load(self, config: EngineConfig) -> EngineInfo:
-        """Create the landmarker; raises ModelError with what to do if a library or the model is missing.
+        """Create the landmarker; raises ModelError if a library or the model is missing.
 
-        It takes the model by path: by buffer it needs 20 MiB more and 0.1 s longer.
+        The landmarker gets the path of the model, because a buffer would take 20 MiB more and 0.1 s longer.
         """
         self._mediapipe = modules()
         pose = self._mediapipe.pose_landmarker
@@ -54,20 +54,20 @@ class MediaPipePose:
         return EngineInfo("mediapipe")
 
     def warm_up(self, picture: "NDArray[np.uint8]") -> None:
-        """Run the first inference, which also builds the kernels; raises ModelError if nobody is found."""
+        """Run the first inference, which also builds the kernels; raises ModelError if no person is found."""
         try:
             with native_log.muted():
                 people = self.detect(picture)
         except _MEDIAPIPE_ERRORS as error:
             raise ModelError(f"The model cannot run: {error}") from error
         if not people:
-            raise ModelError("The model finds nobody in the built-in picture: it is not a pose model")
+            raise ModelError("The model finds no person in the built-in picture: it is not a pose model")
 
     def detect(self, picture: "NDArray[np.uint8]") -> list[Person]:
-        """Find people in contiguous (H, W, 3) uint8 RGB, best first; raises ValueError for any other array.
+        """Return the people in contiguous (H, W, 3) uint8 RGB, best first; raises ValueError for others.
 
-        The check is not politeness: a grey picture poisons the landmarker, a 16-bit one aborts the
-        process. MediaPipe copies the picture, and keeps its copy until the next one.
+        The check is required: a grey picture makes the landmarker unusable, and a 16-bit picture aborts the
+        process. MediaPipe retains a copy of the picture until the next one.
         """
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise ValueError(f"Not an 8-bit RGB picture: {picture.dtype}, {picture.shape}")
@@ -81,7 +81,7 @@ class MediaPipePose:
         ]
 
     def close(self) -> None:
-        """Free the landmarker; its complaint, if any, helps nobody at the end of a process."""
+        """Free the landmarker; errors are ignored, because the process is ending."""
         landmarker, self._landmarker = self._landmarker, None
         if landmarker is not None:
             with suppress(*_MEDIAPIPE_ERRORS), native_log.muted():

@@ -1,8 +1,8 @@
-"""Keeps the output of native libraries out of our log.
+"""Discards the output of native libraries.
 
-libpng, libjpeg and MediaPipe write to file descriptor 2 themselves and have no option to turn that off.
-The first two quote the picture (for example the name of a colour profile), which must never reach a log;
-the third adds unstructured lines to every start of a worker.
+libpng, libjpeg and MediaPipe write to file descriptor 2 and have no option to disable this. libpng and
+libjpeg quote the picture (for example the name of a colour profile), which must never be logged. MediaPipe
+writes unstructured lines at each start of a worker.
 """
 
 import os
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Discard what is written to file descriptor 2 inside the block.
+    """Discard output to file descriptor 2 while the block runs.
 
-    Use it for code that runs in one thread and reports by exceptions. It takes about 10 microseconds.
+    Use it for code that runs in one thread and reports errors by exceptions. It takes about 10 microseconds.
     """
     stderr = os.dup(2)
     try:

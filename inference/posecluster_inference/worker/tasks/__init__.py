@@ -1,8 +1,8 @@
-"""The catalogue of tasks: what a server can find in a picture, one row and one module for each.
+"""The catalogue of tasks: the kinds of landmarks that a server can detect.
 
-A task's module says what its landmarks are and what becomes of those that an engine has found: the schema of
-an answer and its JSON, and what is drawn. It imports neither numpy nor OpenCV, because the server process
-reads names and schemas from it. OpenAPI and `/v1/model` follow from the catalogue.
+Each task is a module and a row of the catalogue. The module declares the landmarks, the schema and JSON of
+answers, and the drawing. It imports neither numpy nor OpenCV, because the server process imports it for names
+and schemas. The OpenAPI document and `/v1/model` are derived from the catalogue.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from posecluster_inference.worker.tasks.model_files import Model
 
 
 class Task(Protocol):
-    """What a task's module has."""
+    """The members of a task's module."""
 
     NAMES: tuple[str, ...]
-    """Of the landmarks of every person, in order."""
+    """Names of the landmarks of each person, in order."""
     BONES: tuple[tuple[int, int], ...]
     """Pairs of indices into the names."""
     ENGINES: Mapping[str, str]
@@ -25,7 +25,7 @@ class Task(Protocol):
     MODELS: tuple[Model, ...]
     """The model files of each variant."""
     WARM_UP_PICTURE: str
-    """A file in `data` that shows a person: each worker must find one before it is ready."""
+    """A file in `data` that shows a person, whom each worker must detect before it is ready."""
     SCHEMAS: Mapping[str, Any]
     """JSON Schema of `Person`, an item of an answer's `people`, and of each schema that it refers to."""
 
@@ -37,14 +37,14 @@ class Task(Protocol):
     ) -> str:
         """Return the list of `people` in an answer, as JSON in ASCII.
 
-        Each person has a landmark for each of `names`, and the answer those of `chosen`. Coordinates are
+        Each person has a landmark for each of `names`; the answer contains those of `chosen`. Coordinates are
         multiplied by `width` and `height`, which are 1 if the answer has fractions.
         """
 
     def drawing(
         self, people: Sequence[Any], bones: Sequence[tuple[int, int]], *, width: int, height: int
     ) -> Drawing:
-        """Return what is drawn over a picture of this size."""
+        """Return the lines and dots to draw over a picture of this size."""
 
 
 CATALOGUE: Mapping[str, Task] = {"pose": pose}

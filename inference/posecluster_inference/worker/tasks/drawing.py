@@ -1,7 +1,7 @@
-"""What a drawn picture shows, and how large it is: the worker draws it in this size and the server states it.
+"""Content and size of drawn pictures, for the worker that draws them and the server that reports the size.
 
-Drawing and encoding cost time and memory for each pixel, and WebP at full size can take longer than
-the hang limit. Landmarks are always found in the whole picture; only what is drawn is smaller.
+Drawing and encoding take time and memory for each pixel, and encoding a large WebP can exceed the hang limit.
+Therefore the size of drawn pictures is limited. Landmarks are always detected at the original size.
 """
 
 import math
@@ -15,7 +15,7 @@ Pixel = tuple[int, int]  # column and row
 
 
 class Drawing(NamedTuple):
-    """What is drawn over a picture: lines first, then dots. Pixels may lie outside the picture."""
+    """Lines and, on top of them, dots to draw over a picture. Pixels may be outside the picture."""
 
     lines: list[tuple[Pixel, Pixel]]
     dots: list[Pixel]
@@ -23,7 +23,7 @@ class Drawing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The size of a drawn picture and of the picture that was sent, both upright, in pixels."""
+    """The sizes of a drawn picture and of the original picture, both upright, in pixels."""
 
     width: int
     height: int
@@ -32,7 +32,7 @@ class Drawn:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The fields of an answer that state both sizes."""
+        """The header fields of a response that contain both sizes."""
         return {
             "X-Image-Size": f"{self.width}x{self.height}",
             "X-Original-Image-Size": f"{self.original_width}x{self.original_height}",
@@ -40,7 +40,7 @@ class Drawn:
 
 
 def drawn_size(width: int, height: int) -> tuple[int, int]:
-    """Return the width and height in which a picture of this size is drawn, with the same aspect ratio."""
+    """Return width and height of the drawn picture for an original of this size; keeps the aspect ratio."""
     scale = min(math.sqrt(MAX_DRAWN_PIXELS / (width * height)), MAX_DRAWN_SIDE / max(width, height))
     if scale >= 1:
         return width, height

@@ -1,11 +1,11 @@
-"""What a task says of its model files: names, where each is published, and which contents are accepted."""
+"""Descriptions of model files: names, addresses and accepted contents."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Origin(StrEnum):
-    """Whether a file is byte for byte the released one."""
+    """Whether a file is identical to the released file."""
 
     OFFICIAL = "official"
     REBUILT = "rebuilt"
@@ -13,7 +13,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """One accepted content of a model file; `size` in bytes."""
+    """An accepted content of a model file; `size` is in bytes."""
 
     sha256: str
     size: int
@@ -22,7 +22,7 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model file: where it is published, and which contents are accepted under its name."""
+    """A model file: its name, the address at which it is published, and its accepted contents."""
 
     task: str
     variant: str
@@ -32,5 +32,5 @@ class Model:
 
     @property
     def largest(self) -> int:
-        """Bytes of the largest accepted content: nothing longer is read."""
+        """Size of the largest accepted content in bytes; no more is ever read."""
         return max(pinned.size for pinned in self.accepted)

@@ -1,7 +1,7 @@
-"""Pose: 33 landmarks of the body, in the picture and in metres.
+"""The task `pose`: 33 landmarks of the body, in the picture and in metres.
 
-An engine for this task returns a `Person` for each person that it finds. All the rest is here: the schema of
-an answer, its JSON, which lines and dots a drawn picture shows, and which model files are accepted.
+An engine for this task returns a `Person` for each person that it finds. This module declares the schema and
+JSON of answers, the lines and dots of a drawn picture, and the accepted model files.
 """
 
 import json
@@ -30,7 +30,7 @@ BONES: tuple[tuple[int, int], ...] = (
     *((16, 22), (18, 20), (11, 23), (12, 24), (23, 24), (23, 25), (24, 26), (25, 27), (26, 28)),
     *((27, 29), (28, 30), (29, 31), (30, 32), (27, 31), (28, 32)),
 )
-# A choice from the names, in the order of cocodataset.org's person_keypoints annotations.
+# A selection of the names, in the order of the person_keypoints annotations of cocodataset.org
 COCO_KEYPOINTS: tuple[str, ...] = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
     *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
@@ -42,8 +42,8 @@ ENGINES: Mapping[str, str] = {
 }
 WARM_UP_PICTURE = "astronaut.jpg"
 
-# MediaPipe does not draw less visible joints either: _VISIBILITY_THRESHOLD and _PRESENCE_THRESHOLD of
-# mediapipe/tasks/python/vision/drawing_utils.py
+# Less visible joints are not drawn. MediaPipe uses the same value: _VISIBILITY_THRESHOLD and
+# _PRESENCE_THRESHOLD of mediapipe/tasks/python/vision/drawing_utils.py.
 LEAST_VISIBILITY = 0.5
 _POINT_KEYS = ("x", "y", "z", "visibility", "presence")
 _BOX_KEYS = ("x", "y", "width", "height")
@@ -54,17 +54,17 @@ Point = tuple[float, float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person: a point for each landmark name.
+    """A person, with a point for each landmark name.
 
-    `landmarks`: x and y are fractions of the upright picture, z is on the scale of x and 0 at the middle of
-    the hips. `world_landmarks`: metres from the middle of the hips.
+    In `landmarks`, x and y are fractions of the upright picture; z has the scale of x and is 0 at the
+    midpoint of the hips. `world_landmarks` are in metres from the midpoint of the hips.
     """
 
     landmarks: tuple[Point, ...]
     world_landmarks: tuple[Point, ...]
 
 
-# --- what an answer says ---
+# --- answers ---
 
 
 def _object(description: str, properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ SCHEMAS: Mapping[str, Any] = {
 
 
 def example() -> Any:
-    """Return one person as an answer has it: that of the full model in the built-in picture."""
+    """Return the person that the full model finds in the built-in picture, as an answer contains it."""
     path = resources.files("posecluster_inference").joinpath("data/pose_example.json")
     points = json.loads(path.read_bytes())
     person = Person(points["landmarks"], points["world_landmarks"])
@@ -149,11 +149,11 @@ def people_json(
 ) -> str:
     """Return the list of people in an answer, as JSON in ASCII.
 
-    Each person must have a point for each of `names`; the answer has those of `chosen`, in that order. x and
-    z of `landmarks` are multiplied by `width` and y by `height`, and the box likewise, so that 1 and 1 give
-    fractions; `world_landmarks` stay in metres. Numbers have nine significant digits, which is what float32
-    needs to come back exactly. Raises ValueError for a chosen name that is not among `names`, and for a
-    number that JSON cannot express (NaN, infinity).
+    Each person must have a point for each of `names`; the answer contains those of `chosen`, in this order.
+    In `landmarks` and the box, x and z are multiplied by `width` and y by `height`, so that 1 and 1 result in
+    fractions; `world_landmarks` remain in metres. Numbers have nine significant digits, which represent a
+    float32 exactly. Raises ValueError for a chosen name that is not in `names`, and for numbers that JSON
+    does not support (NaN, infinity).
     """
     where = [names.index(name) for name in chosen]
     template = _person_template(tuple(chosen))
@@ -170,14 +170,14 @@ def _numbers(person: Person, where: Sequence[int], across: int, down: int) -> tu
         ]
     world = [person.world_landmarks[index] for index in where]
     numbers = tuple(chain(_box(person, across, down), *landmarks, *world))
-    if not math.isfinite(sum(numbers)):  # NaN and infinity survive a sum
-        raise ValueError("The engine gave a landmark that is not a finite number")
+    if not math.isfinite(sum(numbers)):  # the sum is NaN or infinite if any number is
+        raise ValueError("The engine returned a landmark that is not a finite number")
     return numbers
 
 
 @lru_cache(maxsize=8)
 def _person_template(names: tuple[str, ...]) -> str:
-    """A %-format for one person: one pass in C over 334 numbers, 0.1 ms."""
+    """Return a %-format for one person, which formats 334 numbers in 0.1 ms."""
     box = ",".join(f'"{key}":%.9g' for key in _BOX_KEYS)
     values = ",".join(f'"{key}":%.9g' for key in _POINT_KEYS)
     points = ",".join(f'{{"name":{json.dumps(name).replace("%", "%%")},{values}}}' for name in names)
@@ -185,7 +185,7 @@ def _person_template(names: tuple[str, ...]) -> str:
 
 
 def _box(person: Person, across: int, down: int) -> tuple[float, float, float, float]:
-    """Return x, y, width and height of the part of the picture that holds all landmarks of a person."""
+    """Return x, y, width and height of the part of the picture that contains all landmarks of a person."""
     left, right = _extent([point[0] for point in person.landmarks])
     top, bottom = _extent([point[1] for point in person.landmarks])
     return left * across, top * down, (right - left) * across, (bottom - top) * down
@@ -195,7 +195,7 @@ def _extent(places: Sequence[float]) -> tuple[float, float]:
     return min(1.0, max(0.0, min(places))), min(1.0, max(0.0, max(places)))
 
 
-# --- what is drawn ---
+# --- drawn pictures ---
 
 
 def drawing(
@@ -203,7 +203,7 @@ def drawing(
 ) -> Drawing:
     """Return the bones as lines and the joints as dots, in pixels of a picture of this size.
 
-    Joints that are probably hidden (`LEAST_VISIBILITY`) are not drawn, nor are their bones.
+    Joints that are probably hidden (`LEAST_VISIBILITY`) and their bones are not drawn.
     """
     bodies = [[_pixel(point, width, height) for point in person.landmarks] for person in people]
     ends = ((body[start], body[end]) for body in bodies for start, end in bones)
@@ -214,9 +214,9 @@ def drawing(
 
 
 def _pixel(point: Point, width: int, height: int) -> Pixel | None:
-    """Return a joint's pixel; None if it is hidden, not a number, or further out than a picture's size.
+    """Return the pixel of a joint; None if it is hidden, not a number, or far outside of the picture.
 
-    Far points are dropped and not clamped: a clamped one would turn its bone.
+    Far points are dropped and not clamped, because clamping would change the direction of their bones.
     """
     x, y, _z, visibility, presence = point
     if not (visibility >= LEAST_VISIBILITY and presence >= LEAST_VISIBILITY):
@@ -224,13 +224,13 @@ def _pixel(point: Point, width: int, height: int) -> Pixel | None:
     if not (-1 <= x <= 2 and -1 <= y <= 2):
         return None
     column, row = math.floor(x * width), math.floor(y * height)
-    # exactly 1.0 is the far edge of the last pixel
+    # 1.0 is the far edge of the last pixel.
     return (width - 1 if x == 1 else column), (height - 1 if y == 1 else row)
 
 
-# --- what its networks are ---
+# --- model files ---
 
-# Google's public store of released MediaPipe bundles; "/1/" is a fixed release, "/latest/" moves
+# Google's public store of released MediaPipe bundles; "/1/" is a fixed release, "/latest/" changes
 _STORE = "https://storage.googleapis.com/mediapipe-models/pose_landmarker"
 
 
@@ -246,7 +246,8 @@ MODELS: tuple[Model, ...] = (
         Pinned(
             "59929e1d1ee95287735ddd833b19cf4ac46d29bc7afddbbf6753c459690d574a", 5_777_746, Origin.OFFICIAL
         ),
-        # same networks, metadata text of the full bundle: 32 bytes shorter than the released file
+        # It has the same networks, but the metadata text of the full bundle, and is therefore 32 bytes
+        # shorter.
         Pinned("c03c0aa432d4ea37493acd864a37679496b3af39df9053329884835e6856664c", 5_777_714, Origin.REBUILT),
     ),
     _model(
@@ -254,7 +255,7 @@ MODELS: tuple[Model, ...] = (
         Pinned(
             "5134a3aad27a58b93da0088d431f366da362b44e3ccfbe3462b3827a839011b1", 9_398_198, Origin.OFFICIAL
         ),
-        # what "/latest/" gave: the same two networks, ZIP time stamps two seconds later
+        # The file at "/latest/", with the same two networks and ZIP time stamps that are two seconds later
         Pinned(
             "4eaa5eb7a98365221087693fcc286334cf0858e2eb6e15b506aa4a7ecdcec4ad", 9_398_198, Origin.OFFICIAL
         ),
