@@ -1,6 +1,6 @@
-// The server's API. All addresses are relative to the page, so that it works below any path.
+// Calls the server's API. All addresses are relative to the page, so that it works below any path.
 
-/** Without a name and a password from the address bar: fetch takes none, and nobody should copy them. */
+/** Resolve a path, without the user name and password of the page's address, which fetch rejects. */
 const address = (path) => {
   const url = new URL(path, document.baseURI);
   url.username = url.password = "";
@@ -9,27 +9,27 @@ const address = (path) => {
 export const DETECT = address("v1/detect");
 export const SAMPLE = address("assets/astronaut.jpg");
 const RETRY_MS = 300;
-const HEALTH_LIMIT_MS = 5_000; // a network that swallows packets would keep the last state on show
+const HEALTH_LIMIT_MS = 5_000; // otherwise a network that drops packets would leave an old state on the page
 const TOKEN_KEY = "posecluster-token";
 
-/** A refusal of the server (RFC 9457), or that there was no answer at all. */
+/** A refusal by the server (RFC 9457), or a missing or unreadable response. */
 export class Problem extends Error {
   constructor({ status = 0, reason = "", title, detail = "", retryAfter = null }) {
     super(detail || title);
     Object.assign(this, { status, reason, title, detail, retryAfter });
   }
 
-  /** Whether asking again later, unchanged, may help. */
+  /** Whether a later retry of the same request may succeed. */
   get passes() {
     return this.retryAfter !== null;
   }
 }
 
-// a browser may forbid a page to store anything
+// The browser may forbid storage; the token then stays in memory.
 let token = "";
 try {
   token = sessionStorage.getItem(TOKEN_KEY) ?? "";
-} catch { /* kept in memory then */ }
+} catch { /* the token stays in memory */ }
 
 export const hasToken = () => token !== "";
 
@@ -37,15 +37,15 @@ export function setToken(value) {
   token = value.trim();
   try {
     sessionStorage.setItem(TOKEN_KEY, token);
-  } catch { /* kept in memory then */ }
+  } catch { /* the token stays in memory */ }
 }
 
-/** Once more where the network failed: it may just have changed, and asking twice changes nothing on the server. */
+/** Send a request, and retry it once after a network failure, which is safe because no request changes the server. */
 async function ask(path, options = {}) {
   const headers = new Headers(options.headers);
   try {
     if (token) headers.set("Authorization", `Bearer ${token}`);
-  } catch { /* no header can hold these letters, so no server knows the token: it will say so */ }
+  } catch { /* a header cannot contain these characters, so the server will refuse the request */ }
   for (let isLast = false; ; isLast = true) {
     try {
       return await fetch(address(path), { ...options, headers });
@@ -68,12 +68,12 @@ async function problemOf(response) {
   try {
     const { title, detail, reason } = await response.json();
     if (title) return new Problem({ status: response.status, reason, title, detail, retryAfter });
-  } catch { /* not ours: a proxy between may answer too */ }
+  } catch { /* the response is from a proxy and not from our server */ }
   const title = `A proxy answered ${response.status}`;
   return new Problem({ status: response.status, title, detail: response.statusText, retryAfter });
 }
 
-/** What `read` makes of an answer; a Problem if it is a refusal, breaks off, or is something else altogether. */
+/** Return the result of `read`; throws a Problem if the response is a refusal, incomplete or in another format. */
 async function readOf(response, read) {
   if (!response.ok) throw await problemOf(response);
   try {
@@ -87,17 +87,17 @@ async function readOf(response, read) {
   }
 }
 
-/** GET /v1/model. */
+/** Return the response of GET /v1/model. */
 export async function model() {
   return readOf(await ask("v1/model"), (response) => response.json());
 }
 
-/** The built-in picture. */
+/** Return the built-in picture. */
 export async function sample() {
   return readOf(await ask("assets/astronaut.jpg"), (response) => response.blob());
 }
 
-/** GET /healthz: the state, whether it is served with 200 or 503. */
+/** Return the state from GET /healthz, whose status is 200 or 503. */
 export async function health() {
   const response = await ask("healthz", { signal: AbortSignal.timeout(HEALTH_LIMIT_MS) });
   const body = await response.json().catch(() => null);
@@ -105,7 +105,7 @@ export async function health() {
   return body;
 }
 
-/** POST /v1/detect: the answer, and all that is known of how it came about. */
+/** Send a picture to POST /v1/detect; returns the answer with its timing and cache status. */
 export async function detect(picture, { fresh = false, signal } = {}) {
   const headers = { "Content-Type": picture.type || "application/octet-stream", Accept: "application/json" };
   if (fresh) headers["Cache-Control"] = "no-cache";

@@ -1,4 +1,4 @@
-// The camera: a still to send, or frame after frame with never more than one request under way.
+// The camera: takes a still picture, or sends successive frames with one request at a time.
 
 const LARGEST_SIDE = 640;
 const QUALITY = 0.85;
@@ -7,14 +7,14 @@ const WINDOW_MS = 2000;
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 export class Camera {
-  /** `onLost()` when it is pulled out, or taken away from the page. */
+  /** `onLost()` is called when the camera is unplugged or the browser revokes access. */
   constructor(video, onLost) {
     this.video = video;
     this.onLost = onLost;
     this.stream = null;
-    this.turn = 0; // changes whenever it is turned on or off
+    this.turn = 0; // incremented when the camera is turned on or off
     this.facing = "user";
-    this.run = 0; // changes with every start and stop of the live mode
+    this.run = 0; // incremented when the live mode starts or stops
   }
 
   get isOn() {
@@ -22,8 +22,8 @@ export class Camera {
   }
 
   /**
-   * Turn it on; false if it was turned off, or on again, while the browser still asked the person. Raises an
-   * Error whose message is fit to show.
+   * Turn the camera on; returns false if it was turned off or on again while the browser asked for permission. Throws
+   * an Error with a message for the user.
    */
   async start() {
     if (!navigator.mediaDevices?.getUserMedia) {
@@ -47,7 +47,7 @@ export class Camera {
     this.stream = stream;
     for (const track of stream.getTracks()) track.addEventListener("ended", () => this.stream === stream && this.onLost());
     this.video.srcObject = stream;
-    await this.video.play().catch(() => {}); // it was turned off meanwhile
+    await this.video.play().catch(() => {}); // the camera was turned off meanwhile
     return turn === this.turn;
   }
 
@@ -64,13 +64,13 @@ export class Camera {
     return this.start();
   }
 
-  /** Whether there is more than one. */
+  /** Whether there is more than one camera. */
   async hasOthers() {
     const devices = await navigator.mediaDevices.enumerateDevices();
     return devices.filter(({ kind }) => kind === "videoinput").length > 1;
   }
 
-  /** What it sees now, as a JPEG; also left on `canvas`. */
+  /** Draw the current frame on `canvas` and return it as a JPEG. */
   async frame(canvas, largestSide = Infinity) {
     const { videoWidth: width, videoHeight: height } = this.video;
     const scale = Math.min(1, largestSide / Math.max(width, height));
@@ -87,9 +87,9 @@ export class Camera {
   }
 
   /**
-   * Ask for one frame after the other until `halt`: the next is taken when the answer is there, so the server
-   * sets the pace. `ask(blob, signal)` returns an exchange; `show(exchange, canvas, rate)` gets each;
-   * `rest(problem)` returns seconds to wait, or null to end.
+   * Send successive frames until `halt`. The next frame is taken after the response to the previous one, so the server
+   * determines the rate. `ask(blob, signal)` sends a frame and returns an exchange, `show(exchange, canvas, rate)` shows
+   * it, and `rest(problem)` returns the seconds to wait after a problem, or null to stop.
    */
   async live({ ask, show, rest }) {
     const run = (this.run += 1);

@@ -1,10 +1,10 @@
-// The very request that the page sends, for a terminal and for a program.
+// Code for the request that the page sends: as a command and as a program.
 
 import { DETECT, SAMPLE } from "./api.js";
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** Lines for `kind` "curl", "drawn" (a picture as the answer) or "python". */
+/** Return the code for `kind`: "curl", "drawn" (curl for a drawn picture) or "python". */
 export function lines(kind, { name, type, isSample, fresh, hasToken }) {
   const options = { name: name.replace(/[/\\\0]/g, "_") || "picture.jpg", type, isSample, fresh, hasToken };
   return kind === "python" ? python(options) : curl(options, kind === "drawn");

@@ -1,15 +1,15 @@
-// Swagger UI on our own document, in the system's colours.
+// Shows the server's OpenAPI document with Swagger UI, in the colour scheme of the system.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);
 follow();
 
-// What the viewer leaves out for keyboards and screen readers.
+// Adds what the viewer lacks for keyboards and screen readers.
 const REPAIRS = {
   select: (select) => select.ariaLabel || (select.ariaLabel = select.closest("label")?.textContent || nameOf(select)),
-  pre: (pre) => (pre.tabIndex = 0), // else only a mouse can scroll it
-  ".opblock-summary-control a[href]": (link) => link.removeAttribute("href"), // a link inside of a button
+  pre: (pre) => (pre.tabIndex = 0), // so that the keyboard can scroll it
+  ".opblock-summary-control a[href]": (link) => link.removeAttribute("href"), // a button must not contain a link
 };
 
 function nameOf(select) {
@@ -23,14 +23,14 @@ const repair = () => {
 new MutationObserver(repair).observe(document.getElementById("reference"), { childList: true, subtree: true });
 
 const description = new URL("openapi.json", document.baseURI);
-description.username = description.password = ""; // fetch takes no address with these
+description.username = description.password = ""; // fetch rejects addresses with these
 
 globalThis.SwaggerUIBundle({
   url: description.href,
   dom_id: "#reference",
   deepLinking: true,
-  validatorUrl: null, // would send the document to another host
+  validatorUrl: null, // a validator would get the document on another host
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
-  syntaxHighlight: { activated: false }, // its colours are too pale for small text
+  syntaxHighlight: { activated: false }, // its colours have too little contrast for small text
 });

@@ -1,8 +1,8 @@
-// Small helpers around the document, and how numbers are written.
+// Helpers for the document, and formats of numbers.
 
 export const byId = (id) => document.getElementById(id);
 
-/** Make an element: properties are set as such, `data-`, `aria-`, `class`, `role` and `for` as attributes. */
+/** Create an element; `data-*`, `aria-*`, `class`, `role` and `for` are set as attributes, others as properties. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -13,7 +13,7 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Make an SVG element with these attributes. */
+/** Create an SVG element with these attributes. */
 export function shape(tag, attributes, text = "") {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -21,7 +21,7 @@ export function shape(tag, attributes, text = "") {
   return element;
 }
 
-/** Let a screen reader say something. */
+/** Announce a text to screen readers. */
 export function say(text) {
   byId("said").textContent = text;
 }
@@ -53,7 +53,7 @@ export function duration(seconds) {
   return said.join(" ");
 }
 
-/** Put text on the clipboard; also where the page came over plain HTTP and the browser has no clipboard for it. */
+/** Copy text to the clipboard, also on pages over plain HTTP, for which browsers have no clipboard API. */
 export async function copy(text, button) {
   let isCopied = true;
   try {

@@ -1,4 +1,4 @@
-// The joints of a person as a table, of all people as CSV.
+// The joints of one person as a table, and of all people as CSV.
 
 import { fixed, make } from "./dom.js";
 import { spoken } from "./stage.js";
@@ -40,7 +40,7 @@ export class Joints {
   }
 }
 
-/** All people of an answer, the numbers as they came. */
+/** Return all people of an answer as CSV, with unrounded numbers. */
 export function csv({ people }) {
   const lines = people.flatMap(({ landmarks, world_landmarks: world }, person) =>
     landmarks.map((joint, index) =>

@@ -1,13 +1,13 @@
-// The camera's buttons: a still, or live.
+// The buttons of the camera: take a still picture, or start the live mode.
 
 import { Problem, detect } from "./api.js";
 import { Camera } from "./camera.js";
 import { byId } from "./dom.js";
 
-const REST_SECONDS = 2; // after a problem that names no time
+const REST_SECONDS = 2; // after a problem without Retry-After
 
 export class CameraBar {
-  /** `parts`: stage, notice, knowModel, askToken, onStart(), onStill(blob, name), onFrame(exchange). */
+  /** `parts` are stage, notice, knowModel, askToken, onStart(), onStill(blob, name) and onFrame(exchange). */
   constructor(parts) {
     Object.assign(this, parts);
     this.camera = new Camera(byId("video"), () => {
@@ -27,7 +27,7 @@ export class CameraBar {
     return byId("live").getAttribute("aria-pressed") === "true";
   }
 
-  /** End all of it; what is shown stays. */
+  /** Turn the camera off; the picture that is shown stays. */
   off() {
     this.#halt();
     this.camera.stop();
@@ -76,7 +76,7 @@ export class CameraBar {
     byId("rate").textContent = "";
   }
 
-  /** Stop, and leave the last frame with its skeleton. */
+  /** Stop the live mode; the last frame and its skeletons stay visible. */
   #rest() {
     this.#halt();
     this.notice.clear({ settled: true });

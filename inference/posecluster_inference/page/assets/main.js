@@ -1,4 +1,4 @@
-// The playground: wires the parts. One request at a time; a new picture takes the place of the one before.
+// The playground: connects its parts. One request runs at a time; a new picture replaces the previous one.
 
 import { Problem, detect, hasToken, model, sample, setToken } from "./api.js";
 import { lines } from "./code.js";
@@ -14,12 +14,12 @@ import { upright } from "./upright.js";
 import { World } from "./world.js";
 
 const COPY_HELPS = new Set(["body_too_large", "picture_too_large", "unsupported_format", "undecodable"]);
-const ANSWERED = ["copy-json", "copy-csv", "download"]; // buttons that need an answer
+const ANSWERED = ["copy-json", "copy-csv", "download"]; // buttons that are enabled after an answer
 const BUSY_AFTER_MS = 150;
 
-let facts = null; // of /v1/model
+let facts = null; // the response of /v1/model
 let picture = null; // {blob, name, isSample, isCopy}
-let exchange = null; // the last answer, as `detect` returns it
+let exchange = null; // the last result of `detect`
 let person = 0;
 let code = "curl";
 let abort = null;
@@ -50,7 +50,7 @@ const cameraBar = new CameraBar({
   },
 });
 
-// --- asking ---
+// --- requests ---
 
 async function knowModel() {
   if (facts) return;
@@ -60,7 +60,7 @@ async function knowModel() {
   byId("model").textContent = `${task}, ${variant} model, ${engine} · ${people} a picture`;
 }
 
-/** Send the picture and show what comes. */
+/** Send the picture and show the answer. */
 async function send() {
   const { blob } = picture;
   abort?.abort();
@@ -111,7 +111,7 @@ function refused(problem) {
   notice.problem(problem, isFinal ? null : send, actions);
 }
 
-/** Whether it was the token that was missing; then it is asked for. */
+/** If the problem is a missing or wrong token, ask the user for it; returns whether it is. */
 function askToken(problem) {
   if (problem.status !== 401) return false;
   const detail = hasToken() ? "The token was not accepted. " : "";
@@ -147,7 +147,7 @@ function take(blob, name, { isSample = false, isCopy = false } = {}) {
   send();
 }
 
-/** A body over the limit is not worth sending: a refused upload may end as a broken connection. */
+/** Whether the picture exceeds the limit of the server. It is not sent, because the upload would break off. */
 function tooMany(blob) {
   const most = facts.limits.max_body_bytes;
   if (blob.size <= most) return false;
@@ -165,7 +165,7 @@ async function showPhoto({ blob, name }) {
   photo.alt = `The picture ${name}`;
   await photo.decode().then(
     () => stage.show("photo", { width: photo.naturalWidth, height: photo.naturalHeight }),
-    () => picture?.blob === blob && stage.show(null), // some formats only the server knows, or nobody
+    () => picture?.blob === blob && stage.show(null), // the browser may not support the format
   );
 }
 
@@ -182,7 +182,7 @@ async function useSample() {
 function show(got) {
   exchange = got;
   const { people, image } = got.answer;
-  if (byId("frame").hidden) stage.show("none"); // this browser cannot show the picture: the joints alone, then
+  if (byId("frame").hidden) stage.show("none"); // if the browser cannot show the picture, show only the joints
   stage.resize(image.width, image.height);
   choosePerson(0);
   stage.draw(people, facts.bones);
@@ -197,7 +197,7 @@ function show(got) {
   if (byId("answer-box").open) showAnswer();
 }
 
-/** Like `show`, without what would flicker from frame to frame. */
+/** Show a frame of the live mode; omits the parts of `show` that would flicker. */
 function showLive(got) {
   exchange = got;
   const { people, image } = got.answer;
@@ -205,7 +205,7 @@ function showLive(got) {
   choosePerson(Math.min(person, Math.max(0, people.length - 1)));
   stage.draw(people, facts.bones);
   drawTiming(byId("timing"), got);
-  const summary = people.length ? "" : "No person is visible"; // said once, not with every frame
+  const summary = people.length ? "" : "No person is visible"; // announced once and not with every frame
   if (byId("summary").textContent !== summary) byId("summary").textContent = summary;
   for (const id of ANSWERED) byId(id).disabled = false;
   if (byId("answer-box").open) showAnswer();
@@ -253,7 +253,7 @@ async function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// --- what people do ---
+// --- events ---
 
 listen({ input: byId("file"), onDrag: (on) => (byId("dropping").hidden = !on) }, take);
 const onClick = (id, action) => byId(id).addEventListener("click", () => action());
@@ -296,5 +296,5 @@ byId("token-form").addEventListener("submit", (event) => {
 
 showCode();
 watchHealth();
-// a problem here is told when a picture is sent; a missing token at once
+// A missing token is reported immediately, other problems when a picture is sent.
 knowModel().catch((problem) => askToken(problem));

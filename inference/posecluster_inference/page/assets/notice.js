@@ -1,4 +1,4 @@
-// What went wrong, in words; and a countdown where asking again later helps.
+// The message about a problem, with a countdown if a retry may help.
 
 import { make } from "./dom.js";
 
@@ -10,7 +10,7 @@ export class Notice {
     this.tries = 0;
   }
 
-  /** Take it away; `settled` also forgets how often we tried. */
+  /** Hide the message; `settled` also resets the number of attempts. */
   clear({ settled = false } = {}) {
     clearInterval(this.timer);
     if (settled) this.tries = 0;
@@ -18,7 +18,7 @@ export class Notice {
     this.box.replaceChildren();
   }
 
-  /** Say something; `actions` are [label, function] pairs; `countdown` is {seconds, then()}. */
+  /** Show a message; `actions` are [label, function] pairs, and `countdown` is {seconds, then()}. */
   show(title, detail, { mild = false, code = "", actions = [], countdown = null } = {}) {
     this.clear();
     this.box.classList.toggle("mild", mild);
@@ -37,7 +37,7 @@ export class Notice {
     this.box.hidden = false;
   }
 
-  /** Show a Problem. One that passes is tried again when its time has come, a few times. */
+  /** Show a Problem. If it may pass, the request is retried after a countdown, a few times. */
   problem(problem, retry, actions = []) {
     const code = problem.status ? `${problem.status} ${problem.reason}`.trim() : "";
     const shown = { code, actions: [...actions] };
@@ -50,16 +50,16 @@ export class Notice {
     this.show(problem.title, problem.detail, shown);
   }
 
-  /** The words and the bar of a countdown that runs until `clear`. */
+  /** Return the text and the bar of a countdown that runs until `clear`. */
   #count({ seconds, then = () => {} }) {
-    // a timer is silent: else a screen reader reads the whole notice again every second
-    const words = make("span", { class: "countdown", role: "timer" });
+    // The role timer is silent; otherwise a screen reader would read the whole message every second.
+    const label = make("span", { class: "countdown", role: "timer" });
     const bar = make("progress", { max: seconds, "aria-label": "Time until the next attempt" });
     const end = performance.now() + seconds * 1000;
     const tick = () => {
       const left = Math.max(0, (end - performance.now()) / 1000);
-      const text = `Trying again in ${Math.ceil(left)} s`;
-      if (words.textContent !== text) words.textContent = text;
+      const remaining = `Trying again in ${Math.ceil(left)} s`;
+      if (label.textContent !== remaining) label.textContent = remaining;
       bar.value = seconds - left;
       if (left > 0) return;
       clearInterval(this.timer);
@@ -67,7 +67,7 @@ export class Notice {
     };
     this.timer = setInterval(tick, 200);
     tick();
-    return [words, bar];
+    return [label, bar];
   }
 
   #retry(retry) {

@@ -1,18 +1,18 @@
-// Where pictures come from, and copies of them that the server takes.
+// Sources of pictures, and copies that meet the limits of the server.
 
 import { bytes } from "./dom.js";
 import { upright } from "./upright.js";
 
 const COPY_QUALITY = 0.92;
 
-/** Hand every picture that is chosen, dropped or pasted to `take(blob, name)`. */
+/** Call `take(blob, name)` for every picture that is chosen, dropped or pasted. */
 export function listen({ input, onDrag }, take) {
   input.addEventListener("change", () => {
     const [file] = input.files;
     if (file) take(file, file.name);
-    input.value = ""; // the same file may be chosen again
+    input.value = ""; // allows choosing the same file again
   });
-  if (input.files.length) input.dispatchEvent(new Event("change")); // chosen before this script was here
+  if (input.files.length) input.dispatchEvent(new Event("change")); // a file was chosen before this script was loaded
   let depth = 0;
   const isFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   const end = () => {
@@ -45,7 +45,7 @@ export function listen({ input, onDrag }, take) {
   });
 }
 
-/** A JPEG copy that keeps within the limits, upright; null when this browser cannot read the picture. */
+/** Return an upright JPEG copy within the limits; null if the browser cannot read the picture. */
 export async function copyWithin(blob, { max_pixels: pixels, max_side_pixels: side, max_body_bytes: size }) {
   const drawable = await read(blob).catch(() => null);
   if (!drawable) return null;
@@ -65,7 +65,7 @@ export async function copyWithin(blob, { max_pixels: pixels, max_side_pixels: si
   return copy && copy.size <= size ? copy : null;
 }
 
-/** A picture to draw. Browsers make a bitmap only of a whole file, but an image also of one without its end. */
+/** Load a picture. Browsers create a bitmap only from a complete file, but an image also from a truncated one. */
 async function read(blob) {
   try {
     return await createImageBitmap(await upright(blob), { imageOrientation: "from-image" });
@@ -81,7 +81,7 @@ async function read(blob) {
   }
 }
 
-/** In words. */
+/** Return the name and size of a picture as text. */
 export function describe(blob, name) {
   return `${name} · ${bytes(blob.size)}`;
 }

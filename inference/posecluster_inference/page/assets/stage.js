@@ -1,17 +1,17 @@
-// The picture and, over it, the skeletons of an answer: red joints on white bones.
+// The picture with the skeletons of an answer over it: red joints on white bones.
 
 import { fixed, say, shape } from "./dom.js";
 
-const JOINT_RADIUS = 4.5; // all in pixels of the page
+const JOINT_RADIUS = 4.5; // sizes in CSS pixels
 const REACH = 26;
 const NAME_SIZE = 12;
-const NAME_SHAPE = 0.56; // mean width of a letter by its size
-// where names would cover each other, these go before
+const NAME_SHAPE = 0.56; // mean width of a letter, relative to the font size
+// Names that take precedence where names would overlap.
 const FIRST = /shoulder|elbow|wrist|hip|knee|ankle|nose/;
 
 export const spoken = (name) => name.replaceAll("_", " ");
 
-/** In what a joint is said to be, on the tip and by a screen reader. */
+/** Return the description of a joint for its tooltip and for screen readers. */
 function facts(joint, world) {
   return [
     `x ${fixed(joint.x, 3)}  y ${fixed(joint.y, 3)}  z ${fixed(joint.z, 3)}`,
@@ -21,7 +21,7 @@ function facts(joint, world) {
 }
 
 export class Stage {
-  /** `onSelect(person, joint)` follows the pointer and the keyboard; both are null when nothing is meant. */
+  /** `onSelect(person, joint)` is called on selection by pointer or keyboard; both are null without a selection. */
   constructor({ stage, frame, svg, tip, photo, still, video, empty }, onSelect) {
     Object.assign(this, { stage, frame, svg, tip, photo, still, video, empty, onSelect });
     this.size = { width: 4, height: 3 };
@@ -41,7 +41,7 @@ export class Stage {
     svg.addEventListener("blur", () => this.select(null));
   }
 
-  /** Show one layer of "photo", "still", "video", or none. */
+  /** Show one of the layers "photo", "still" and "video", or none. */
   show(layer, { width, height } = {}) {
     for (const name of ["photo", "still", "video"]) this[name].hidden = name !== layer;
     this.empty.hidden = layer !== null;
@@ -50,7 +50,7 @@ export class Stage {
     if (width) this.resize(width, height);
   }
 
-  /** The picture's size; the frame keeps its shape within the window. */
+  /** Set the size of the picture; the frame has its aspect ratio and fits into the window. */
   resize(width, height) {
     this.size = { width, height };
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -65,9 +65,9 @@ export class Stage {
     this.#scale();
   }
 
-  /** Draw these people; `bones` are pairs of indices. A joint that is meant stays so, from frame to frame. */
+  /** Draw these people; `bones` are pairs of indices. A selected joint stays selected from frame to frame. */
   draw(people, bones) {
-    const meant = this.selected;
+    const selected = this.selected;
     this.people = people;
     this.bones = bones;
     this.selected = null;
@@ -108,10 +108,10 @@ export class Stage {
     this.svg.replaceChildren(...groups, this.names, this.ring);
     this.svg.removeAttribute("aria-activedescendant");
     this.#scale();
-    if (meant) this.select(meant[0] < people.length ? meant : null, { isNew: false });
+    if (selected) this.select(selected[0] < people.length ? selected : null, { isNew: false });
   }
 
-  /** Names of the visible joints that have room, as [text, x, y], at this many pixels of the picture to one shown. */
+  /** Return the names of visible joints that fit, as [text, x, y]; the argument is picture pixels per CSS pixel. */
   #places(unit) {
     const size = NAME_SIZE * unit;
     const taken = [];
@@ -129,7 +129,7 @@ export class Stage {
       });
   }
 
-  /** What is measured in the page's pixels, in the picture's. */
+  /** Set the sizes that are given in CSS pixels, converted to pixels of the picture. */
   #scale() {
     const shown = this.svg.clientWidth || this.frame.clientWidth;
     if (!shown) return;
@@ -149,7 +149,7 @@ export class Stage {
     if (this.selected) this.#placeTip();
   }
 
-  /** Mark a joint, by [person, joint], or none. One that is not new was drawn anew, and is not said again. */
+  /** Select a joint by [person, joint], or none. A selected joint that is redrawn is not announced again. */
   select(which, { isNew = true } = {}) {
     const [person, joint] = which ?? [null, null];
     const [before, beforeJoint] = this.selected ?? [null, null];
@@ -230,7 +230,7 @@ export class Stage {
     }
   }
 
-  /** A PNG of what is shown, in the picture's own size. */
+  /** Return a PNG of the picture and its skeletons, in the size of the picture. */
   async png({ picture, skeleton, labels }) {
     const { width, height } = this.size;
     const canvas = document.createElement("canvas");

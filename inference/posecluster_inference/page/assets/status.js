@@ -1,4 +1,4 @@
-// The server's state from /healthz, asked for while somebody looks.
+// Shows the server's state from /healthz, polled while the page is visible.
 
 import { health } from "./api.js";
 import { byId, bytes, duration, make } from "./dom.js";
@@ -31,13 +31,13 @@ function pill(kind, text) {
 function gone(problem) {
   pill("gone", "no answer");
   byId("uptime").textContent = "";
-  byId("health").replaceChildren(make("p", { class: "nothing" }, `${problem.title}. Asking again every ${PERIOD_MS / 1000} s.`));
+  byId("health").replaceChildren(make("p", { class: "nothing" }, `${problem.title}. Retrying every ${PERIOD_MS / 1000} s.`));
 }
 
-function gauge(name, value, limit, words, low, high) {
+function gauge(name, value, limit, text, low, high) {
   const meter = make("meter", { min: 0, max: limit, low: limit * low, high: limit * high, optimum: 0, value });
   meter.setAttribute("aria-label", name);
-  return make("div", { class: "gauge" }, make("div", {}, name, make("span", {}, words)), meter);
+  return make("div", { class: "gauge" }, make("div", {}, name, make("span", {}, text)), meter);
 }
 
 function draw({ status, memory, queue, workers, uptime_seconds: uptime, version }) {

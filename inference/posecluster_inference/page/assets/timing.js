@@ -1,4 +1,4 @@
-// Where a request's time went: the server's stages, and the rest.
+// The duration of a request: the stages in the server, and the remaining time.
 
 import { bytes, make, milliseconds } from "./dom.js";
 
@@ -10,7 +10,7 @@ function entry(term, value, kind = "") {
   return make("div", kind ? { class: kind } : {}, make("dt", {}, term), make("dd", {}, value));
 }
 
-/** Show the figures of one exchange, as `detect` returns it. */
+/** Show the timing of an exchange, as `detect` returns it. */
 export function drawTiming(box, exchange) {
   const known = exchange.stages.reduce((sum, [, time]) => sum + time, 0);
   const parts = [...exchange.stages, ["network", Math.max(0, exchange.totalMs - known)]];

@@ -1,7 +1,7 @@
-// WebP files that say by EXIF how they lie: the server turns them, most browsers do not.
+// Applies the EXIF orientation of WebP files, as the server does; most browsers ignore it.
 
 const ORIENTATION = 0x0112;
-// what turns a stored picture of w x h upright, by orientation; canvas transforms
+// Canvas transforms that turn a stored picture of w x h upright, by orientation
 const TURNS = {
   2: (w) => [-1, 0, 0, 1, w, 0],
   3: (w, h) => [-1, 0, 0, -1, w, h],
@@ -12,7 +12,7 @@ const TURNS = {
   8: (w) => [0, -1, 1, 0, 0, w],
 };
 
-/** What to show of a picture: itself, or an upright copy. */
+/** Return the picture to show: the original, or an upright copy. */
 export async function upright(blob) {
   const turn = TURNS[await orientation(blob)];
   if (!turn) return blob;
@@ -28,7 +28,7 @@ export async function upright(blob) {
   return new Promise((done) => canvas.toBlob((copy) => done(copy ?? blob), "image/png"));
 }
 
-/** The EXIF orientation of a WebP file; 1 for any other, or where it cannot be read. */
+/** Return the EXIF orientation of a WebP file; 1 for other formats and unreadable data. */
 async function orientation(blob) {
   const head = new DataView(await blob.slice(0, 12).arrayBuffer());
   if (head.byteLength < 12 || word(head, 0) !== "RIFF" || word(head, 8) !== "WEBP") return 1;
@@ -52,6 +52,6 @@ function inExif(file, start, end) {
     for (let at = first + 2; at < Math.min(first + 2 + count * 12, end - 11); at += 12) {
       if (file.getUint16(at, isLittle) === ORIENTATION) return file.getUint16(at + 8, isLittle);
     }
-  } catch { /* points outside of the file */ }
+  } catch { /* an offset is outside of the file */ }
   return 1;
 }

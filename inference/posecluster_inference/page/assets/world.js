@@ -1,9 +1,9 @@
-// World landmarks of one person in metres, on a canvas that can be turned.
+// The world landmarks of one person in metres, on a canvas that the user can rotate.
 
 const VIEWS = { front: [0.35, 0.12], side: [1.57, 0.08], top: [0, 1.5] };
 const STEP = 0.15;
 const STEEPEST = 1.55;
-const EYE = 4.2; // metres from the hips to the eye, for the perspective
+const EYE = 4.2; // distance of the viewpoint from the hips in metres, for the perspective
 const TURN_SECONDS = 9;
 
 export class World {
@@ -23,7 +23,7 @@ export class World {
     spinButton.addEventListener("click", () => this.spin(spinButton.getAttribute("aria-pressed") !== "true"));
   }
 
-  /** Show these points (metres; x right, y down, z away); none clears it. */
+  /** Show these points (in metres; x right, y down, z away from the viewer); without points, clear the canvas. */
   draw(points, bones) {
     this.points = points;
     this.bones = points.length ? bones : [];
@@ -91,7 +91,7 @@ export class World {
     });
   }
 
-  /** From metres to [x, y, nearness] of the canvas. */
+  /** Convert metres to [x, y, nearness] on the canvas. */
   #project({ x, y, z }, centre, scale) {
     const [sinYaw, cosYaw, sinPitch, cosPitch] = [
       Math.sin(this.yaw), Math.cos(this.yaw), Math.sin(this.pitch), Math.cos(this.pitch),
@@ -158,7 +158,7 @@ export class World {
     context.globalAlpha = 1;
   }
 
-  /** A grid of half metres at the feet. */
+  /** Draw a grid of half metres at the feet. */
   #paintFloor(context, project, floor) {
     context.strokeStyle = "rgb(255 255 255 / 22%)";
     context.lineWidth = 1;
