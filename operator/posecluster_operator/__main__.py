@@ -12,7 +12,7 @@ from posecluster_operator.errors import OperatorError
 
 
 class _Command(Protocol):
-    """What each module of `commands` has."""
+    """The interface of each module in `commands`."""
 
     HELP: str
 
@@ -22,11 +22,11 @@ class _Command(Protocol):
 
 
 _COMMANDS: Mapping[str, _Command] = {"run": run, "simulate": simulate, "explain": explain}
-_INTERRUPTED = 130  # as a shell has it for SIGINT
+_INTERRUPTED = 130  # the exit code that shells use for SIGINT
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Execute a command; returns the exit code. Errors are one line on stderr."""
+    """Execute a command and return its exit code. Errors are printed as one line on stderr."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         return refuse(error)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:  # `| head` has read enough; nothing may be flushed at the end
+    except BrokenPipeError:  # for example `| head`; Python must not flush stdout again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

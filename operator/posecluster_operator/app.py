@@ -1,4 +1,4 @@
-"""Start, operate, stop in order: what `posecluster-operator run` does."""
+"""The process of `posecluster-operator run`: start, operation and orderly shutdown."""
 
 import asyncio
 import logging
@@ -35,18 +35,18 @@ from posecluster_operator.watch.kopf_runner import Watcher, watches
 logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5.0
-_EVERY = "*"  # a key for all PoseClusters that there are: no name is written so
-# from a signal to the end, one second in all
+_EVERY = "*"  # a key that stands for all PoseClusters; no PoseCluster can have this name
+# The shutdown after a signal takes one second in total.
 _RELEASE_SECONDS = 0.5
 _WATCHER_SECONDS = 0.2
 _STOP_SECONDS = 0.8
 
 
 async def run(settings: Settings, *, windows: Windows = WINDOWS) -> int:
-    """Operate until SIGTERM or SIGINT; the exit code. Raises OperatorError, and OSError for the port."""
+    """Run until SIGTERM or SIGINT, and return the exit code. Raises OperatorError, or OSError for the port."""
     asked_to_stop = _catch_signals()
     process = _Process(settings, windows)
-    # before anything else: the wait for an API server may be long, and the probes need an answer meanwhile
+    # The port comes first, because the API server may be unavailable for long and probes need responses.
     await process.listen()
     work = asyncio.create_task(process.operate(), name="operate")
     stop = asyncio.create_task(asked_to_stop.wait(), name="stop")
@@ -64,12 +64,12 @@ async def run(settings: Settings, *, windows: Windows = WINDOWS) -> int:
     if isinstance(error, ExceptionGroup):
         logger.error("A background task ended", exc_info=error)
         return 1
-    assert error is not None, "it goes on until it is cancelled"
+    assert error is not None, "`operate` runs until it is cancelled"
     raise error
 
 
 class _Process:
-    """What is there before the API server is reached: the port, and what it shows."""
+    """The parts that exist before the API server is reached: the admin port and its data sources."""
 
     def __init__(self, settings: Settings, windows: Windows) -> None:
         self.settings, self.windows = settings, windows
@@ -89,13 +89,13 @@ class _Process:
         )
 
     async def listen(self) -> None:
-        """Begin to answer probes."""
+        """Start to answer probes."""
         taken = await self.port.start(self.settings.host, self.settings.port)
         fields = {"host": ", ".join(host for host, _ in taken), "port": taken[0][1]}
         logger.info("Listening", extra={"fields": fields})
 
     async def operate(self) -> None:
-        """Do the operator's work until cancelled; then release the Lease."""
+        """Run the operator until cancelled; then release the Lease."""
         settings, metrics, health = self.settings, self.metrics, self.health
         lease_namespace = settings.lease_namespace or await asyncio.to_thread(own_namespace) or "default"
         kube = await connect(
@@ -121,7 +121,7 @@ class _Process:
 
 
 class Operator:
-    """The parts that work on PoseClusters, and how they wake each other."""
+    """The parts that reconcile PoseClusters, and the callbacks between them."""
 
     def __init__(self, process: _Process, kube: Kube, *, lease_namespace: str) -> None:
         settings = process.settings
@@ -185,7 +185,7 @@ class Operator:
         )
 
     async def run(self) -> None:
-        """Work until cancelled; then release the Lease."""
+        """Run all parts until cancelled; then release the Lease."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lease.run(), name="lease")
@@ -196,7 +196,8 @@ class Operator:
                 tasks.create_task(self._watcher.run(), name="watcher")
                 tasks.create_task(self._process.health.run(), name="health")
         finally:
-            # cut short, the API server may still do a write: another operator must wait as after a kill
+            # If a write was cancelled, the API server may still execute it. The Lease is not released then, so
+            # that the next operator waits until the Lease expires.
             if not self._kube.cut_short:
                 with suppress(TimeoutError, KubeError):
                     async with asyncio.timeout(_RELEASE_SECONDS):
@@ -230,7 +231,7 @@ class Operator:
             self._queue.add(key)
 
     def _wake_from_thread(self, key: str, seconds: float) -> None:
-        with suppress(RuntimeError):  # the loop is closed: the process ends
+        with suppress(RuntimeError):  # the loop is closed, because the process is ending
             self._loop.call_soon_threadsafe(self._queue.add_after, key, seconds)
             self._loop.call_soon_threadsafe(self._pod_list.touch)
 
@@ -240,7 +241,7 @@ class Operator:
 
 
 def _catch_signals() -> asyncio.Event:
-    """Return what SIGTERM and SIGINT set; a second one changes nothing."""
+    """Return an event that SIGTERM and SIGINT set; further signals have no effect."""
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)

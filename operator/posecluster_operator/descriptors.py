@@ -1,21 +1,21 @@
-"""Open file descriptors: how many the operator may have, and how many pods it may be connected to."""
+"""The budget of open file descriptors, from which the number of connections to pods follows."""
 
 from posecluster_common.descriptors import soft_limit
 from posecluster_operator.errors import InvalidSetting
 from posecluster_operator.kube.credentials import CONNECTIONS
 
-# What the operator holds besides connections to pods, at most (tests/apiserver/test_descriptors.py)
-_OWN = 16  # standard streams, three of each event loop, a listener for each family; some to spare
-_FILES = 16  # open for a moment: credentials, look-ups of names
-_DISCOVERY = 16  # kopf's, beside its watches
+# Maximum number of descriptors besides connections to pods, verified by tests/apiserver/test_descriptors.py
+_OWN = 16  # standard streams, three for each event loop, a listener for each IP family, and a reserve
+_FILES = 16  # open for a short time: credentials and name resolution
+_DISCOVERY = 16  # connections of kopf besides its watches
 _PORT_CONNECTIONS = 32  # probes, Prometheus, `explain`
 _LEAST_PODS = 16
 
 
 def pod_connections(*, watches: int) -> int:
-    """Return how many connections to pods may be open at once, with so many watches.
+    """Return how many connections to pods may be open at once, for this number of watches.
 
-    Raises InvalidSetting if the limit on descriptors leaves too few.
+    Raises InvalidSetting if the process's limit on open files leaves too few.
     """
     available = soft_limit()
     needed = _OWN + _FILES + CONNECTIONS + watches + _DISCOVERY + _PORT_CONNECTIONS

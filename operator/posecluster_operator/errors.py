@@ -1,48 +1,48 @@
-"""Every error of the operator, as a tree; libraries' errors are turned into these where they arise.
+"""All errors of the operator. Errors of libraries are converted where they are raised.
 
 OperatorError
-├── InvalidSetting     a wrong setting: ends the start with one line that names it
-├── InvalidInput       a file or flag of a command that runs without a cluster: ends it with one line
-├── NotPermitted       the start-up check found rights missing: ends the start, naming each
-├── InvalidSpec        a PoseCluster that cannot be acted on: waits for its next change
-├── NotLeader          the Lease is not held: nothing may be written
-└── KubeError          what the API server said, or that it did not
+├── InvalidSetting     a setting is invalid; the process exits with one line that names it
+├── InvalidInput       a file or flag is invalid; the command exits with one line
+├── NotPermitted       permissions are missing at start; the process exits and names each of them
+├── InvalidSpec        the operator cannot act on a PoseCluster until its spec changes
+├── NotLeader          the Lease is not held, so writes are not allowed
+└── KubeError          a call to the API server failed
     ├── NotFound       404
-    ├── Conflict       409: read again, at once
-    ├── Forbidden      403: a right is missing
-    ├── Rejected       400, 404 of an apply, 422, the 500 of a wrongly typed apply: the same again is no use
-    │   └── NamespaceTerminating  403: the namespace is being deleted, and its PoseClusters soon are
-    └── Retryable      401, 408, 410, 429, other 5xx, broken connections: back off
-        └── Unanswered time-outs: of an apply alone, an admission webhook may be what hangs
+    ├── Conflict       409: read the object again and retry at once
+    ├── Forbidden      403: a permission is missing
+    ├── Rejected       400, 404 of an apply, 422, the 500 of a wrongly typed apply: a retry has no benefit
+    │   └── NamespaceTerminating  403: the namespace is being deleted
+    └── Retryable      401, 408, 410, 429, other 5xx, broken connections: retry with back-off
+        └── Unanswered time-out; for an apply, an admission webhook may be the cause
 """
 
 
 class OperatorError(Exception):
-    """Base of all: its text is one line for a person."""
+    """Base class. The text is one line for users."""
 
 
 class InvalidSetting(OperatorError):
-    """A setting is wrong; the text names it."""
+    """A setting is invalid; the text names it."""
 
 
 class InvalidInput(OperatorError):
-    """A file or flag given to a command is wrong; the text names it and says what to do."""
+    """A file or flag of a command is invalid; the text names it and says what to do."""
 
 
 class NotPermitted(OperatorError):
-    """Rights are missing at the start; the text names each of them."""
+    """Permissions are missing at start; the text names each of them."""
 
 
 class InvalidSpec(OperatorError):
-    """The spec cannot be acted on; the text says which field and what to do. Await a change."""
+    """The operator cannot act on the spec; the text names the field and says what to do."""
 
 
 class NotLeader(OperatorError):
-    """This process does not hold the Lease (any more) and must not write."""
+    """This process does not hold the Lease and must not write."""
 
 
 class KubeError(OperatorError):
-    """The API server's answer; `what` is verb and object, `message` its own words."""
+    """A call to the API server failed. `what`: verb and object; `message`: the API server's message."""
 
     retry_after_seconds = 0.0  # how long the API server asked us to wait
 
@@ -52,27 +52,27 @@ class KubeError(OperatorError):
 
 
 class NotFound(KubeError):
-    """There is no such object (or kind)."""
+    """The object, or its kind, does not exist."""
 
 
 class Conflict(KubeError):
-    """The object changed since it was read, or exists already."""
+    """The object changed since it was read, or already exists."""
 
 
 class Forbidden(KubeError):
-    """The operator's account lacks a right."""
+    """The operator's account lacks a permission."""
 
 
 class Rejected(KubeError):
-    """The API server will not have this object as it is; the same again is of no use."""
+    """The API server refused the object; the same request would be refused again."""
 
 
 class NamespaceTerminating(Rejected):
-    """The namespace is being deleted: nothing can be created there, and that is no error."""
+    """The namespace is being deleted, so nothing can be created in it. This is expected."""
 
 
 class Retryable(KubeError):
-    """Nothing is wrong with the request: the same one may succeed later."""
+    """The request failed for a temporary reason; the same request may succeed later."""
 
     def __init__(self, what: str, message: str, *, status: int = 0, retry_after_seconds: float = 0.0) -> None:
         super().__init__(what, message, status=status)
@@ -80,4 +80,4 @@ class Retryable(KubeError):
 
 
 class Unanswered(Retryable):
-    """The API server did not answer in time."""
+    """The API server did not respond in time."""

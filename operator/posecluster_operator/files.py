@@ -1,4 +1,4 @@
-"""Reading the files that a user names."""
+"""Reading files named by users."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from posecluster_operator.errors import InvalidInput
 
 
 def read_file(path: Path, *, most_bytes: int, too_large: str) -> bytes:
-    """Return the content; raises InvalidInput when it cannot be read or is larger, then with `too_large`."""
+    """Return the content. Raises InvalidInput if it cannot be read, or, with `too_large`, is too large."""
     try:
         with path.open("rb") as file:
             data = file.read(most_bytes + 1)

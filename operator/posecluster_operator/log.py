@@ -1,6 +1,6 @@
-"""The operator's log, in which kopf's messages are few and calm.
+"""The operator's log configuration, which limits kopf's messages.
 
-kopf logs each failed attempt of each watch; one line a minute says as much.
+kopf logs each failed attempt of each watch. One line per minute is enough.
 """
 
 import logging
@@ -13,20 +13,20 @@ from posecluster_common import log
 _LONGEST_VALUE = 512
 _STOP_SECONDS = 0.2
 _QUIET_SECONDS = 60.0
-_KIND_LENGTH = 24  # of kopf's messages: what comes first is constant, but for counts
+_KIND_LENGTH = 24  # the beginning of a kopf message is constant, except for counts
 _DIGITS = re.compile("[0-9]+")
 _MOST_KINDS = 1_000
 _OF_HANDLERS = "kopf.objects"
 _OF_NO_USE = (
-    "OS signals are ignored",  # kopf's thread is not the one that handles them
-    "Cleanup activity is",  # only partially, or not: there is none
+    "OS signals are ignored",  # kopf does not run in the main thread
+    "Cleanup activity is",  # the operator has no cleanup activity
 )
 
 
 class Calm(logging.Filter):
-    """Lets one line of each kind of kopf's through a minute, none as an error: kopf is started again.
+    """Passes one message of each kind from kopf per minute, at most as a warning, because kopf is restarted.
 
-    Tracebacks only of our own handlers; of kopf's end, `watcher` says what the reason was.
+    Only messages about our handlers keep their tracebacks. `watch.kopf_runner` logs why kopf stopped.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class Calm(logging.Filter):
         self._shown: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether the record is to be written."""
+        """Return whether to write the record."""
         if record.name.partition(".")[0] != "kopf":
             return True
         if str(record.msg).startswith(_OF_NO_USE):
@@ -55,7 +55,7 @@ class Calm(logging.Filter):
 
 
 def configure(form: str) -> log.LogWriter:
-    """Send all logs to stderr as `text` or `json`; the caller stops the returned writer at the end."""
+    """Send all logs to stderr as `text` or `json`. The caller must stop the returned writer at exit."""
     logging.captureWarnings(capture=True)
     for name in ("kopf", "aiohttp.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

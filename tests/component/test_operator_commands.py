@@ -114,7 +114,7 @@ def test_errors_are_one_line_and_exit_code_one(tmp_path: Path) -> None:
     spec.write_text("kind: [\n", encoding="utf-8")
     assert "is not valid YAML" in refusal(simulate("--spec", str(spec), *step))
     assert "--service-ms must be" in refusal(simulate("--spec", SPEC, *step, "--service-ms", "nan"))
-    assert "--skip is for --trace" in refusal(simulate("--spec", SPEC, *step, "--skip", "5"))
+    assert "--skip has no effect with --pattern" in refusal(simulate("--spec", SPEC, *step, "--skip", "5"))
     assert "too many" in refusal(simulate("--spec", SPEC, *step, "--scale", "1000"))
     assert "the directory does not exist" in refusal(
         simulate("--spec", SPEC, *step, "--plot", str(tmp_path / "a" / "b.png"))

@@ -1,7 +1,7 @@
-"""Fields of the spec with their bounds: what the CRD's keywords are in Python.
+"""Dataclass fields with bounds, the counterparts of the CRD's validation keywords.
 
-The metadata of each field is what `parsing` checks: `low` and `high`; `longest` and `pattern` of a text;
-`least` and `most` items, and their class (`item`).
+`parsing` checks the metadata of each field: `low` and `high` of a number; `longest` and `pattern` of a text;
+`least` and `most` items of a list, and their class (`item`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
-# a name in Kubernetes (RFC 1123 subdomain); a label's or annotation's key; a label's value
+# Kubernetes names (RFC 1123 subdomains), keys of labels and annotations, and values of labels
 _DOMAIN = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 NAME_PATTERN = f"^{_DOMAIN}$"
 KEY_PATTERN = f"^({_DOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
@@ -36,17 +36,17 @@ def required_text(longest: int, pattern: str) -> Any:
 
 
 def objects(most: int, item: type, *keys: str) -> Any:
-    """Objects of class `item`, kept as they are; no two with the same `keys`."""
+    """Return a list of objects that are checked as class `item` but kept unparsed; `keys` must be unique."""
     return field(default=(), metadata={"most": most, "item": item, "keys": keys})
 
 
 def required_objects(most: int, item: type) -> Any:
-    """The same, at least one."""
+    """Return a list as `objects` does, with at least one item."""
     return field(metadata={"most": most, "least": 1, "item": item, "keys": ()})
 
 
 def one_object(item: type) -> Any:
-    """An object of class `item`, kept as it is."""
+    """Return an object that is checked as class `item` but kept unparsed."""
     return field(default_factory=dict, metadata={"item": item})
 
 
@@ -55,7 +55,7 @@ def texts(most: int, longest: int, pattern: str) -> Any:
 
 
 def networks(most: int) -> Any:
-    """IP networks in CIDR notation."""
+    """Return a list of IP networks in CIDR notation."""
     rules = {"most": most, "longest": LONGEST_CIDR, "pattern": CIDR_PATTERN, "format": "cidr"}
     return field(default=(), metadata=rules)
 

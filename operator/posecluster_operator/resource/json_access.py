@@ -1,4 +1,4 @@
-"""Reading objects that others wrote: whatever has the wrong type counts as absent; nothing here raises."""
+"""Access to untrusted JSON objects. A value of the wrong type counts as absent; no function raises."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,19 +16,19 @@ def child(value: object, *path: str) -> Json:
 
 
 def children(value: object, name: str) -> list[Json]:
-    """Return the objects in the list `name`; what is no object is left out."""
+    """Return the objects in the list `name`, without items of other types."""
     found = child(value).get(name)
     return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
 def text(value: object, name: str) -> str:
-    """Return the text `name`, or an empty one."""
+    """Return the text `name`, or an empty text."""
     found = child(value).get(name)
     return found if isinstance(found, str) else ""
 
 
 def count(value: object, name: str) -> int:
-    """Return the whole number `name`, or 0; no number here is ever below 0."""
+    """Return the positive whole number `name`, or 0."""
     found: Any = child(value).get(name)
     return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0
 

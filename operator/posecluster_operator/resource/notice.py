@@ -1,4 +1,4 @@
-"""What an Event on a PoseCluster says."""
+"""The content of an Event on a PoseCluster."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An Event about a transition."""
+    """An Event to emit: its type, reason and note."""
 
     type: Literal["Normal", "Warning"]
     reason: str

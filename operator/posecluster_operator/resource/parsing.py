@@ -1,7 +1,7 @@
-"""The API's objects to `models`.
+"""Parsing of API objects into the classes of `posecluster`.
 
-Types, bounds and rules are checked again, for a stored object may predate the CRD: `RULES` are its
-CEL rules, in its words.
+Types, bounds and the CRD's CEL rules (`RULES`) are checked again, because a stored object may predate the
+CRD.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def parse(body: Json, spec: Spec | None = None) -> PoseCluster:
-    """Return the resource; raises InvalidSpec. `spec` stands in for one that is wrong, which is not read."""
+    """Return the PoseCluster; raises InvalidSpec. With `spec`, the object's own spec is not read."""
     metadata = body["metadata"]
     cluster = PoseCluster(
         name=metadata["name"],
@@ -46,19 +46,19 @@ def parse(body: Json, spec: Spec | None = None) -> PoseCluster:
 
 
 def parse_spec(value: object) -> Spec:
-    """Return the spec with defaults filled in; raises InvalidSpec naming the field and what to do."""
+    """Return the spec with its defaults. Raises InvalidSpec, which names the field and what to do."""
     return _read(Spec, {} if value is None else value, "spec")
 
 
 def camel(name: str) -> str:
-    """`max_people` to `maxPeople`."""
+    """Return a name in camel case: `maxPeople` for `max_people`."""
     first, *others = name.split("_")
     return first + "".join(part.capitalize() for part in others)
 
 
 @cache
 def field_types(cls: Any) -> Mapping[str, Any]:
-    """Return the fields of an object by their names in the API, each with its class, or its items' class."""
+    """Return the class, or the class of the items, of each field by its name in the API."""
     found = {}
     for item in dataclasses.fields(cls):
         kind = item.metadata.get("item", _types(cls)[item.name])
@@ -121,7 +121,7 @@ def _choice(kind: type[StrEnum], value: object, path: str) -> StrEnum:
 
 
 def _quantity(value: object, rules: Mapping[str, Any], path: str) -> str:
-    """A quantity may be a bare number, but not one that is too long to print (ValueError)."""
+    """Return a quantity as text. It may be a number, unless Python refuses to print it (ValueError)."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
         value = str(value)
     if isinstance(value, float):
@@ -144,7 +144,7 @@ def _text(value: object, rules: Mapping[str, Any], path: str) -> str:
 
 
 def _check_network(text: str, path: str) -> None:
-    """The API server accepts bits beyond the prefix; what they mean is a guess, and trust depends on it."""
+    """Refuse bits beyond the prefix. The API server accepts them, but their meaning is ambiguous."""
     try:
         ipaddress.ip_network(text)
     except ValueError as error:
@@ -154,7 +154,7 @@ def _check_network(text: str, path: str) -> None:
 
 
 def _list(value: object, rules: Mapping[str, Any], path: str) -> tuple[Any, ...]:
-    """Texts, or objects: these are checked, and handed on as they are."""
+    """Return a list of texts, or of objects, which are checked but kept unparsed."""
     least, most = rules.get("least", 0), rules["most"]
     if not isinstance(value, list) or not least <= len(value) <= most:
         raise InvalidSpec(f"{path} must be a list with {least} to {most} items")

@@ -1,4 +1,4 @@
-"""Where pods run: the parts of the spec that the pods get as they are; these classes only check them."""
+"""Scheduling fields of the spec. They are copied to the pods unparsed; these classes only check them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ class NodeOperator(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toleration:
-    """Like the classes up to `Affinity`, only to check what the pods get as it is."""
+    """A toleration. This and the following classes only check fields that are copied to the pods."""
 
     key: str | None = text(None, LONGEST_KEY, KEY_PATTERN)
     operator: TolerationOperator | None = None
@@ -124,7 +124,7 @@ class NodeAffinity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnPodTerm:
-    """Without `namespaces` and `namespaceSelector`, which would reach other namespaces' pods."""
+    """A term without `namespaces` and `namespaceSelector`, which would affect pods in other namespaces."""
 
     topology_key: str = required_text(LONGEST_KEY, KEY_PATTERN)
     match_label_keys: tuple[str, ...] = texts(8, LONGEST_KEY, KEY_PATTERN)
@@ -149,7 +149,7 @@ class PodAffinity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodAntiAffinity:
-    """Requirements are about this PoseCluster's own pods: the scheduler also keeps selected pods away."""
+    """Required terms apply only to this PoseCluster's pods, because they also keep other pods off a node."""
 
     required_during_scheduling_ignored_during_execution: tuple[Json, ...] = objects(8, OwnPodTerm)
     preferred_during_scheduling_ignored_during_execution: tuple[Json, ...] = objects(8, PreferredPods)

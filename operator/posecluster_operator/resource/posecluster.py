@@ -1,7 +1,7 @@
-"""PoseCluster in Python: the spec as frozen dataclasses, with the same defaults and bounds as the CRD.
+"""The PoseCluster as frozen dataclasses, with the same defaults and bounds as the CRD.
 
-Field names are the CRD's in snake case. `tests/unit/test_posecluster.py` walks the schema and these
-classes side by side. Reading is in `parsing`.
+Field names are those of the CRD in snake case; `tests/unit/test_posecluster.py` compares both. `parsing`
+creates instances from API objects.
 """
 
 import math
@@ -136,7 +136,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of one pod; bounds are those of the server's own settings."""
+    """Limits of one pod, with the bounds of the server's settings."""
 
     max_body_bytes: int = number(10_485_760, 1_024, 134_217_728)
     max_pixels: int = number(25_000_000, 1, 80_000_000)
@@ -151,7 +151,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advanced:
-    """Of one pod; `worker_memory_bytes` 0 is computed by the server, the other 0 turn something off."""
+    """Settings of one pod. A 0 disables a feature, except that the server computes `worker_memory_bytes`."""
 
     header_timeout_milliseconds: int = number(5_000, 1, 3_600_000)
     body_timeout_milliseconds: int = number(60_000, 1, 3_600_000)
@@ -208,7 +208,7 @@ class PullSecret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What the user wants. `None` and empty mean: the operator's setting, or computed."""
+    """The desired state. For `None` or an empty value, an operator setting or a computed value applies."""
 
     model: Model = field(default_factory=Model)
     image: str | None = text(None, 512, IMAGE_PATTERN)
@@ -241,19 +241,19 @@ class Spec:
 
     @property
     def workers(self) -> int:
-        """Worker processes of a pod: as asked for, else the CPU limit rounded up, 1-64."""
+        """Worker processes per pod: `workers_per_pod`, or by default the CPU limit rounded up, 1-64."""
         if self.workers_per_pod is not None:
             return self.workers_per_pod
         return max(1, min(64, math.ceil(parse_quantity(self.resources.limits.cpu))))
 
     @property
     def queue_places(self) -> int:
-        """Waiting places of a pod."""
+        """Queue capacity per pod, in requests."""
         return self.queue_length or QUEUE_PLACES_PER_WORKER * self.workers
 
     @property
     def grace_seconds(self) -> int:
-        """Longest time from SIGTERM to a pod's end: drain, a whole request, 5 s to stop the workers."""
+        """Longest time from SIGTERM to the end of a pod: drain, one request, and 5 s to stop the workers."""
         request_milliseconds = (
             self.advanced.header_timeout_milliseconds
             + self.advanced.body_timeout_milliseconds
@@ -264,7 +264,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseCluster:
-    """One resource as read; `status` is what it says now, in the API's own form.
+    """A PoseCluster as read from the API server; `status` is kept unparsed.
 
     `scaled`: `spec.replicas` was last set through the scale subresource (`kubectl scale`, an HPA).
     """
@@ -281,21 +281,22 @@ class PoseCluster:
 
     @property
     def key(self) -> str:
-        """`namespace/name`, as in logs and queues."""
+        """`namespace/name`, as in logs and in the work queue."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def is_scale_ignored(self) -> bool:
-        """Whether somebody set `spec.replicas` through the scale subresource, and the mode is `Auto`."""
+        """Whether `spec.replicas` was set through the scale subresource although the mode is `Auto`."""
         return self.scaled and self.spec.scaling.mode is ScalingMode.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodDefaults:
-    """The operator's settings for pods: image, pull policy and pull secrets if the spec names none.
+    """The operator's settings for pods.
 
-    For all pods: `ids` (runAsUser …), where spans go, and which keys the spec's podLabels and podAnnotations
-    may have, where `prefix/*` is a whole prefix.
+    `image`, `pull_policy` and `pull_secrets` apply if they are unset in the spec; `ids` (runAsUser …) and
+    `otlp_endpoint` apply to all pods. podLabels and podAnnotations may only have the allowed keys, where
+    `prefix/*` allows a whole prefix.
     """
 
     image: str | None = None

@@ -1,4 +1,4 @@
-"""Kubernetes quantities, as far as this resource allows them."""
+"""Kubernetes quantities, limited to the formats that the CRD allows."""
 
 from decimal import Decimal
 
@@ -10,9 +10,9 @@ _SUFFIXES = {
 
 
 def parse_quantity(text: str) -> Decimal:
-    """Return the number that `500m`, `2` or `1Gi` stands for; raises ValueError for anything else."""
+    """Return the value of a quantity such as `500m`, `2` or `1Gi`; raises ValueError."""
     number = text.rstrip("mkKMGTi")
     factor = _SUFFIXES.get(text[len(number) :])
     if factor is None or not number.replace(".", "", 1).isdigit() or not number.isascii():
-        raise ValueError(f"{text[:40]!r} is no quantity such as 500m, 2 or 1Gi")
+        raise ValueError(f"{text[:40]!r} is not a quantity such as 500m, 2 or 1Gi")
     return Decimal(number) * factor

@@ -1,4 +1,4 @@
-"""Condition types and their reasons: closed sets; each value's text is its line in docs/reference.md."""
+"""Condition types and their reasons. Both are closed sets; docs/reference.md shows each meaning."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class _Documented(StrEnum):
-    """A value with a meaning for people."""
+    """An enum value with its meaning for users."""
 
     meaning: str
 
@@ -18,13 +18,13 @@ class _Documented(StrEnum):
 
     @property
     def message(self) -> str:
-        """The condition's text: the meaning as a sentence."""
+        """The meaning as a sentence, for the condition's message."""
         text = self.meaning.partition(": ")[2].replace("`", "")
         return f"{text[0].upper()}{text[1:]}."
 
 
 class ConditionType(_Documented):
-    """The conditions of a PoseCluster. kstatus, and so Flux and Helm, read the first and the last two."""
+    """The conditions of a PoseCluster. kstatus, and so Flux and Helm, reads the first and the last two."""
 
     READY = (
         "Ready",
@@ -56,7 +56,7 @@ class ReadyReason(_Documented):
 
     ROLLED_OUT = "RolledOut", "True: the current generation is rolled out, and at least one pod is ready"
     SCALED_TO_ZERO = "ScaledToZero", "True: no pod is desired, and none is left, because `spec.replicas` is 0"
-    # the default in the CRD
+    # the default value in the CRD
     WAITING_FOR_OPERATOR = "WaitingForOperator", "Unknown: no operator has processed this PoseCluster yet"
 
 
@@ -102,7 +102,7 @@ class ProgressingReason(_Documented):
 
 
 class ScalingReason(_Documented):
-    """Why there are this many pods: the reason of `ScalingActive`, and of a change of size."""
+    """Why the PoseCluster has its size: the reason of `ScalingActive`, and of each change of size."""
 
     STEADY = "Steady", "True: the present number of pods matches the load"
     DEMAND_ROSE = (
@@ -151,7 +151,7 @@ class ScalingReason(_Documented):
 Reason = ReadyReason | AvailableReason | ProgressingReason | ScalingReason
 ConditionValue = tuple[bool, Reason, str]  # whether the condition is True, its reason, its message
 
-# a condition's own reasons; Ready, Reconciling and Stalled also repeat those of Progressing
+# Ready, Reconciling and Stalled also repeat the reasons of Progressing.
 REASONS = MappingProxyType(
     {
         ConditionType.READY: ReadyReason,

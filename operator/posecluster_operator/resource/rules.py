@@ -1,4 +1,4 @@
-"""What must hold between fields: the CRD's CEL rules, in its words."""
+"""Validation rules between fields. They correspond to the CRD's CEL rules, with the same messages."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ from posecluster_operator.resource.posecluster import (
 )
 from posecluster_operator.resource.quantity import parse_quantity
 
-# pods are named NAME-pose-<10>-<5>, with everything before the last 5 cut to 58 characters
+# Pods are named NAME-pose-<10>-<5>. Kubernetes truncates the part before the last 5 to 58 characters.
 LONGEST_CLUSTER_NAME = 40
 CLUSTER_NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
@@ -47,12 +47,13 @@ def _are_keys(keys: Mapping[str, str]) -> bool:
     return all(len(key) <= LONGEST_KEY and re.fullmatch(KEY_PATTERN, key, re.ASCII) for key in keys)
 
 
-# What each object must fulfil, in the order of the CRD; its one rule that compares with the object before
-# a change, of service.loadBalancerClass, only the API server can check.
+# The rules of each object, in the order of the CRD. Only the API server can check the transition rules, of
+# spec.replicas and service.loadBalancerClass, which compare the object with its previous version.
 RULES: Mapping[type, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
     PoseCluster: (
         (
-            "metadata.name must have at most 40 characters, so that no child's name is cut: shorten it",
+            "metadata.name must have at most 40 characters, so that the names of its children fit: "
+            "shorten it",
             lambda one: len(one.name) <= LONGEST_CLUSTER_NAME,
         ),
         (
@@ -93,12 +94,12 @@ RULES: Mapping[type, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
             lambda one: _ordered("256Mi", one.resources.limits.memory, "16Ti"),
         ),
         (
-            "keys of service.annotations must not start with posecluster.io/, which is the operator's: "
-            "use another prefix",
+            "keys of service.annotations must not start with posecluster.io/, which is reserved for the "
+            "operator: use another prefix",
             lambda one: not any(key.startswith(f"{GROUP}/") for key in one.service.annotations),
         ),
         (
-            "keys of service.annotations must be as Kubernetes has them, such as example.com/name: "
+            "keys of service.annotations must be valid in Kubernetes, such as example.com/name: "
             "correct the key",
             lambda one: _are_keys(one.service.annotations),
         ),
@@ -114,7 +115,7 @@ RULES: Mapping[type, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
             lambda one: _are_keys(one.pod_labels) and _are_keys(one.pod_annotations),
         ),
         (
-            "keys of nodeSelector must be as Kubernetes has them, such as example.com/name: correct the key",
+            "keys of nodeSelector must be valid in Kubernetes, such as example.com/name: correct the key",
             lambda one: _are_keys(one.node_selector),
         ),
         (
@@ -175,7 +176,8 @@ RULES: Mapping[type, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
             lambda one: one.key is not None or one.operator is TolerationOperator.EXISTS,
         ),
         (
-            "a toleration with operator Exists must not have a value: remove the one or the other",
+            "a toleration with operator Exists must not have a value: remove the value, or change the "
+            "operator",
             lambda one: one.operator is not TolerationOperator.EXISTS or not one.value,
         ),
         (

@@ -1,4 +1,4 @@
-"""Texts of a status: others' messages made fit for a condition, the same text for the same fact; times."""
+"""Texts for conditions: messages without volatile parts, so that the same fact has the same text."""
 
 import re
 from collections.abc import Collection
@@ -6,21 +6,21 @@ from datetime import UTC, datetime
 
 LONGEST = 512
 _LONGEST_READ = 4_096
-# what Kubernetes makes random names of (k8s.io/apimachinery/pkg/util/rand), and template hashes
+# the alphabet of random names (k8s.io/apimachinery/pkg/util/rand) and template hashes
 _RANDOM = "[bcdfghjklmnpqrstvwxz2456789]"
 _SUBSTITUTES = (
-    # times: RFC 3339 and its kin, then the head of a glog line
+    # times: RFC 3339 and similar formats, then the prefix of a glog line
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"), ""),
     (re.compile(r"(?<!\S)[IWEF]\d{4} \d\d:\d\d:[\d.]+ +\d+ "), ""),
-    # ids: UUIDs, containers (a digest of an image is none), places in memory, processes
+    # ids: UUIDs, containers (but not image digests), memory addresses, processes
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE), "id"),
     (re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b"), "id"),
     (re.compile(r"\b0x[0-9a-fA-F]{4,16}\b"), "id"),
     (re.compile(r"\bpid[ =:]\d+"), "pid"),
-    # addresses, with port
+    # IP addresses, with or without a port
     (re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?![\w.]\d)"), "address"),
     (re.compile(r"\[[0-9a-fA-F:]*:[0-9a-fA-F:.]*\](?::\d{1,5})?"), "address"),
-    # of a refusal: how much is used at the moment
+    # the current usage in a message about an exceeded quota
     (re.compile(r", used: [^ ]+(?=, limited: )"), ""),
 )
 
@@ -28,8 +28,8 @@ _SUBSTITUTES = (
 def stable(message: str, *, keep: Collection[str] = (), prefix: str = "") -> str:
     """Return `message` on one line without times, ids, addresses and random names, at most LONGEST long.
 
-    `keep` are texts in which nothing is touched (an image whose registry is an address).
-    Names that begin with `prefix` and go on at random (a Deployment's pods) are cut to it.
+    `keep`: texts to leave unchanged, such as an image whose registry is an IP address.
+    `prefix`: names with this prefix and a random suffix, such as pods of a Deployment, are cut to the prefix.
     """
     line = " ".join(message[:_LONGEST_READ].split())
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
@@ -49,5 +49,5 @@ def _substituted(part: str, prefix: str) -> str:
 
 
 def stamp(moment: datetime) -> str:
-    """Return an aware moment as Kubernetes writes times."""
+    """Return an aware datetime in the format of Kubernetes timestamps."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
