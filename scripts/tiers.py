@@ -164,7 +164,10 @@ class _Tier:
         """Run all parts, and what failed once more."""
         folder = ROOT / "tests" / self.tier
         if smoke:
-            parts = [self._part("smoke", *(_marked(folder, "smoke") or [str(folder)]))]
+            marked = _marked(folder, "smoke")
+            if not marked:
+                raise SystemExit(f"tests/{self.tier} has no test with the mark `smoke`: mark one")
+            parts = [self._part("smoke", *marked)]
         else:
             self._environment["POSECLUSTER_RECORD"] = str(self._record)
             at_once = _at_once(self.tier)

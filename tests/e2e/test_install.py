@@ -80,6 +80,7 @@ def reddish(data: bytes) -> int:
     return int(((red > 180) & (green < 90) & (blue < 90)).sum())
 
 
+@pytest.mark.smoke
 @pytest.mark.acceptance(20)
 def test_from_nothing_to_an_answer(
     api: Api, installed: Release, make_place: Callable[[], Place], record_figure: RecordFigure

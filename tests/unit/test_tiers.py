@@ -342,3 +342,8 @@ def test_ci_fails_if_a_step_does_and_runs_the_others(machine: StandIns) -> None:
 def test_ci_requires_the_tiers_of_its_variable(machine: StandIns) -> None:
     ci(machine, POSECLUSTER_REQUIRE="unit,chart")
     assert "required: unit,chart" in machine.calls
+
+
+def test_smoke_of_a_tier_without_marked_tests_is_an_error(project: Path) -> None:
+    code, _ = run(project, "--smoke", "chart", chart=PASSES)
+    assert code == 1
