@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # the API server, the player and the op
 
 from harness.kubernetes.api import Api  # noqa: E402
 from harness.kubernetes.apiserver import own_server  # noqa: E402
-from harness.kubernetes.crowds import (  # noqa: E402
+from harness.kubernetes.many_objects import (  # noqa: E402
     Arrivals,
     create_all,
     peak_rss,

@@ -26,7 +26,7 @@ from bench.scaling_windows import FAMILIES, WINDOWS, Window
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # the fleet that `decide` is timed with is the tests'
 
-from harness.fleet import POLICY, Fleet  # noqa: E402
+from harness.simulated_pods import POLICY, SimulatedPods  # noqa: E402
 from posecluster_operator.scaling.policy import Samples, decide  # noqa: E402
 
 _MARKER = "bench-scaling"
@@ -104,7 +104,7 @@ def run(
 
 def decide_milliseconds() -> float:
     """Return the median time of one decision for a hundred pods."""
-    fleet = Fleet(replicas=_PODS, policy=POLICY, start_seconds=1e9)
+    fleet = SimulatedPods(replicas=_PODS, policy=POLICY, start_seconds=1e9)
     fleet.run(90, 15.0 * _PODS)
     times = []
     for _ in range(_DECISIONS):

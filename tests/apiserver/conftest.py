@@ -1,4 +1,4 @@
-"""For apiserver tests: a real API server, faults before it, whoever is missing behind it, operators."""
+"""Fixtures of apiserver tests: a real API server, a fault proxy, simulated controllers, operators."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""How the operator reaches the API server, and whether it may do there what it must."""
+"""The operator's access to the API server: credentials, and the check of its rights."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Check 12: what the API server asks for while it is sick is obeyed, and nothing fails for good."""
+"""Check 12: the operator obeys what a failing API server asks for, and no PoseCluster fails permanently."""
 
 import time
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The operator under a user id that the platform assigned: no name, no home, nothing to write."""
+"""The operator under a user id that the platform assigns: no name, no home, no writable folder."""
 
 from collections.abc import Callable
 from pathlib import Path

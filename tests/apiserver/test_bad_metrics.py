@@ -1,4 +1,4 @@
-"""Check 16: metrics that are missing, late or absurd never shrink a service, and the status says so."""
+"""Check 16: metrics that are missing, late or absurd never shrink a service, and the status reports them."""
 
 import math
 import os
@@ -11,10 +11,10 @@ import pytest
 
 from harness.bars import bar_text
 from harness.kubernetes.api import Api
+from harness.kubernetes.changed_operator import planted
 from harness.kubernetes.fast_operator import FAST
 from harness.kubernetes.loaded_pods import LoadedPods
 from harness.kubernetes.operator import OperatorProcess
-from harness.kubernetes.planted import planted
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.sizes import deployment_size, size_changes, ticks, wait_ticks
 from harness.kubernetes.waiting import conditions, posecluster, wait_until

@@ -1,4 +1,4 @@
-"""Check 17: a rollout that cannot succeed costs nothing, is told in the pod's own words, and heals."""
+"""Check 17: a rollout that cannot succeed costs nothing, is reported with the pod's message, and recovers."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Row K-15: a wall clock that jumps changes nothing but dates; an operator that slept goes on."""
+"""Row K-15: a wall clock that jumps changes only dates; an operator that was suspended continues."""
 
 import os
 import time
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.kubernetes.api import Api
+from harness.kubernetes.changed_operator import WallClock
 from harness.kubernetes.facts import assert_quiet, wait_quiet, wait_rolled_out
 from harness.kubernetes.operator import OperatorProcess
-from harness.kubernetes.planted import WallClock
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.waiting import Json, conditions, posecluster

@@ -1,4 +1,4 @@
-"""What the CRD gives to people and tools: explanations, columns, scale, defaults, shared ownership."""
+"""What the CRD offers to people and tools: explanations, columns, scale, defaults, shared ownership."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Each CEL rule and each bound of the CRD accepts and refuses on a real API server, in its own words."""
+"""Each CEL rule and each bound of the CRD accepts and refuses on a real API server, with its message."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""Check 27: deletion needs nobody but the garbage collector, and what comes after it is new."""
+"""Check 27: deletion needs only the garbage collector, and a recreated PoseCluster gets new children."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""1,000 pods are scraped by an operator that may have 1,024 descriptors, and nothing else lacks one."""
+"""An operator with 1,024 descriptors scrapes 1,000 pods, and everything else still has descriptors."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Check 26: what is deleted or edited comes back, what is others' is left alone, paused means paused."""
+"""Check 26: deleted or edited children are restored, others' fields are kept, and pause stops all changes."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Check 26: what somebody adds beside our fields, where nobody else has a say, goes; elsewhere it stays."""
+"""Check 26: fields added to parts that only we own are removed; elsewhere they are kept."""
 
 from collections.abc import Callable
 

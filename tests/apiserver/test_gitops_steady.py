@@ -1,4 +1,4 @@
-"""Once rolled out, a PoseCluster stays current for tools, whatever its size, its pods and the operator do."""
+"""Once rolled out, a PoseCluster stays current for GitOps tools, whatever its size, pods and operator do."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The harness itself: the player brings Deployments to ready, or to the failure that is asked for."""
+"""Tests of the harness: the player brings Deployments to ready, or to the failure that a test asks for."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The harness itself: the proxy's faults are what their names say."""
+"""Tests of the harness: each fault of the proxy does what its name says."""
 
 import json
 import threading

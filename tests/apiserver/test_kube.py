@@ -1,4 +1,4 @@
-"""The client against a real API server: what is sent, and what comes back as which error."""
+"""The client against a real API server: what is sent, and which error each answer becomes."""
 
 import asyncio
 from collections.abc import AsyncIterator

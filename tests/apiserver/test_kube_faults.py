@@ -1,4 +1,4 @@
-"""The client when the way to the API server is bad, or when another holds the Lease meanwhile."""
+"""The client when the connection to the API server is bad, or another holder takes the Lease meanwhile."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""One writer at a time: Lease objects that compete on a real API server, three seconds instead of 15."""
+"""One writer at a time: Leases that compete on a real API server, with 3 seconds instead of 15."""
 
 import asyncio
 import time

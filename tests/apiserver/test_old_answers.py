@@ -1,4 +1,4 @@
-"""K-11, K-12: answers older than one seen destroy nothing; without its CRD the operator waits."""
+"""K-11, K-12: outdated answers of the API server destroy nothing; without its CRD the operator waits."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Check 23: of two operators one writes, whatever becomes of it; and it ends in order when told to.
+"""Check 23: of two operators only one writes, whatever happens to it; and it ends in order on SIGTERM.
 
 Who wrote what and when is what the proxy saw: each operator has a door of its own.
 """

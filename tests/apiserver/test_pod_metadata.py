@@ -1,4 +1,4 @@
-"""Labels and annotations of pods: only with keys that the operator allows; otherwise nothing changes."""
+"""Labels and annotations of pods: only keys that the operator allows; otherwise nothing changes."""
 
 from collections.abc import Callable
 

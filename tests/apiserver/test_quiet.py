@@ -1,4 +1,4 @@
-"""Check 28: settled PoseClusters cost no write but the Lease's, and hardly any processor time."""
+"""Check 28: settled PoseClusters cause no write but the Lease's, and hardly any processor time."""
 
 import os
 import time
@@ -9,10 +9,10 @@ import pytest
 
 from harness.bars import bar_text
 from harness.kubernetes.api import Api
-from harness.kubernetes.crowds import create_all, wait_all_rolled_out, wait_silent
+from harness.kubernetes.changed_operator import planted
 from harness.kubernetes.facts import shown, wait_passes
+from harness.kubernetes.many_objects import create_all, wait_all_rolled_out, wait_silent
 from harness.kubernetes.operator import OperatorProcess
-from harness.kubernetes.planted import planted
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.waiting import posecluster

@@ -1,4 +1,4 @@
-"""What comes between two calls of one pass: strangers, and policies of the cluster's own."""
+"""What happens between two calls of one pass: unmanaged objects, and policies of the cluster."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Check 21: the operator's rights are what it uses: no fewer, no more, and never a dangerous one."""
+"""Check 21: the operator's rights are exactly those that it uses, and none is dangerous."""
 
 import asyncio
 import re
@@ -14,10 +14,10 @@ from harness import chart
 from harness.kubernetes.accounts import Account
 from harness.kubernetes.api import Api
 from harness.kubernetes.calls import Call
+from harness.kubernetes.changed_operator import planted
 from harness.kubernetes.facts import wait_rolled_out
 from harness.kubernetes.loaded_pods import LoadedPods
 from harness.kubernetes.operator import OperatorProcess
-from harness.kubernetes.planted import planted
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.rights import NAME

@@ -1,4 +1,4 @@
-"""A spike of real requests on a real inference server: from the first of them to the larger size."""
+"""A spike of real requests on a real inference server: from the first request to the larger size."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Events as the API server takes them: one for the same words, counted; a budget; failures dropped."""
+"""Events on a real API server: equal ones are counted in one, a budget bounds them, failures are dropped."""
 
 import asyncio
 from collections.abc import AsyncIterator

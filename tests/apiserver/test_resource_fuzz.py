@@ -15,8 +15,8 @@ import pytest
 from harness import crd
 from harness.generated_specs import odd_spec, valid_name, valid_spec
 from harness.kubernetes.api import Api
+from harness.kubernetes.changed_operator import planted
 from harness.kubernetes.operator import OperatorProcess, unwanted
-from harness.kubernetes.planted import planted
 from harness.kubernetes.player import Player
 from harness.kubernetes.resources import BY_PLURAL
 from harness.kubernetes.waiting import Json, conditions, is_settled

@@ -1,4 +1,4 @@
-"""Rollouts: as many as there are changes, none for a new operator."""
+"""Rollouts: one for each change of the pods, none for a new operator."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Check 29: from PoseClusters to their children, one by one and at once, beside thousands of foreign pods."""
+"""Check 29: the time until PoseClusters have their children, singly and in bulk, beside thousands of pods."""
 
 import os
 import time
@@ -9,7 +9,7 @@ import pytest
 
 from harness.bars import bar_text
 from harness.kubernetes.api import Api
-from harness.kubernetes.crowds import (
+from harness.kubernetes.many_objects import (
     children_seconds,
     create_all,
     foreign_pods,

@@ -1,4 +1,4 @@
-"""The size follows the load: up at once, down after the hold, the idlest first, never out of its bounds."""
+"""The size follows the load: up immediately, down after the hold, idlest pods first, within its bounds."""
 
 import os
 import re

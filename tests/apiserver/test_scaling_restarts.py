@@ -1,4 +1,4 @@
-"""Counters of restarted pods and operators are no load; nothing shrinks before a whole hold was watched."""
+"""Counters of restarted pods and operators are no load; nothing shrinks before a whole hold was observed."""
 
 import time
 from collections.abc import Callable

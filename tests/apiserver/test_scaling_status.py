@@ -1,4 +1,4 @@
-"""Checks 26 and 28 for PoseClusters in Auto: what is written of a load, who is asked for it, and pauses."""
+"""Checks 26 and 28 for PoseClusters in Auto: status writes for a load, which pods are scraped, and pauses."""
 
 import time
 from collections.abc import Callable

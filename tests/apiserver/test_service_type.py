@@ -1,4 +1,4 @@
-"""The Service for clients may change its type, in any order and with every field that goes with a type."""
+"""The clients' Service may change its type, in any order and with every field that belongs to a type."""
 
 import itertools
 

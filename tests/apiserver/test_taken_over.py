@@ -1,4 +1,4 @@
-"""A size that somebody else sets: it is noticed, never fought over, and taken back once they are silent."""
+"""A size that another writer sets is noticed, never fought over, and taken back once the writer is silent."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Two releases of the chart on one API server: helm refuses the second that would watch the same."""
+"""Two releases of the chart on one API server: helm refuses a second one that would watch the same."""
 
 from collections.abc import Iterator
 

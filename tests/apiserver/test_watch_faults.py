@@ -1,4 +1,4 @@
-"""Check 11: a watch that is silent, told 410 or cut loses nothing for long.
+"""Check 11: a watch that is silent, gets 410 or is cut misses nothing for long.
 
 The periodic look at everything is put off, so that only the watches can tell.
 """

@@ -1,4 +1,4 @@
-"""Check 9, the operator's half: while it is away nothing changes, and afterwards the last change alone.
+"""Check 9, the operator's half: without it nothing changes, and afterwards only the last change is applied.
 
 That traffic does not need the operator is shown end to end.
 """

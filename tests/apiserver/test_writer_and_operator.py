@@ -1,4 +1,4 @@
-"""Check 22, what reaches the operator: nothing is done for a writer of PoseClusters beyond his rights.
+"""Check 22, the operator's part: a writer of PoseClusters gains nothing beyond the writer's own rights.
 
 What the schema refuses is in test_writer_gains_nothing.py. Here each try is a PoseCluster of its own in
 one namespace, made with the writer's own token, and the operator acts on those that are stored.

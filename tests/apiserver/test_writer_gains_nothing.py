@@ -1,4 +1,4 @@
-"""Whoever may write PoseClusters gains nothing: what the schema must refuse."""
+"""Check 22, the schema's part: it refuses what would give writers of PoseClusters additional rights."""
 
 import json
 

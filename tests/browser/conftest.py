@@ -1,4 +1,4 @@
-"""For browser tests: one Chromium, one server with the full model, pictures made of the built-in one."""
+"""Fixtures of browser tests: Chromium, a server with the full model, and test pictures."""
 
 import base64
 from collections.abc import Callable, Iterator

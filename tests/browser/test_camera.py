@@ -1,4 +1,4 @@
-"""The camera: a still, and live with never more than one request under way (Chromium's own fake camera)."""
+"""The camera: a still picture, and live mode with at most one request in flight (Chromium's fake camera)."""
 
 from playwright.sync_api import expect
 

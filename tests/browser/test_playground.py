@@ -1,4 +1,4 @@
-"""The playground with the real model: what is drawn is what the API answers, and people can get at it."""
+"""The playground with the real model: what it draws is what the API answers, and all of it is accessible."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What the page says and does when there is no answer: in words, with the server's own detail."""
+"""What the page shows and does when a request is refused, with the server's detail."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The page draws the landmarks and the bones of whatever task the server has."""
+"""The page draws the landmarks and bones of any task that the server has."""
 
 from pathlib import Path
 

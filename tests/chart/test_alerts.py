@@ -1,4 +1,4 @@
-"""Alerts: each fires when it should and not before, names metrics that exist, and is told in the docs."""
+"""Alerts fire when they should and not before, use existing metrics, and are documented."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What lies in the chart and beside it: CRD, versions, install.yaml, notes, dashboard, examples."""
+"""Files in the chart and beside it: CRD, versions, install.yaml, notes, dashboard, examples."""
 
 import json
 import re

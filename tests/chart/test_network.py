@@ -1,4 +1,4 @@
-"""PodMonitors and NetworkPolicies mean pods and ports that are there: the operator's, and those it makes."""
+"""PodMonitors and NetworkPolicies select existing pods and ports, of the operator and of its pods."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Release names, labels and values as people have them: objects that an API server takes, or a clear word."""
+"""Unusual release names, labels and values give valid objects or a clear error."""
 
 import re
 from collections.abc import Iterator

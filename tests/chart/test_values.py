@@ -1,4 +1,4 @@
-"""The schema of values refuses what is not known or of the wrong kind, and says which."""
+"""The schema of the values refuses unknown keys and wrong types, and names them."""
 
 import subprocess
 import sys

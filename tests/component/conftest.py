@@ -1,4 +1,4 @@
-"""For component tests: one server for many tests."""
+"""Fixtures of component tests: one server for many tests."""
 
 import os
 from collections.abc import Iterator

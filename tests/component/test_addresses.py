@@ -1,4 +1,4 @@
-"""Server and operator on IPv6, and on machines that have only one IP family."""
+"""Server and operator with IPv6, and on machines that have only one IP family."""
 
 import re
 import socket

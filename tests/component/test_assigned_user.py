@@ -1,4 +1,4 @@
-"""Server and operator under a user id that the platform assigned: OpenShift gives each namespace its own."""
+"""Server and operator under a user id that the platform assigns, as OpenShift does for each namespace."""
 
 import json
 import signal

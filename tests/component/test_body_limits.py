@@ -1,4 +1,4 @@
-"""Check 13: a body may have just the bytes that the settings allow, however it comes."""
+"""Check 13: the limit on a body's bytes is exact, however the body is sent."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Check 6: bombs die at the header, or at their first frame, within 64 MiB.
+"""Check 6: decompression bombs are refused at the header, or at their first frame, within 64 MiB.
 
 The bombs of rows I-1 to I-6 and I-10, ten times each and eight at a time. Their copies differ by a
 number behind the picture's end, which no format reads.

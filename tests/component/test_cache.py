@@ -1,4 +1,4 @@
-"""Answers by content: kept ones, identical pictures in flight, `no-cache`; the stub's log counts the work."""
+"""The answer cache: stored answers, identical pictures in flight, and `no-cache`."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Check 39, the server's part: quotas by caller, forged fields, what the client port does not show.
+"""Check 39, the server's part: quotas per caller, forged fields, and what the client port does not expose.
 
 Callers are addresses of 127.0.0.0/8: each is another host to the server.
 """

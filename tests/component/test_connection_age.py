@@ -1,4 +1,4 @@
-"""Connections end at a jittered age, so that new pods get their share."""
+"""Connections are closed at a jittered age, so that new pods get their share."""
 
 import time
 from collections.abc import Callable

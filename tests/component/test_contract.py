@@ -1,4 +1,4 @@
-"""Check 36: the OpenAPI document is the whole truth, by requests that are made from it."""
+"""Check 36: the OpenAPI document is complete, tested with requests that are generated from it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Check 3: a worker's crash costs at most the request that it held, and that one is tried again."""
+"""Check 3: a worker's crash costs at most the request that it held, and that request is retried."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Check 24 and row H-20: what cannot be answered in time is told so in time, and never computed."""
+"""Check 24 and row H-20: what cannot be answered in time is refused in time, and never computed."""
 
 import asyncio
 import time

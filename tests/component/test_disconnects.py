@@ -1,4 +1,4 @@
-"""Check 25: a client that leaves frees its place, whenever it leaves, and nothing of it stays."""
+"""Check 25: a client that disconnects, at any moment, frees its place and leaves nothing behind."""
 
 import re
 import signal

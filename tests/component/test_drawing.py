@@ -1,4 +1,4 @@
-"""Answers as pictures, and which answer a caller gets: `Accept` over real sockets, with the full model."""
+"""Answers as pictures, and the choice between forms: `Accept` over real sockets, with the full model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A picture in base64, in a data URL or in JSON: a worker decodes it, and everything else is as usual."""
+"""A picture in base64, in a data URL or in JSON: a worker decodes it, and all other rules apply."""
 
 import base64
 import json

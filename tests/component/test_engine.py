@@ -1,4 +1,4 @@
-"""MediaPipe behind the seam: equal to MediaPipe alone, right on its goldens, clear when it cannot run.
+"""The MediaPipe engine: equal to plain MediaPipe, right on golden pictures, clear errors when it cannot run.
 
 "Alone" is the plain public way, in a process of its own: `import mediapipe`, OpenCV, default options.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from harness import gallery, pictures
-from harness.alone import alone as mediapipe_alone
+from harness.plain_mediapipe import detect_plain
 from posecluster_inference import pictures as picture_checks
 from posecluster_inference.errors import InvalidSetting, ModelError
 from posecluster_inference.worker import codec, engines, render
@@ -66,14 +66,14 @@ def numbers(people: list[Person]) -> list[Any]:
     return [[[list(p) for p in one.landmarks], [list(p) for p in one.world_landmarks]] for one in people]
 
 
-def alone(model: Path, files: list[str], max_people: int = 1) -> dict[str, list[Any]]:
-    return dict(zip(files, mediapipe_alone(model, gallery.pictures(files), max_people), strict=True))
+def plain_answers(model: Path, files: list[str], max_people: int = 1) -> dict[str, list[Any]]:
+    return dict(zip(files, detect_plain(model, gallery.pictures(files), max_people), strict=True))
 
 
 def test_every_picture_equals_plain_mediapipe(engine: MediaPipePose, model: Path) -> None:
     files = gallery.names(served=True)
     assert len(files) >= 65
-    expected = alone(model, files)
+    expected = plain_answers(model, files)
     wrong = [
         file for file in files if numbers(engine.detect(decode(gallery.picture(file)))) != expected[file]
     ]
@@ -83,7 +83,7 @@ def test_every_picture_equals_plain_mediapipe(engine: MediaPipePose, model: Path
 
 def test_several_people_equal_plain_mediapipe(model: Path) -> None:
     files = gallery.names(folder="multi/")
-    expected = alone(model, files, max_people=5)
+    expected = plain_answers(model, files, max_people=5)
     several = MediaPipePose()
     several.load(config(model, max_people=5))
     try:
@@ -96,7 +96,7 @@ def test_several_people_equal_plain_mediapipe(model: Path) -> None:
 
 def test_control_one_different_landmark_is_noticed(engine: MediaPipePose, model: Path) -> None:
     """Control of the comparison: another quality of JPEG is another answer."""
-    expected = alone(model, ["formats/pose_q15.jpg"])["formats/pose_q15.jpg"]
+    expected = plain_answers(model, ["formats/pose_q15.jpg"])["formats/pose_q15.jpg"]
     found = numbers(engine.detect(decode(gallery.picture("formats/pose_baseline_420.jpg"))))
     assert found != expected
 

@@ -1,4 +1,4 @@
-"""examples/client.py: it waits as it is told, no longer than it may, and retries within its budget."""
+"""examples/client.py obeys Retry-After, keeps its deadline, and retries within its budget."""
 
 import importlib.util
 import json

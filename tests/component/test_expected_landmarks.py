@@ -1,13 +1,13 @@
-"""tests/golden/astronaut.json, by which end-to-end tests judge answers, is what MediaPipe says."""
+"""tests/golden/astronaut.json, by which end-to-end tests judge answers, equals MediaPipe's result."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from harness.alone import alone
 from harness.e2e.agent import expected_landmarks
 from harness.pictures import built_in
+from harness.plain_mediapipe import detect_plain
 from harness.server import ROOT
 
 TOLERANCE = 0.003  # the same models differ by up to 0.0012 on arm64
@@ -19,7 +19,7 @@ def test_expected_landmarks_are_mediapipes(variant: str) -> None:
     models = sorted(folder.glob(f"*{variant}*.task"))
     if not models:
         pytest.skip(f"no {variant} model in {folder.name}/: run make models")
-    (person,) = alone(models[0], [built_in()])[0]
+    (person,) = detect_plain(models[0], [built_in()])[0]
     expected = expected_landmarks()[variant]
     found = [(mark[0], mark[1]) for mark in person[0]]
     assert len(found) == len(expected) == 33

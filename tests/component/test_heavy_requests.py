@@ -1,4 +1,4 @@
-"""Callers of the heaviest pictures leave an ordinary caller its share of the workers."""
+"""Callers with the heaviest pictures leave an ordinary caller its share of the workers."""
 
 import asyncio
 import sys

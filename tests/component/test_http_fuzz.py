@@ -1,4 +1,4 @@
-"""Check 36: whatever comes over HTTP, the answer is a documented one, never a 500, and nothing stalls."""
+"""Check 36: any HTTP input gets a documented answer, never a 500, and nothing stalls."""
 
 import json
 import random

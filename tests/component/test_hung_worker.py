@@ -1,4 +1,4 @@
-"""Check 15: a worker that hangs costs its request alone, and is replaced."""
+"""Check 15: a worker that hangs fails only its own request, and is replaced."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A processor that lacks an instruction of the native libraries: said at the start, in one line."""
+"""A processor without an instruction that native libraries need is reported at the start, in one line."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Check 10, row I-8: what is left of one caller's picture never reaches the next one."""
+"""Check 10, row I-8: no pixels of one caller's picture reach the next caller."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""kind's own judgement of kind-config.yaml: it reads and checks the file before it makes anything.
+"""kind accepts kind-config.yaml: it reads and checks the file before it creates anything.
 
 kind is real; docker is a stand-in that has no image and gets none, which is where kind then stops. That a
 cluster comes up is proven only where there is a container engine (`make kind-up`).

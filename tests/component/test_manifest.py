@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from harness import client
-from harness.alone import alone
 from harness.answers import GOLDEN_TOLERANCE, off_golden, people
 from harness.client import Reply
 from harness.gallery import manifest, names, picture, pictures
 from harness.load import percentile
 from harness.peaks import memory_peak, waits
 from harness.pictures import built_in, unique_jpeg
+from harness.plain_mediapipe import detect_plain
 from harness.recorder import RecordFigure
 from harness.server import ServerProcess
 
@@ -44,7 +44,7 @@ def faults(server: ServerProcess) -> float:
 def bare(full_model: Path) -> dict[str, Any]:
     """People by MediaPipe alone, of every file that must be served."""
     served = names(served=True)
-    return dict(zip(served, alone(full_model, pictures(served)), strict=True))
+    return dict(zip(served, detect_plain(full_model, pictures(served)), strict=True))
 
 
 _number = count()
@@ -60,7 +60,7 @@ def good_request(server: ServerProcess) -> list[Any]:
 @pytest.fixture(scope="module")
 def good(pose_server: ServerProcess, full_model: Path) -> list[Any]:
     """What `good_request` must find, by MediaPipe alone."""
-    return alone(full_model, [built_in()])[0]  # type: ignore[no-any-return]
+    return detect_plain(full_model, [built_in()])[0]  # type: ignore[no-any-return]
 
 
 @pytest.mark.serial
@@ -114,7 +114,7 @@ def test_the_other_variants_serve(
     assert reply.json()["model"]["variant"] == variant
     assert client.get(server.url + "/v1/model").json()["variant"] == variant
     found = people(reply)
-    assert found == alone(model, [data])[0]
+    assert found == detect_plain(model, [data])[0]
     if variant == "heavy":  # the golden for lite does not hold for MediaPipe alone either
         assert off_golden(found[0][0], manifest()[name].golden, variant) < GOLDEN_TOLERANCE
 
@@ -122,7 +122,7 @@ def test_the_other_variants_serve(
 @pytest.mark.hostile("I-18")
 def test_several_people_are_found(start: Any, full_model: Path) -> None:
     several = pictures(names(folder="multi/"))
-    expected = alone(full_model, several, max_people=5)
+    expected = detect_plain(full_model, several, max_people=5)
     server = start(max_people=5)
     found = [people(client.post(server.url + DETECT, data)) for data in several]
     assert found == expected

@@ -1,4 +1,4 @@
-"""The metrics that docs/operations.md lists: each has its name and kind, and counts what it says."""
+"""Each metric of docs/operations.md has its name and kind, and counts what is documented."""
 
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""What the operator of a server can see of single requests: log lines, trace contexts, spans."""
+"""What an administrator can observe of single requests: log lines, trace contexts, spans."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""`posecluster-operator simulate` as a process: what it prints, how it refuses, and what it costs."""
+"""`posecluster-operator simulate` as a process: its output, its refusals, and its run time."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The operator's process without an API server: it waits, says so, and ends when it is told to."""
+"""The operator's process without an API server: it waits, reports that, and ends on SIGTERM."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Check 5: at three times its capacity the server goes on answering at capacity and refuses the rest fast.
+"""Check 5: at three times its capacity the server still answers at capacity and refuses the rest fast.
 
 The stub engine sleeps, so that capacity is a matter of workers and not of this machine's processors.
 """

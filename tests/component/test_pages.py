@@ -1,4 +1,4 @@
-"""The pages and their files over HTTP: packed, revalidated, without a token, refused by name."""
+"""The pages and their files over HTTP: compression, revalidation, no token, 404 for other names."""
 
 import gzip
 import re

@@ -1,4 +1,4 @@
-"""Rows I-1 to I-18 with pictures beside those of the gallery, posted to a real server with the full model."""
+"""Rows I-1 to I-18 with pictures in addition to the gallery, sent to a real server with the full model."""
 
 import struct
 import time

@@ -1,4 +1,4 @@
-"""Check 4: a picture that kills workers can kill only two; the pool survives twenty of them."""
+"""Check 4: a picture that kills workers can kill only two; the pool survives twenty such pictures."""
 
 import asyncio
 import os

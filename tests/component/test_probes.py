@@ -1,4 +1,4 @@
-"""Check 32: probes tell the truth in every state, and a full queue is none of their business."""
+"""Check 32: probes are correct in every state, and a full queue does not change them."""
 
 import asyncio
 import os

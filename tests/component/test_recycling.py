@@ -1,4 +1,4 @@
-"""Check 18: memory does not creep, and a worker that leaks is renewed before it matters."""
+"""Check 18: memory does not grow, and a worker that leaks is renewed in time."""
 
 import asyncio
 import statistics

@@ -1,4 +1,4 @@
-"""Rows H-13 to H-22 of the hostile requests, as far as no other check holds them."""
+"""Rows H-13 to H-22 of the hostile requests, as far as no other check covers them."""
 
 import json
 import socket

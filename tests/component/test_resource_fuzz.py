@@ -1,4 +1,4 @@
-"""Check 35, the pure half: generated PoseClusters and live objects through everything that a pass computes.
+"""Check 35, the pure half: generated PoseClusters and live objects through all that a pass computes.
 
 Each input is known by (seed, index). What the API server has to say of such objects is in
 tests/apiserver/test_resource_fuzz.py.

@@ -1,4 +1,4 @@
-"""Check 1: every pod is replaced under traffic, whatever endpoints lag, and nothing is lost.
+"""Check 1: every pod is replaced under traffic while endpoints lag, and no request is lost.
 
 As a Deployment does it: a new pod is ready first, then an old one gets SIGTERM, and the next new one
 starts while that drains. MediaPipe computes.

@@ -1,4 +1,4 @@
-"""Which methods a path has, and what an address with a slash too many gets."""
+"""The methods of each path, and redirects of addresses with an extra slash."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The scraper against real server processes: right figures under load and after a restart, at its cost."""
+"""The scraper against real server processes: right figures under load and after a restart, and its cost."""
 
 import socket
 import time

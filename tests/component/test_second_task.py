@@ -1,4 +1,4 @@
-"""A task is one module and one row: a server with a second one describes, answers and draws as it says."""
+"""A task is one module and one row: a server with a second task describes, answers and draws accordingly."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Check 8: SIGTERM in order. Unready at once, serve on for the delay, finish what was taken, exit 0."""
+"""Check 8: after SIGTERM the server is unready, serves for the delay, finishes its work, and exits with 0."""
 
 import http.client
 import json

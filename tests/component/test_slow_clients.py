@@ -1,4 +1,4 @@
-"""Check 14: clients that send or read slowly are ended in time, and nobody else notices them."""
+"""Check 14: clients that send or read slowly are ended in time, without affecting others."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Check 40, supply: what goes into the images is pinned by hash, known to be sound, and listed."""
+"""Check 40, supply: what the images contain is pinned by hash, free of known vulnerabilities, and listed."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Check 39, the server's part: tokens, asked for, rotated, malformed."""
+"""Check 39, the server's part: tokens are required, rotated, and refused when malformed."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Check 19: what a worker allocates, and a pod near its memory limit, end no more than they must."""
+"""Check 19: a worker that allocates, and a pod near its memory limit, end no more than necessary."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Workers that die, stop or talk nonsense at the worst moment: start, renewal, drain, a half-sent answer."""
+"""Workers that die, stop or send malformed data at the worst moment of a start, renewal, drain or answer."""
 
 import asyncio
 import os

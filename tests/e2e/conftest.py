@@ -1,4 +1,4 @@
-"""For e2e tests: the cluster that KUBECONFIG names, the chart installed, a namespace and a load generator."""
+"""Fixtures of e2e tests: the cluster of KUBECONFIG, the installed chart, a namespace and a load generator."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Check 17 on a real cluster: three rollouts that cannot succeed cost nothing, say why, and heal."""
+"""Check 17 on a real cluster: three rollouts that cannot succeed cost nothing, are reported, and recover."""
 
 import time
 from collections.abc import Iterator

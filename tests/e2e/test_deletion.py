@@ -1,4 +1,4 @@
-"""Check 27 and the uninstall on a real cluster: all goes without the operator, and nothing is left."""
+"""Check 27 and uninstalling on a real cluster: deletion needs no operator, and nothing is left."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Check 26 on a real cluster: what is deleted or edited comes back under traffic; paused, nothing moves."""
+"""Check 26 on a real cluster: deleted or edited children are restored under traffic; pause stops changes."""
 
 import time
 

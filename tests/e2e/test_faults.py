@@ -1,4 +1,4 @@
-"""Check 33 on a real cluster: evictions, kills and spread."""
+"""Check 33 on a real cluster: evictions, killed pods and workers, and spread over nodes."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Check 40 on a real cluster: both images run as a stranger, with nothing to write, and without a shell."""
+"""Check 40 on a real cluster: both images run as any user, with a read-only root and without a shell."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Check 19 on a real cluster: what a worker allocates, and a pod near its limit, end no container."""
+"""Check 19 on a real cluster: allocations of workers, and a pod near its limit, end no container."""
 
 import subprocess
 import time

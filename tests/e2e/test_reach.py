@@ -1,4 +1,4 @@
-"""Check 39 on a real cluster: quotas by caller over all pods, tokens that turn, what cannot be reached."""
+"""Check 39 on a real cluster: quotas per caller over all pods, token rotation, and unreachable ports."""
 
 import time
 from collections.abc import Iterator

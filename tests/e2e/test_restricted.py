@@ -1,4 +1,4 @@
-"""Check 20 on a real cluster: chart and PoseCluster run where `restricted` is enforced, and need no more."""
+"""Check 20 on a real cluster: chart and PoseCluster run where `restricted` is enforced."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Check 1 on a real cluster: image and model change under traffic, real endpoints lag, nothing is lost."""
+"""Check 1 on a real cluster: image and model change under traffic while endpoints lag, without losses."""
 
 from collections.abc import Callable
 

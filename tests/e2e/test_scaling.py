@@ -1,4 +1,4 @@
-"""Check 2 on a real cluster: the size goes up and down, by hand and by load, and nothing is lost."""
+"""Check 2 on a real cluster: the size changes, manually and by load, and no request is lost."""
 
 import time
 

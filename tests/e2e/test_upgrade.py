@@ -1,4 +1,4 @@
-"""Check 30 on a real cluster: the chart goes up and back under traffic, and nothing is lost."""
+"""Check 30 on a real cluster: the chart is upgraded and rolled back under traffic without losses."""
 
 from collections.abc import Iterator
 from pathlib import Path

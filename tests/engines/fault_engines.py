@@ -1,7 +1,7 @@
-"""Engines with one fault each, for tests of what surrounds an engine; all are the stub otherwise.
+"""Engines with one fault each, for tests of the code around an engine; otherwise they equal the stub.
 
-They run inside real worker processes, so a fault of the worker itself is planted by replacing a
-function of its modules there.
+They run inside real worker processes, so a fault of the worker itself is made by replacing a function of its
+modules there.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Stub engines whose start a test holds up or spoils, for what probes must say meanwhile.
+"""Stub engines whose start a test delays or breaks, to test the probes meanwhile.
 
-GATE=folder    GatedEngine: the first worker to start passes; others wait until folder/open exists
-               (none passes while folder/closed exists)
+GATE=folder    GatedEngine: the first worker starts; others wait until folder/open exists
+               (none starts while folder/closed exists)
 """
 
 import os

@@ -1,4 +1,4 @@
-"""An engine for fault tests: it obeys commands that a picture carries, inside a real worker process.
+"""An engine for fault tests: it obeys commands that a picture contains, inside a real worker process.
 
     POSECLUSTER_ENGINE=stub_engine:StubEngine  PYTHONPATH=tests/engines
     STUB_MS=20         time for a picture without a command

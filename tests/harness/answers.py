@@ -1,4 +1,4 @@
-"""Answers in numbers, their distance from the goldens, and the beginnings of formats that are refused."""
+"""Answers as numbers, their distance from the goldens, and the first bytes of refused formats."""
 
 import json
 import struct
@@ -36,7 +36,7 @@ SNIFFED = {
 
 
 def people(reply: Reply) -> list[Any]:
-    """The people of a JSON answer in the form of `alone.alone`; raises for NaN and infinity."""
+    """The people of a JSON answer in the form of `detect_plain`; raises for NaN and infinity."""
     document = json.loads(reply.body, parse_constant=_not_finite)
     return [[_points(one["landmarks"]), _points(one["world_landmarks"])] for one in document["people"]]
 

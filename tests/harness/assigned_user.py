@@ -1,4 +1,4 @@
-"""Run a program as a platform that assigns user ids does: no name, no home, nothing to write but /tmp.
+"""Run a program as a platform with assigned user ids does: no name, no home, only /tmp writable.
 
 The program gets a root file system of its own, made of this machine's system folders and the ones that it
 needs, all read-only. Needs root, because only root may choose another user and mount.

@@ -1,4 +1,4 @@
-"""A Service in miniature, on real sockets: spreads connections over pods and forgets a pod only after a lag.
+"""A small Service on real sockets: it spreads connections over pods and removes a pod only after a lag.
 
     with Balancer(rng) as balancer:
         balancer.add(server)                        # when it is ready
@@ -6,9 +6,9 @@
         server.terminate()
         balancer.drop(server, after_seconds=1.0)    # endpoints lag behind
 
-Like kube-proxy: each new connection goes to a random pod of the list and stays with it, also when the
-pod is dropped; one to a pod that is gone is refused. Bytes, half closes and resets pass unchanged.
-What passes is read along: see `Answer`.
+Like kube-proxy it sends each new connection to a random pod of the list, where the connection stays when the
+pod is removed; a connection to a pod that has ended is refused. Bytes, half-closes and resets pass unchanged.
+The balancer also parses what passes: see `Answer`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The bar that a run asserted, for the record: the one of docs/reliability.md, or a wider one and why."""
+"""The bound that a run asserted: that of docs/reliability.md, or a wider one with its reason."""
 
 
 def bar_text(asserted: str, listed: str, reason: str = "other tests share the two cores") -> str:

@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright, and what a page did in it."""
+"""Debian's Chromium, driven by Playwright, and a record of what a page did."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A caller at an address of 127.0.0.0/8, which is another host to the server, on one kept connection."""
+"""A caller at an address of 127.0.0.0/8, which the server treats as another host, on one connection."""
 
 import http.client
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The chart as helm renders it. A test that needs helm and finds none is skipped, saying so."""
+"""The chart as helm renders it. A test that needs helm is skipped with that reason where it is missing."""
 
 import json
 import os

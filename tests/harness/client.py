@@ -1,4 +1,4 @@
-"""One plain HTTP exchange on a connection of its own: for asserting on a single answer.
+"""One plain HTTP exchange on a new connection, for assertions on a single answer.
 
 Blocking: in an async test call it through `asyncio.to_thread`.
 """

@@ -1,4 +1,4 @@
-"""Schemathesis in a process of its own: requests made from an OpenAPI document, answers held against it."""
+"""Schemathesis in a separate process: requests from an OpenAPI document, and checks of the answers."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The CRD as tests walk it: its nodes, its CEL rules, and for each bound a value inside and one beyond."""
+"""The CRD for tests: its nodes, its CEL rules, and for each bound a value inside and one beyond it."""
 
 import copy
 from collections.abc import Iterator

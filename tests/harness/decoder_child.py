@@ -1,8 +1,8 @@
-"""The decoder fuzz without a server around it: `python -m harness.decoder_child SEED FORMAT COUNT PLANTED`.
+"""The decoder fuzz without a server: `python -m harness.decoder_child SEED FORMAT COUNT PLANTED`.
 
-What a worker does before it detects, under a worker's memory limit, COUNT times. It writes the number
-of each input before it tries it, so that whoever started it knows which one was its last, and in the
-end one JSON line. PLANTED is the number of an input at which to crash, -1 for none.
+Does COUNT times what a worker does before detection, under a worker's memory limit. It writes the number
+of each input before it tries it, so that its parent knows which input was the last, and at the end one
+JSON line. PLANTED is the number of an input at which to crash, -1 for none.
 """
 
 import json
@@ -50,7 +50,7 @@ def decode(data: bytes) -> str:
     try:
         header = inspect(data, max_pixels=MAX_PIXELS, max_side=MAX_SIDE)
     except Refusal as refusal:
-        return f"intake {refusal.status}"
+        return f"refused {refusal.status}"
     try:
         picture = codec.decode(data, header)
     except Undecodable:

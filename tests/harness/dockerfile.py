@@ -1,4 +1,4 @@
-"""A Dockerfile as a list of instructions, and what our images promise about theirs."""
+"""A Dockerfile as a list of instructions, and the rules for ours."""
 
 import json
 import re

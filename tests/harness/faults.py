@@ -1,4 +1,4 @@
-"""For tests of worker faults: requests in the background, who worked on what, what a prober saw."""
+"""For tests of worker faults: requests in the background, who worked on what, and results of probes."""
 
 import threading
 from collections.abc import Iterator, Mapping

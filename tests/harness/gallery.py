@@ -1,4 +1,4 @@
-"""The test pictures: stored photos (tests/data/pictures, with their licences) and made ones, in one list."""
+"""The test pictures: stored photos (tests/data/pictures, with licences) and generated ones, in one list."""
 
 import json
 from collections.abc import Iterable

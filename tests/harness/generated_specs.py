@@ -1,4 +1,4 @@
-"""Odd specs for the resource fuzz: right ones, spoiled in ways that a stored object may have.
+"""Generated specs for the resource fuzz: valid ones, damaged as a stored object may be.
 
 Unlike `SpecGenerator.spoiled` also with what no API server with our CRD would store: other types,
 unknown fields, no spec at all. Equal seeds give equal specs.

@@ -1,4 +1,4 @@
-"""Hostile pictures beside those of the gallery, made in memory; each function names its row.
+"""Hostile pictures in addition to the gallery's, made in memory; each function names its row.
 
 None needs a decoder to be made except where a real picture is inside, which is the caller's.
 """

@@ -1,7 +1,7 @@
-"""For tests of hostile requests: heads and bodies as bytes, and what must hold after each of them.
+"""For tests of hostile requests: heads and bodies as bytes, and invariants after each of them.
 
 The server has to run with `DEBUG_LOOP` in its environment: asyncio then logs each turn of the loop
-that took over 0.1 s, which is a closer look at a stall than any probe from outside.
+that took over 0.1 s, which shows a stall more precisely than a probe from outside.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Commands that run under a limit on descriptors, and what limits a process has."""
+"""Commands that run under a limit on descriptors, and the limits of a process."""
 
 from pathlib import Path
 

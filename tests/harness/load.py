@@ -1,8 +1,8 @@
-"""Bounded load on a server, and what came back.
+"""Bounded load on a server, and its results.
 
-`closed_loop`: N clients, each sends its next request when it has its answer: finds capacity.
-`open_loop`: requests leave on a schedule whatever the server does, and latency counts from the
-scheduled moment, so that waiting is not hidden (coordinated omission).
+`closed_loop`: N clients, each of which sends its next request after its answer, to measure capacity.
+`open_loop`: requests start on a schedule, independent of the server's answers, and latency counts from
+the scheduled moment, so that waiting time is not hidden (coordinated omission).
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""Test pictures that are made rather than stored: formats, orientations, sizes, and nobody.
+"""Test pictures that are generated: formats, orientations, sizes, and pictures without people.
 
-They show the scene or nothing, so that the repository needs to store only photos.
+They show the generated scene or nothing; the repository stores only photos.
 """
 
 from collections.abc import Callable

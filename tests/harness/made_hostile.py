@@ -1,6 +1,6 @@
-"""Hostile test pictures that are made rather than stored: broken, lying, tiny, extreme, and bombs.
+"""Hostile test pictures that are generated: broken, contradictory, tiny, extreme, and bombs.
 
-harness.hostile_pictures has those that tests use with arguments of their own.
+harness.hostile_pictures has those that tests parametrize.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Names of the metrics that server and operator have, for texts that use them."""
+"""Names of the metrics of server and operator, for texts that use them."""
 
 import ast
 import re

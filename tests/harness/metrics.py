@@ -1,4 +1,4 @@
-"""One figure of a process's /metrics, as the server and the operator both give them."""
+"""One figure from a process's /metrics, for server and operator."""
 
 from collections.abc import Mapping
 

@@ -1,16 +1,16 @@
-"""Fake pods' admin ports: real sockets on loopback that answer /metrics well, or as badly as asked.
+"""Fake admin ports of pods: real sockets on loopback that serve /metrics correctly, or with a chosen fault.
 
     with MetricsPods() as pods:  # port 9090, as pods have; MetricsPods(port=...) for another
-        address = pods.start()  # a free one of 127/8; or pods.start("127.4.5.6")
+        address = pods.start()  # a free address of 127/8; or pods.start("127.4.5.6")
         pods.set_load(address, per_second=40, service_seconds=0.05, queued=3)
         pods.set_fault(address, Fault.SILENT)  # None: answers well again
         pods.restart(address)  # counters from 0, a new start time
         assert pods.scrapes(address) > 0
 
 Counters grow with real time by the load that was last set (none at first), as the inference server's do,
-with its names, its form and `name[]`. Calls may come from any thread; each takes milliseconds, and holds
-when it returns. Nothing listens on any address but those given. The pods live in a thread with a loop of
-their own; `close`, or the end of `with`, ends it and every connection.
+with its names, its form and `name[]`. Methods may be called from any thread; each takes milliseconds and has
+taken effect when it returns. Only the given addresses listen. The pods run in a thread with its own event
+loop; `close`, or the end of `with`, ends it and every connection.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What a fake pod's /metrics says, well or badly: the inference server's names and form. See metrics_pod."""
+"""The text of a fake pod's /metrics, correct or faulty, in the inference server's form. See metrics_pod."""
 
 import gzip
 import random

@@ -1,4 +1,4 @@
-"""Mutated pictures for the decoder fuzz: equal seeds give equal inputs, whoever makes them.
+"""Mutated pictures for the decoder fuzz: equal seeds give equal inputs.
 
 Random bytes die at the first check, so most changes keep a file's frame: PNG checksums are made right
 again, lengths and sizes get the values that overflow, and parts of two files are joined.
@@ -86,7 +86,7 @@ def _repeat(rng: random.Random, data: bytearray, pool: Sequence[bytes]) -> None:
 
 
 def _truncate(rng: random.Random, data: bytearray, pool: Sequence[bytes]) -> None:
-    # with its end kept, intake takes a JPEG for whole
+    # with its end marker kept, the header check accepts a JPEG as complete
     end = bytes(data[-2:]) if rng.random() < 0.7 else b""
     del data[rng.randrange(8, len(data)) :]
     data += end
@@ -105,7 +105,7 @@ _CHANGES: Sequence[Callable[[random.Random, bytearray, Sequence[bytes]], None]] 
 
 
 def _repair_png(data: bytearray) -> None:
-    """Make the checksums right, so that a decoder looks at what is inside."""
+    """Correct the checksums, so that a decoder processes the content."""
     position = 8
     while position + 12 <= len(data):
         end = position + 8 + int.from_bytes(data[position : position + 4])

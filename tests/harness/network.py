@@ -4,7 +4,7 @@
         subprocess.run(network.command("posecluster-inference", "serve"))
         status, body = network.fetch("http://[::1]:9090/readyz")
 
-It is a network namespace of the kernel's: it has a loopback interface and nothing else.
+It is a network namespace of the kernel that has only a loopback interface.
 """
 
 import json

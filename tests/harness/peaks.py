@@ -1,4 +1,4 @@
-"""Peaks of a server while something happens: memory, and how long others wait."""
+"""Peaks of a server during an action: its memory, and how long other callers wait."""
 
 import threading
 import time

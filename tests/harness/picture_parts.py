@@ -1,4 +1,4 @@
-"""The pieces that JPEG, PNG and WebP files are made of, and EXIF: to build files that no encoder writes."""
+"""Parts of JPEG, PNG and WebP files, and EXIF, to build files that no encoder writes."""
 
 import struct
 import zlib

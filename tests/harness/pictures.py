@@ -1,4 +1,4 @@
-"""The picture that comes with the package, tiny ones, and copies that no cache has seen.
+"""The picture that is part of the package, tiny ones, and copies that no cache has stored.
 
 harness.gallery has all test pictures.
 """

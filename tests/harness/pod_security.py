@@ -1,4 +1,4 @@
-"""What every pod of ours has beyond what `restricted` asks for."""
+"""What every pod of ours has in addition to what `restricted` requires."""
 
 from typing import Any
 

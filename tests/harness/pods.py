@@ -1,4 +1,4 @@
-"""The pods behind a balancer: joined when they are ready, ended as Kubernetes ends them."""
+"""The pods behind a balancer: added when they are ready, ended as Kubernetes ends them."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""Closed-loop probers: each asks, waits for the answer, asks again, on new connections or on a kept one.
+"""Closed-loop probers: each sends a request, waits for the answer, and repeats, on new or kept connections.
 
 with probing(balancer.address, lambda number: Slow(20, f"prober {number}"), new=1, kept=1) as traffic:
     ...

@@ -1,4 +1,4 @@
-"""What /proc says of processes; sizes in bytes."""
+"""What /proc reports of processes; sizes in bytes."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""The programs of Kubernetes that tests run: kubectl, helm."""
+"""The Kubernetes programs that tests run: kubectl and helm."""
 
 import os
 import shutil

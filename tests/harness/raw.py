@@ -1,4 +1,4 @@
-"""Raw bytes to a server and back: for what no HTTP library would send.
+"""Send raw bytes to a server and read its responses, for requests that no HTTP library would send.
 
     seen = exchange(server.address, b"GET / HTTP/1.1\\r\\n\\r\\n", deadline_seconds=3)
     assert seen.statuses == [400]

@@ -2,7 +2,7 @@
 
     status = run("go form", "http://127.0.0.1:8080/v1/detect")
 
-`tests/tools/record_clients.py` writes the recorded requests; each has the picture that `PICTURE` is.
+`tests/tools/record_clients.py` writes the recorded requests; each contains the picture `PICTURE`.
 """
 
 import os

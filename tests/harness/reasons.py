@@ -1,4 +1,4 @@
-"""Which reasons a condition may have."""
+"""The reasons that a condition may have."""
 
 from posecluster_operator.resource.reasons import REASONS, ConditionType
 

@@ -9,8 +9,8 @@
     async def test_an_unbounded_queue_would_fail(): ...
 
 A run of whole tiers replaces the entries of the checks and rows that it ran in build/acceptance.json
-(any other run: acceptance-partial.json); a check is passed when at least one of its tests passed in
-that tier and none failed or was skipped. Under pytest-xdist each worker hands what it ran to the
+(any other run: acceptance-partial.json). A check has passed if at least one of its tests passed in
+that tier and none failed or was skipped. Under pytest-xdist each worker sends its results to the
 controller, which has the seed and writes the record. scripts/tiers.py runs a tier in parts:
 POSECLUSTER_RECORD names a file in which each part finds what the parts before it ran.
 """

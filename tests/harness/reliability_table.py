@@ -1,7 +1,7 @@
 """Write the table of docs/reliability.md from build/acceptance.json.
 
-Usage: python tests/harness/reliability_table.py [--check]. Only what stands between the two marker
-lines is replaced; `--check` changes nothing and ends with 1 if the table is not up to date.
+Usage: python tests/harness/reliability_table.py [--check]. Only the text between the two marker
+lines is replaced; `--check` changes nothing and exits with 1 if the table is not up to date.
 """
 
 import json

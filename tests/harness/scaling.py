@@ -1,4 +1,4 @@
-"""Decisions and samples of the autoscaler, for tests of what is around it."""
+"""Decisions and samples of the autoscaler, for tests of the code around it."""
 
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy import (

@@ -1,4 +1,4 @@
-"""The scanners that `make scanners` sets up; a test whose scanner is missing is skipped by name."""
+"""The scanners that `make scanners` installs; a test whose scanner is missing is skipped with that reason."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What a test picture is, the scene that made ones show, and its encoders.
+"""The type of a test picture, the scene that generated ones show, and its encoders.
 
 Arrays are BGR, as OpenCV has them. Equal versions of OpenCV and numpy make equal bytes.
 """
@@ -30,7 +30,7 @@ EITHER: frozenset[Reason | None] = frozenset({None, Reason.UNDECODABLE})
 class Picture:
     """A test picture's bytes, and what the server must answer.
 
-    answers: the reasons that the server may give; None is 200. by_header: intake refuses it without a
+    answers: the reasons that the server may give; None is 200. by_header: refused by its header, without a
     decoder. size: (width, height) as stored, before any EXIF orientation; None: the header is not read.
     """
 

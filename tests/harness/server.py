@@ -1,4 +1,4 @@
-"""The real server as a child process: started, watched, ended and counted.
+"""The real server as a child process: started, observed, ended and counted.
 
     with start_server(workers=2, engine="stub", deadline_ms=2000) as server:
         reply = client.post(server.url + "/v1/detect", picture)

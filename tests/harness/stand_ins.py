@@ -1,4 +1,4 @@
-"""Programs that only write down how they were called, for scripts that call real ones."""
+"""Programs that only record how they were called, for tests of scripts that call real ones."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Pictures for the stub engine, requests left waiting, and the stub's own count of its inferences."""
+"""Pictures for the stub engine, requests in the background, and the stub's own count of inferences."""
 
 import json
 from collections import Counter

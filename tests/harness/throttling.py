@@ -1,4 +1,4 @@
-"""What the kernel did to a group of processes with a CPU quota."""
+"""How the kernel throttled a group of processes with a CPU quota."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
 """pytest plugin: a marker for each tier's folder, no silent skip, no blocking call on a test's loop.
 
-In a tier that POSECLUSTER_REQUIRE names (comma list; set by .ci/run) a skipped test is a failure,
-unless its reason begins with "open:", which is for what no such machine can do: it is printed and
-counts as open.
+In a tier that POSECLUSTER_REQUIRE names (comma-separated; set by .ci/run) a skipped test is a failure,
+unless its reason begins with "open:", which marks what such a machine can never run. Such tests are
+printed and count as open.
 """
 
 import inspect

@@ -1,4 +1,4 @@
-"""Tolerations of a user, and which of the two for a failed node the operator adds to them."""
+"""A user's tolerations, and which of the two for a failed node the operator adds to them."""
 
 from typing import Any
 

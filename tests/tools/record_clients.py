@@ -1,7 +1,7 @@
-"""Record what clients send: python tests/tools/record_clients.py [NAME…]
+"""Record the requests of clients: python tests/tools/record_clients.py [NAME…]
 
 Runs the clients of harness/real_clients.py that this machine has, and browsers, against a socket that answers
-200, and stores each request byte for byte in tests/data/clients. Browsers send forms from a page of its own.
+200, and stores each request byte for byte in tests/data/clients. Browsers send forms from a page made here.
 """
 
 import base64

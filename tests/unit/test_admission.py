@@ -1,4 +1,4 @@
-"""Admission refuses with the reason of its cause, counts it as demand, and says when to come back."""
+"""Admission refuses with the reason that applies, counts refusals as demand, and sets Retry-After."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""The balancer that tests of rollouts and scaling believe: where connections go, and what it notes."""
+"""The balancer that rollout and scaling tests rely on: where it sends connections, and what it records."""
 
 import random
 import socket

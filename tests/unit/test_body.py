@@ -1,4 +1,4 @@
-"""A body that its head already rules out is not read; refusals say what would be accepted."""
+"""A body that its head already rules out is not read; refusals name what is accepted."""
 
 import pytest
 from aiohttp import web

@@ -1,11 +1,11 @@
-"""The children of a PoseCluster: golden files, what never changes, what follows from the spec."""
+"""The children of a PoseCluster: golden files, invariants, and effects of the spec."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from harness.everything import EVERYTHING
+from harness.full_spec import FULL_SPEC
 from harness.golden import Golden
 from harness.poseclusters import UID, posecluster
 from harness.tolerations import CASES as TOLERATIONS
@@ -26,7 +26,7 @@ IMAGES = PodDefaults(
 )
 CASES: dict[str, tuple[dict[str, Any], int, PodDefaults]] = {
     "default": ({}, 1, IMAGES),
-    "everything": (EVERYTHING, 3, IMAGES),
+    "everything": (FULL_SPEC, 3, IMAGES),
     "tokens": ({"auth": {"tokenSecretName": "demo-tokens"}}, 2, IMAGES),
     "big": (
         {"resources": {"requests": {"cpu": "8"}, "limits": {"cpu": "16", "memory": "16Gi"}}},
@@ -110,7 +110,7 @@ def test_fields_of_the_service_are_left_to_kubernetes_unless_they_are_set() -> N
 
 
 def test_every_field_that_is_set_changes_its_setting() -> None:
-    plain, full = environment({}), environment(EVERYTHING)
+    plain, full = environment({}), environment(FULL_SPEC)
     same = {name for name, value in plain.items() if full[name] == value}
     assert same == {server.PREFIX + name for name in ("PORT", "ADMIN_PORT", "MODEL_TASK")}
     assert full.keys() == {server.PREFIX + name for name in (*FIELDS, "PORT", "ADMIN_PORT")}
@@ -136,8 +136,8 @@ def test_the_grace_period_follows_from_its_parts(spec: dict[str, Any], seconds: 
 
 
 def test_pods_listen_on_both_ip_families_without_telemetry() -> None:
-    pod = template(EVERYTHING)["spec"]
-    assert "POSECLUSTER_HOST" not in environment(EVERYTHING)
+    pod = template(FULL_SPEC)["spec"]
+    assert "POSECLUSTER_HOST" not in environment(FULL_SPEC)
     assert {alias["ip"]: alias["hostnames"] for alias in pod["hostAliases"]} == {
         "127.0.0.1": ["play.googleapis.com"],
         "::1": ["play.googleapis.com"],

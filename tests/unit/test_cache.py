@@ -1,4 +1,4 @@
-"""Kept answers are bounded by number and by bytes; a flight is joined only while it can be answered."""
+"""Cached answers are bounded by number and bytes; requests join a computation only until it ends."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Whose a child is, and what of it is not ours; on plain objects."""
+"""Ownership of children and foreign fields in them, on plain objects."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Everything about children comes from one table: a row that is added to it appears everywhere."""
+"""Everything about children derives from one table: a row that is added to it takes effect everywhere."""
 
 import json
 import subprocess

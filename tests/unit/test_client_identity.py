@@ -1,4 +1,4 @@
-"""Only what a trusted proxy wrote itself is believed of X-Forwarded-For."""
+"""X-Forwarded-For is believed only as far as trusted proxies wrote it."""
 
 import ipaddress
 

@@ -1,4 +1,4 @@
-"""Durations never come from the wall clock: it is read in few places, each for a date that people see."""
+"""Durations never come from the wall clock; it is read only for dates that people see."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What `make images`, `kind-up`, `kind-down`, `deploy` run, told by stand-ins for what they call."""
+"""The commands that `make images`, `kind-up`, `kind-down` and `deploy` run, recorded by stand-in programs."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Decoder and encoder: right pixels for every kind of picture, nothing of the previous one."""
+"""Decoder and encoder: right pixels for every kind of picture, and no pixels of the previous one."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A drawn picture has the ICC profile of the one that was sent, if it is one for RGB."""
+"""A drawn picture has the ICC profile of the original picture if it is an RGB profile."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""Costs are learned for each class of pictures; heavy is what takes longer to handle than some inferences."""
+"""Costs are learned per class of pictures; a picture is heavy if it takes as long as several inferences."""
 
 import pytest
 from hypothesis import given

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.fleet import OBJECTIVE, POLICY, SERVICE_SECONDS, Fleet, Pods, settled
+from harness.simulated_pods import OBJECTIVE, POLICY, SERVICE_SECONDS, Pods, SimulatedPods, settled
 from posecluster_operator.resource.posecluster import ScalingMode
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy import Decision, Policy, Samples, State, decide
@@ -90,7 +90,7 @@ def test_starting_pods_count_as_ordered() -> None:
 
 
 def test_the_service_time_of_a_slow_model_is_learned_at_a_low_rate() -> None:
-    fleet = Fleet(
+    fleet = SimulatedPods(
         service_seconds=0.5, policy=replace(POLICY, objective=replace(OBJECTIVE, latency_seconds=2.0))
     )
     assert fleet.run(120, 20.0)[-1].replicas >= 20.0 * 0.5
@@ -103,7 +103,7 @@ def test_the_service_time_of_a_slow_model_is_learned_at_a_low_rate() -> None:
 def test_more_demand_never_wants_fewer_pods(one: float, other: float) -> None:
     wanted = []
     for rate in sorted((one, other)):
-        fleet = Fleet(replicas=5, policy=replace(POLICY, max_replicas=500), start_seconds=1e9)
+        fleet = SimulatedPods(replicas=5, policy=replace(POLICY, max_replicas=500), start_seconds=1e9)
         wanted.append(fleet.run(6, rate)[-1].replicas)
     assert wanted[0] <= wanted[1]
 
@@ -167,7 +167,7 @@ def test_reasons_at_rest() -> None:
 
 
 def test_a_restarted_operator_says_so_until_it_has_watched_a_window() -> None:
-    fleet = Fleet(replicas=9)
+    fleet = SimulatedPods(replicas=9)
     decisions = fleet.run(HOLD - 1, 10.0)
     assert {(decision.replicas, decision.reason) for decision in decisions} == {
         (9, ScalingReason.JUST_STARTED)
@@ -176,7 +176,7 @@ def test_a_restarted_operator_says_so_until_it_has_watched_a_window() -> None:
     assert fleet.run(5, 10.0)[-1].replicas < 9
 
 
-def until(fleet: Fleet, blind: ScalingReason | None, *, unread: int | None, seconds: int = 60) -> int:
+def until(fleet: SimulatedPods, blind: ScalingReason | None, *, unread: int | None, seconds: int = 60) -> int:
     """Return after how many seconds `blind` is said, when the first `unread` pods (None: none) are silent."""
     last: Pods = fleet.pass_second(120.0)
     for second in range(1, seconds):
@@ -211,7 +211,7 @@ def test_a_partly_blind_operator_still_grows() -> None:
 
 def test_pods_that_are_scraped_rarely_cause_no_gap() -> None:
     """Very many pods stretch the interval, and what is stale with it; shrinking must go on."""
-    fleet = Fleet(replicas=9)
+    fleet = SimulatedPods(replicas=9)
     interval = 12
     for _ in range(20):
         for _ in range(interval):
@@ -257,7 +257,7 @@ def test_decide_keeps_nothing_between_calls() -> None:
 
 def test_a_hundred_pods_are_decided_quickly() -> None:
     """The published figure, at most 1 ms on a quiet machine, is bench/scaling.py's."""
-    fleet = Fleet(replicas=100, policy=replace(POLICY, max_replicas=500))
+    fleet = SimulatedPods(replicas=100, policy=replace(POLICY, max_replicas=500))
     fleet.run(30, 1500.0)
     samples = Samples(replicas=100, ready=100, pods=fleet.pass_second(1500.0)[:100])
     seconds = []

@@ -1,4 +1,4 @@
-"""More of what `decide` must never do: a ratio of the size, leaving the bounds, fighting, believing anything.
+"""More of what `decide` must never do: follow the present size, leave the bounds, fight, trust bad numbers.
 
 As in test_decision_never.py a property is a function of the `decide` to try, and a control tries a wrong one.
 """
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.fleet import POLICY, Decide, Fleet, falls, settled
+from harness.simulated_pods import POLICY, Decide, SimulatedPods, falls, settled
 from posecluster_operator.resource.posecluster import ScalingMode
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy import Decision, PodSample, Policy, Samples, State, decide
@@ -52,7 +52,7 @@ def is_absolute(decide: Decide, rate: float, one: int, other: int) -> None:
     """Two sizes under the same arrivals want the same size, however full their queues are."""
     wanted = []
     for size in (one, other):
-        fleet = Fleet(replicas=size, policy=replace(POLICY, max_replicas=500), start_seconds=0.0)
+        fleet = SimulatedPods(replicas=size, policy=replace(POLICY, max_replicas=500), start_seconds=0.0)
         for _ in range(12):
             pods = tuple(replace(pod, queued=0.0) for pod in fleet.pass_second(rate))
             decision = decide(fleet.now, Samples(replicas=size, ready=size, pods=pods), fleet.state)

@@ -1,4 +1,4 @@
-"""What `decide` must never do, whatever pods report; and that each test can fail.
+"""What `decide` must never do, whatever pods report; each test has a control that shows that it can fail.
 
 A property is a function of the `decide` to try, so that a control can run it with a wrong one.
 """
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.fleet import FAULTS, POLICY, Decide, Fleet, Pods, falls, settled
+from harness.simulated_pods import FAULTS, POLICY, Decide, Pods, SimulatedPods, falls, settled
 from posecluster_operator.scaling.policy import Decision, PodSample, Samples, State, decide
 from posecluster_operator.scaling.policy.history import History
 
@@ -208,7 +208,7 @@ def test_control_an_operator_that_reads_old_counters_as_load_is_noticed() -> Non
 
 def refusals_are_demand(decide: Decide, rate: float, refused: float) -> None:
     """The same arrivals, of which pods refuse a share, want no fewer pods."""
-    fleets = [Fleet(replicas=3, start_seconds=1e9) for _ in range(2)]
+    fleets = [SimulatedPods(replicas=3, start_seconds=1e9) for _ in range(2)]
     for fleet in fleets:
         fleet.decide = decide
     for _ in range(2 * HOLD):

@@ -1,4 +1,4 @@
-"""Which pods go on the way down."""
+"""Which pods are removed when the size is lowered."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How many connections fit into a limit on descriptors, and how the limit is raised."""
+"""How many connections fit into a limit on descriptors, and how the soft limit is raised."""
 
 import logging
 import resource

@@ -1,4 +1,4 @@
-"""The detector without a server: where an answer comes from, and what is counted."""
+"""The detector without a server: the source of each answer, and what is counted."""
 
 import asyncio
 from contextlib import suppress

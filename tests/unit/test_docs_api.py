@@ -1,4 +1,4 @@
-"""docs/api.md says what the code does: limits, refusals, routes, headers, examples; links lead somewhere."""
+"""docs/api.md agrees with the code: limits, refusals, routes, headers, examples and links."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""docs/operations.md says what the code does: settings, figures, metrics, log lines."""
+"""docs/operations.md agrees with the code: settings, figures, metrics, log lines."""
 
 import ast
 import re

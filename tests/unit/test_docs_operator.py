@@ -1,4 +1,4 @@
-"""The operator's part of docs/operations.md says what the code does: settings, figures, metrics."""
+"""The operator's part of docs/operations.md agrees with the code: settings, figures, metrics."""
 
 import re
 from dataclasses import fields

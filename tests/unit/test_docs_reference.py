@@ -1,4 +1,4 @@
-"""docs/reference.md is what `make reference` makes, and what it says by hand is so."""
+"""docs/reference.md is what `make reference` generates, and its manual parts agree with the code."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""What is drawn keeps its aspect ratio and stays within the limits."""
+"""Drawn pictures keep their aspect ratio and stay within the limits."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Each setting of the server has a field of the spec, or a reason not to; both mean and allow the same."""
+"""Each setting of the server has a field in the spec or a reason not to; both have equal bounds."""
 
 import random
 import resource

@@ -1,4 +1,4 @@
-"""In its own pod the operator is asked at the address that its settings make it listen on."""
+"""The address at which `explain` queries the operator in its own pod."""
 
 import pytest
 

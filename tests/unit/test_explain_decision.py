@@ -1,4 +1,4 @@
-"""Why a size: the text for each reason is reviewed in a golden file, and its look ahead comes true."""
+"""The explanation of a size: reviewed texts for each reason, and forecasts of steps down that come true."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness.fleet import POLICY as FLEET_POLICY
-from harness.fleet import Fleet
 from harness.golden import Golden
 from harness.scaling import POLICY, decision, fixed_decision
+from harness.simulated_pods import POLICY as PODS_POLICY
+from harness.simulated_pods import SimulatedPods
 from posecluster_operator.explain.decision import explain, next_step_down
 from posecluster_operator.resource.posecluster import ScalingMode
 from posecluster_operator.resource.reasons import ScalingReason
@@ -188,7 +188,7 @@ def test_right_after_a_start_the_text_says_until_when_the_size_is_held() -> None
 # ---- the look ahead: what it says comes true when the load stays
 
 
-def look(fleet: Fleet, rate: float) -> Snapshot:
+def look(fleet: SimulatedPods, rate: float) -> Snapshot:
     """Let a second pass, decide, and be asked."""
     pods = fleet.pass_second(rate)
     samples = Samples(replicas=fleet.replicas, ready=len(fleet.ready), pods=pods)
@@ -196,7 +196,9 @@ def look(fleet: Fleet, rate: float) -> Snapshot:
     return Snapshot(policy=fleet.policy, samples=samples, decision=made, at=fleet.now, now=fleet.now)
 
 
-def comes_true(fleet: Fleet, rate: float, expected: Callable[[Snapshot], tuple[float, int] | None]) -> int:
+def comes_true(
+    fleet: SimulatedPods, rate: float, expected: Callable[[Snapshot], tuple[float, int] | None]
+) -> int:
     """Ask each second, until the size no longer changes; return how many steps down came as was said."""
     steps, told = 0, None
     for _ in range(int(3 * fleet.policy.max_hold_seconds)):
@@ -213,9 +215,9 @@ def comes_true(fleet: Fleet, rate: float, expected: Callable[[Snapshot], tuple[f
     return steps
 
 
-def after(peak: float, calm: float) -> Fleet:
+def after(peak: float, calm: float) -> SimulatedPods:
     """A fleet that knows its load for long, then had a peak; now it is calm again and its pods are ready."""
-    fleet = Fleet(policy=replace(FLEET_POLICY, max_replicas=30))
+    fleet = SimulatedPods(policy=replace(PODS_POLICY, max_replicas=30))
     fleet.run(400, calm)
     fleet.run(3, peak)
     fleet.run(25, calm)
@@ -236,7 +238,7 @@ def test_the_step_down_announced_right_after_a_start_happens() -> None:
 
 
 def test_a_load_that_needs_its_size_has_no_step_down() -> None:
-    fleet = Fleet()
+    fleet = SimulatedPods()
     fleet.run(700, 100.0)
     assert next_step_down(look(fleet, 100.0)) is None
 

@@ -1,4 +1,4 @@
-"""What the port says of a size: the scaler's knowledge, or why there is none and what to do."""
+"""The operator's /explain endpoint: the scaler's knowledge, or why there is none and what to do."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the resource alone tells of a size, when the operator cannot be asked; and what it adds."""
+"""What `explain` derives from the resource, without or in addition to the operator's answer."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

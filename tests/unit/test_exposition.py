@@ -1,4 +1,4 @@
-"""A pod's /metrics read as our server writes it, and nothing else taken for it."""
+"""Parsing of a pod's /metrics: what our server writes is read, and nothing else is accepted."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""The door to kopf: whose pass an event asks for, and that kopf is asked for events alone."""
+"""The handlers that kopf calls: which keys an event enqueues, and that kopf only watches events."""
 
 import asyncio
 from typing import Any

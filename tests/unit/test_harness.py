@@ -1,4 +1,4 @@
-"""The harness itself: what every component test believes must be able to be wrong."""
+"""Tests of the harness: what every component test relies on must be able to detect failures."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Images for several architectures: `make images PLATFORMS=...`, told by stand-ins for the engines."""
+"""Images for several architectures (`make images PLATFORMS=...`), recorded by stand-in programs."""
 
 import re
 import tomllib

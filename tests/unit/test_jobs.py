@@ -1,4 +1,4 @@
-"""A job frees its place when nobody waits any more; a cheaper one has its turn earlier."""
+"""A job frees its place when no caller waits for it; cheaper jobs go first."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""kopf as we run it: its settings, and what becomes of it when it ends."""
+"""Running kopf: its settings, and its restart after it ends."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""The session that kopf watches with, against a server on loopback: credentials, waits, signs of life."""
+"""The HTTP session that kopf watches with, against a server on loopback: credentials, waits, health."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The rules of kstatus as the tests apply them, with the verdicts that the library itself gave."""
+"""The kstatus rules that the tests apply, compared with the verdicts of the library itself."""
 
 from typing import Any
 

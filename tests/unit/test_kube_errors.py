@@ -1,4 +1,4 @@
-"""What answers of the API server are turned into."""
+"""How answers of the API server become errors."""
 
 import json
 

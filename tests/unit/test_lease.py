@@ -1,4 +1,4 @@
-"""What is written into a Lease, whatever was in it."""
+"""What is written into a Lease, for any previous content."""
 
 from datetime import UTC, datetime
 from typing import Any

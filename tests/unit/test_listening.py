@@ -1,4 +1,4 @@
-"""Listening: every family where no address is named, one port for all, and an address means only itself."""
+"""Listening: all IP families unless an address is given, and one port for all of them."""
 
 import errno
 import socket

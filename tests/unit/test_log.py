@@ -1,4 +1,4 @@
-"""One record is one line that nobody can forge, and a stuck reader of the log stops nobody."""
+"""One record is one line that no caller can forge, and a blocked log reader blocks nothing."""
 
 import fcntl
 import functools

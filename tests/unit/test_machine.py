@@ -1,4 +1,4 @@
-"""The start names what the machine lacks: system, C library or processor, seen through faked ones."""
+"""The start reports what a (simulated) machine lacks: system, C library or processor features."""
 
 import os
 import subprocess

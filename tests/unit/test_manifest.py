@@ -1,4 +1,4 @@
-"""A manifest is read as users have it, and refused in words that help."""
+"""Manifests are read as users write them, and errors say what to do."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The watch says when memory is tight and short; workers' shares fit the limit."""
+"""The memory watch reports tight and short memory; the workers' shares fit the limit."""
 
 import asyncio
 from contextlib import suppress

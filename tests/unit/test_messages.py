@@ -1,4 +1,4 @@
-"""What server and worker send to each other arrives as it was sent; a malformed answer is refused whole."""
+"""Messages between server and worker arrive as they were sent; malformed ones are refused."""
 
 import json
 from typing import Any

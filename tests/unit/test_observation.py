@@ -1,4 +1,4 @@
-"""One log line for each answered request that the mode asks for; never a second one for a refusal."""
+"""One log line per answered request, as the mode asks for; refusals have no second one."""
 
 import logging
 import random

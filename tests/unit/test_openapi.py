@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, and says all that the code can do: routes, statuses, reasons, limits."""
+"""The OpenAPI document is valid and complete: routes, statuses, reasons, limits."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""Probes: what counts as alive and as ready, and that the port says so with a reason."""
+"""The operator's probes: what counts as alive and as ready, and that the answers give a reason."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The operator's metrics: names are a contract, and a PoseCluster that is gone leaves nothing behind."""
+"""The operator's metrics: names are a contract, and a deleted PoseCluster leaves no series."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families

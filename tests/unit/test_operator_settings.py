@@ -1,4 +1,4 @@
-"""The operator's settings: read from both places, checked, and refused in one line."""
+"""The operator's settings: read from environment and flags, checked, and refused in one line."""
 
 import argparse
 import subprocess

@@ -1,4 +1,4 @@
-"""A body may be slow, but must make progress: what counts is the rate, and at last the whole time."""
+"""A body may be slow but must make progress: a minimum rate and a total time limit apply."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The pages' files: what is served, under which headers, and that none of them reaches for another host."""
+"""The files of the pages: which are served, with which headers, and that none refers to another host."""
 
 import gzip
 import re

@@ -1,4 +1,4 @@
-"""The table of rights: nothing more than is used. What the chart makes of it: tests/chart."""
+"""The table of the operator's rights has no more than is used; tests/chart checks what the chart renders."""
 
 import pytest
 

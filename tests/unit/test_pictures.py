@@ -1,4 +1,4 @@
-"""Intake against every file of the test pictures, and the rules that all formats share."""
+"""Header checks of every test picture, and the rules that all formats share."""
 
 import random
 import time
@@ -214,7 +214,7 @@ def test_every_flipped_byte_gives_a_header_or_a_refusal() -> None:
 
 
 def test_what_passes_declares_what_the_decoder_sees() -> None:
-    """No flipped byte gets a size past intake that differs from the decoder's."""
+    """No flipped byte passes the header check with another size than the decoder's."""
     compared = 0
     for suffix, seed in SEEDS.items():
         for position in range(0, min(len(seed), 400)):

@@ -1,4 +1,4 @@
-"""JPEG markers: what libjpeg would see is what is measured."""
+"""JPEG markers: the checks measure what libjpeg will decode."""
 
 import struct
 import time

@@ -1,4 +1,4 @@
-"""A body that is no picture is named, and the refusal says what to do."""
+"""The kind of a body that is not a picture is named, and the refusal says what to do."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""WebP chunks: the canvas, its first frame, and the copy with that frame alone."""
+"""WebP chunks: the canvas, the first frame, and the copy that contains only this frame."""
 
 import struct
 import time

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.everything import EVERYTHING
+from harness.full_spec import FULL_SPEC
 from harness.poseclusters import posecluster
 from harness.server import ROOT
 from posecluster_operator.builders import Inputs, desired_children, labels
@@ -33,7 +33,7 @@ def template(spec: dict[str, Any], images: PodDefaults) -> dict[str, Any]:
 
 
 def test_allowed_labels_and_annotations_are_added_to_ours() -> None:
-    metadata = template(EVERYTHING, IMAGES)["metadata"]
+    metadata = template(FULL_SPEC, IMAGES)["metadata"]
     assert metadata["labels"] == {"example.com/team": "vision", **labels.pod_labels("demo")}
     assert metadata["annotations"].keys() == {
         "example.com/cost-centre",
@@ -43,7 +43,7 @@ def test_allowed_labels_and_annotations_are_added_to_ours() -> None:
 
 
 def test_cluster_autoscaler_may_evict_the_pods_despite_each_emptydir() -> None:
-    for spec in ({}, EVERYTHING):
+    for spec in ({}, FULL_SPEC):
         made = template(spec, IMAGES)
         volumes = [one["name"] for one in made["spec"]["volumes"] if "emptyDir" in one]
         assert made["metadata"]["annotations"][EVICTABLE_VOLUMES] == ",".join(volumes) != ""

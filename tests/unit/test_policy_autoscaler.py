@@ -1,4 +1,4 @@
-"""One PoseCluster's autoscaler, tick by tick: what it confirms, wakes a pass for and remembers."""
+"""The autoscaler of one PoseCluster, tick by tick: confirmed decisions, requested passes, memory."""
 
 from collections.abc import Iterable
 from dataclasses import replace

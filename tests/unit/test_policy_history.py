@@ -1,4 +1,4 @@
-"""What the autoscaler remembers: ticks, needs, the service time, and how long to hold."""
+"""What the autoscaler remembers: ticks, needs, the service time, and the hold time."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.fleet import OBJECTIVE
+from harness.simulated_pods import OBJECTIVE
 from posecluster_operator.scaling.policy import WINDOWS
 from posecluster_operator.scaling.policy.demand import Demand, Interval
 from posecluster_operator.scaling.policy.history import (

@@ -1,4 +1,4 @@
-"""How many pods a load wants: against exact queueing theory, a simulated queue, and common sense."""
+"""How many pods a load needs, compared with exact queueing theory and a simulated queue."""
 
 import heapq
 import math
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from harness.fleet import OBJECTIVE
+from harness.simulated_pods import OBJECTIVE
 from posecluster_operator.scaling.policy import Routing, ServiceLevel
 from posecluster_operator.scaling.policy.target import pods_for_burst, pods_for_rate, utilisation_target
 

@@ -1,4 +1,4 @@
-"""Every refusal is an RFC 9457 problem with a stable reason, on both ways out."""
+"""Every refusal is an RFC 9457 problem with a stable reason, in both places that write responses."""
 
 import http.client
 import io

@@ -1,4 +1,4 @@
-"""The project names the Pythons that its tests ran with; `make test-pythons` names the missing ones."""
+"""The project lists the Python versions that its tests ran with; `make test-pythons` names missing ones."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Quantities are read exactly, and nothing else is taken for one."""
+"""Kubernetes quantities are read exactly, and invalid ones are refused."""
 
 from decimal import Decimal
 

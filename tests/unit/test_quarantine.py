@@ -1,4 +1,4 @@
-"""A picture that killed two workers is held for ten minutes; the list is bounded."""
+"""A picture that killed two workers is quarantined for ten minutes; the list is bounded."""
 
 from posecluster_inference.server.workers.quarantine import Quarantine
 

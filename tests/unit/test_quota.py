@@ -1,4 +1,4 @@
-"""A caller gets its burst and its rate, never more, and nobody else's; the table stays small."""
+"""A caller gets its burst and its rate, never more, and takes nothing from others; the table is bounded."""
 
 import tracemalloc
 

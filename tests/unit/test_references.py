@@ -1,4 +1,4 @@
-"""Texts refer only to what a reader of this repository has: no document, folder or issue elsewhere.
+"""Texts refer only to things in this repository or on the public web.
 
 Write the reason in place of such a reference.
 """

@@ -1,4 +1,4 @@
-"""Pods that do not get as far as a container of their own: no node, refused, or simply too slow."""
+"""Rollout diagnosis of pods without a container of their own: unschedulable, refused, or slow."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Answers as bytes, drawings as pixels."""
+"""Answers as JSON bytes, and drawings as pixels."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a stuck rollout says: messages of Kubernetes 1.34, and always the same text for the same fact."""
+"""The diagnosis of a stuck rollout: messages of Kubernetes 1.34, and equal text for equal facts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The start stops, with one line that says what to change, on anything below the floors."""
+"""The server refuses to start in an unsupported environment, with one line that says what to change."""
 
 import ast
 import asyncio

@@ -1,4 +1,4 @@
-"""Between scraping and passes: who is woken, for what, and how often. Pods and the clock are given."""
+"""The scaler between scraping and passes: which keys it enqueues, why, and how often."""
 
 import asyncio
 from collections.abc import Sequence

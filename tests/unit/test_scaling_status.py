@@ -1,4 +1,4 @@
-"""What the status shows of scaling: rarely, truthfully, and as it was while nothing is known."""
+"""What the status shows of scaling: updated rarely, correct, and unchanged while nothing is known."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The scraper against fake pods on loopback: what it reads, and what a bad pod can cost it and the others."""
+"""The scraper against fake pods on loopback: what it reads, and the bounded effect of a bad pod."""
 
 import asyncio
 import gzip

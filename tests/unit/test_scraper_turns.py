@@ -1,4 +1,4 @@
-"""The scraper with more pods than connections: none is left out, and the limit holds."""
+"""The scraper with more pods than connections: all pods are read, and the limit holds."""
 
 import time
 from collections.abc import Iterator

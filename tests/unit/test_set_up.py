@@ -1,4 +1,4 @@
-"""`make` says at once where it cannot work, in words that help; `uname` and `ldd` are stand-ins."""
+"""`make` reports an unsupported system first, and says what to do; `uname` and `ldd` are stand-ins."""
 
 import shutil
 from pathlib import Path

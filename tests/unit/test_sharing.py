@@ -1,4 +1,4 @@
-"""Heavy jobs leave light ones their share, get their own, and the forecast knows both."""
+"""Heavy jobs leave light ones their share, get their own share, and the forecast includes both."""
 
 import math
 from collections.abc import Callable

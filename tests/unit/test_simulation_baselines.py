@@ -1,4 +1,4 @@
-"""The HPA is Kubernetes' own: its formula by table, its patience and its limits."""
+"""The simulated HPA follows Kubernetes: its formula, its stabilization window and its limits."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Traces and patterns: read, checked, drawn, and within the spec's reach."""
+"""Traces and patterns: read, checked, drawn, and within the bounds of the spec."""
 
 from pathlib import Path
 from random import Random

@@ -1,4 +1,4 @@
-"""Simulated pods obey what is known of queues, and lose no request."""
+"""Simulated pods agree with queueing theory, and lose no request."""
 
 import math
 from array import array

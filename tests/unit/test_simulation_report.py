@@ -1,4 +1,4 @@
-"""The comparison and its text: deterministic, honest about what fails, and 80 columns wide."""
+"""The comparison and its text: deterministic, reports failures, and 80 columns wide."""
 
 from array import array
 from dataclasses import replace

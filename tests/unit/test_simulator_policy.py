@@ -1,4 +1,4 @@
-"""The adapter, driven as a simulator drives it: loaded by path, given the same tuples."""
+"""The adapter for simulators, used as a simulator does: loaded by path, called with the same tuples."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""Others' messages made fit for a condition."""
+"""Messages of other components are made stable before they enter a condition."""
 
 import pytest
 from hypothesis import given

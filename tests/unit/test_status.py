@@ -1,4 +1,4 @@
-"""Status from what is observed: conditions, the write that is left out, Events on transitions."""
+"""The status from observed state: conditions, skipped writes, Events on transitions."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""However a stream of requests is cut into pieces, the same requests and the same refusals come out."""
+"""However a stream of requests is split, the strict parser gives the same requests and refusals."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Slots are filled again after a back-off, at once in an outage; worn workers are renewed one at a time."""
+"""Workers restart with back-off, immediately in an outage; leaking ones are renewed one at a time."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every task has to say fits together, and the OpenAPI document follows from it."""
+"""The parts of every task are consistent, and the OpenAPI document derives from them."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`make test` names what it skipped, scripts/envtest fetches an API server, .ci/run needs only a checkout."""
+"""`make test` lists skipped tests, scripts/envtest fetches an API server, .ci/run needs only a checkout."""
 
 import os
 import shutil

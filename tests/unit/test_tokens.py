@@ -1,4 +1,4 @@
-"""Tokens: exactly those in the folder, by one well-formed field, rotated without a restart."""
+"""Tokens: exactly those in the folder, in one well-formed field, rotated without a restart."""
 
 import asyncio
 import logging

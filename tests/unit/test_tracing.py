@@ -1,4 +1,4 @@
-"""A valid trace context is taken over, an invalid one ignored; spans need the packages of the extra."""
+"""A valid trace context is adopted, an invalid one ignored; spans need the packages of the extra."""
 
 import sys
 from types import ModuleType

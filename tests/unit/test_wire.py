@@ -1,4 +1,4 @@
-"""Frames come out as they went in, however the pipe cuts them; anything else breaks the pipe."""
+"""Frames arrive as they were sent, however the pipe splits them; anything else breaks the pipe."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""One entry and one pass in flight a key; nothing lost, nothing hammered."""
+"""One entry and one pass in flight per key; no key is lost, and none is retried without back-off."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The load generator's pod, and what the test tells it through the API server's proxy.
+"""The load generator's pod, controlled by the test through the API server's proxy.
 
 with agent.traffic(url, new=2, kept=2) as traffic:
     ...

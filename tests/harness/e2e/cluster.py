@@ -1,7 +1,7 @@
-"""The cluster that KUBECONFIG names, the programs and images that these tests need, and a clean place.
+"""The cluster of KUBECONFIG, the programs and images that the tests need, and a clean namespace.
 
-What is not there is told as a skip, with what to set; a cluster that is not for tests, or that has an
-operator or PoseClusters of somebody else, is never touched.
+Tests whose needs are missing are skipped with what to set. A cluster that is not for tests, or that has
+another operator or other PoseClusters, is never touched.
 """
 
 import os

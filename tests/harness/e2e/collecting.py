@@ -1,4 +1,4 @@
-"""What is kept of a failed test: logs, Events and states of all that it had in the cluster."""
+"""What is collected after a failed test: logs, Events and objects of everything it had in the cluster."""
 
 import json
 import re

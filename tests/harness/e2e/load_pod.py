@@ -1,13 +1,13 @@
-"""The load generator, alone in its pod: this file and the standard library, nothing else.
+"""The load generator that runs in its own pod: this file and the standard library.
 
-It stands in a ConfigMap beside a picture and the landmarks to expect, and takes orders over HTTP:
+A ConfigMap contains it with a picture and the expected landmarks; it is controlled over HTTP:
 
-    POST   /runs/NAME           begin: probers ask until the run is over; see `Run`
-    GET    /runs/NAME?after=N   what has been asked since number N
-    DELETE /runs/NAME           no new requests; it is over when the last answer has come
+    POST   /runs/NAME           start probers, which send requests until the run is over; see `Run`
+    GET    /runs/NAME?after=N   the requests since number N
+    DELETE /runs/NAME           stop new requests; the run is over when the last answer has arrived
     POST   /send                one request of any kind, with its answer
 
-Every run ends by itself, by count and by time: a test that dies leaves no load behind.
+Every run is limited in count and time, so that an aborted test leaves no load behind.
 """
 
 import base64

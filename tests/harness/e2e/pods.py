@@ -1,4 +1,4 @@
-"""Pods of a real cluster: what the tests make, look into, and kill."""
+"""Pods of a real cluster: creating, inspecting and killing them."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""PoseClusters of a real cluster: made small, so that several fit on a node of two processors."""
+"""PoseClusters of a real cluster, small enough that several fit on a node of two processors."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The chart of this checkout as a release: installed by helm, looked at, taken away without a trace."""
+"""The chart of this checkout as a release: installed by helm, inspected, and removed completely."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Watching pods be replaced: how few were ready, and when each of the old ones ended."""
+"""Observing the replacement of pods: the lowest number of ready ones, and when each old one ended."""
 
 import time
 from dataclasses import dataclass, field

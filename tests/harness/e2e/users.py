@@ -1,4 +1,4 @@
-"""A number that processes share, and the lock under which they change it."""
+"""A number that processes share, with the lock under which they change it."""
 
 import fcntl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Admission that gets in the way: policies inside the API server, and a webhook of the test's own."""
+"""Admission control that interferes: policies in the API server, and a webhook of the test."""
 
 import base64
 import json

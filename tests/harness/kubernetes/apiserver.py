@@ -1,7 +1,7 @@
-"""Throw-away API servers: the one that KUBECONFIG names, or etcd and kube-apiserver of our own.
+"""API servers for tests: that of KUBECONFIG, or a temporary etcd and kube-apiserver.
 
-A foreign cluster is never touched: KUBECONFIG counts only if its context is `posecluster-local` or
-begins with `kind-posecluster`, or if it has no nodes and listens on loopback.
+Clusters that are not for tests are never used: KUBECONFIG counts only if its context is `posecluster-local`
+or begins with `kind-posecluster`, or if it has no nodes and listens on loopback.
 """
 
 import base64

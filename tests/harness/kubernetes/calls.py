@@ -1,4 +1,4 @@
-"""What a proxy knows of a call, and rules that say which calls meet which fault. Pure."""
+"""What a proxy records of a call, and rules that say which calls get which fault. Pure."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Certificates of a throw-away API server, made by openssl: a CA, the server's, an admin's, a token key."""
+"""Certificates of a temporary API server, made by openssl: a CA, the server's, an admin's, a token key."""
 
 import base64
 import json

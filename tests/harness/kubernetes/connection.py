@@ -1,4 +1,4 @@
-"""The player's way to the API server: an asynchronous admin connection that counts its writes."""
+"""The player's connection to the API server: an asynchronous admin client that counts its writes."""
 
 import asyncio
 import json

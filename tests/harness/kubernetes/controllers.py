@@ -1,4 +1,4 @@
-"""The player's Deployment controller: one pass a Deployment at a time, a few at once."""
+"""The player's Deployment controller: one pass at a time per Deployment, a few in parallel."""
 
 import asyncio
 import copy

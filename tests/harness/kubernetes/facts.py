@@ -1,4 +1,4 @@
-"""What tests of the operator ask of the world: children, rollouts, passes, silence."""
+"""Facts about the cluster that tests of the operator check: children, rollouts, passes, quiet."""
 
 import time
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
-"""`posecluster-operator run` with an autoscaler that watches, remembers and waits a fifth as long.
+"""`posecluster-operator run` with the autoscaler's windows and waits a fifth as long.
 
-An entry point of the tests, so that the product has no setting, flag or variable that could shorten these
-times. The clock is the real one, and `holdSeconds` and `maxHoldSeconds` are as a test's spec sets them. A pod
-has half a second to answer, because the machine that runs the tests is no faster.
+It is an entry point of the tests, so that the product has no setting, flag or variable that could shorten
+these times. The clock is real, and `holdSeconds` and `maxHoldSeconds` are those of a test's spec. A pod still
+has half a second to answer, because the machine that runs the tests is not faster.
 """
 
 import argparse

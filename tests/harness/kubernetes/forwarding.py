@@ -1,4 +1,4 @@
-"""How a proxy passes one call on to the API server, with the fault that a rule asks for."""
+"""How a proxy forwards one call to the API server, with the fault that a rule asks for."""
 
 import asyncio
 import json

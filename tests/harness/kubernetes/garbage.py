@@ -1,4 +1,4 @@
-"""The garbage collector's part: what has lost its owner goes, and foreground deletion ends."""
+"""The player's garbage collector: it deletes objects without owners and completes foreground deletion."""
 
 from typing import TYPE_CHECKING
 

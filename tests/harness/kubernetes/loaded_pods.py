@@ -1,7 +1,7 @@
 """Load on the pods that a Player plays: each answers scrapes at its address, and shares the service's load.
 
     with LoadedPods(player, namespace) as pods:
-        load = pods.of("demo")  # before it is created, so that no pod is ever scraped in vain
+        load = pods.of("demo")  # before it is created, so that every pod answers its first scrape
         load.per_second = 80
         pods.set_fault("demo", Fault.SILENT)
 

@@ -1,4 +1,4 @@
-"""The real operator as a child process: started, watched, ended and counted.
+"""The real operator as a child process: started, observed, ended and counted.
 
 with start_operator(kubeconfig=account.kubeconfig(proxy.url), lease_namespace=namespace) as operator:
     operator.wait_leader()

@@ -1,10 +1,10 @@
-"""Whoever is missing behind a bare API server: Deployment controller, kubelet, garbage collector.
+"""What is missing behind a bare API server, simulated: Deployment controller, kubelet, garbage collector.
 
     with Player(api, namespace=namespace) as player:
         player.behave("*:broken", Behaviour.CRASH)
 
-It works in a thread with its own event loop, from watches, and writes only what changes. Its pods are
-real objects, made by the admin, so that Pod Security and quota refuse what they would refuse.
+It runs in a thread with its own event loop, uses watches, and writes only changes. Its pods are real objects
+that the admin creates, so Pod Security and quotas apply.
 """
 
 import asyncio

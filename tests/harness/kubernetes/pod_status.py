@@ -1,4 +1,4 @@
-"""What Kubernetes 1.34 says of pods, by Behaviour, in the words of kubelet, containerd, scheduler. Pure."""
+"""Pod status by Behaviour, with the texts of kubelet, containerd and scheduler of Kubernetes 1.34. Pure."""
 
 from collections.abc import Mapping
 from enum import StrEnum

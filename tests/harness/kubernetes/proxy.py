@@ -3,9 +3,9 @@
     with FaultProxy(api.server) as proxy, proxy.fault(verb="write", do="answer", status=429, retry_after=2):
         ...
 
-It runs in a thread with its own event loop, passes the caller's token and unbuffered watches, follows
-rules that may change at any time, and logs every call. Each `door` is a port of its own, so that calls
-tell which of several callers made them.
+It runs in a thread with its own event loop, forwards the caller's token and unbuffered watches, follows
+rules that may change at any time, and records every call. Each `door` is a separate port, so that calls
+of several callers can be distinguished.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The operator's account and its rights, from the operator's own table: what the chart must render."""
+"""The operator's account with the rights of the operator's own table: what the chart must render."""
 
 from collections.abc import Sequence
 

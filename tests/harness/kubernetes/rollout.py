@@ -1,4 +1,4 @@
-"""What a Deployment controller does next and says: decisions and status of one rollout. Pure."""
+"""The next steps and the status of a Deployment controller for one rollout. Pure."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What tests of the autoscaler ask: sizes, who wrote them and when, and the operator's ticks."""
+"""Facts about sizes that tests of the autoscaler check: values, who wrote them and when, and ticks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

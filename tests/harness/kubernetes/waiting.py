@@ -1,4 +1,4 @@
-"""Waiting for facts, and small readers and makers of objects."""
+"""Waiting for facts, and small functions that read and make objects."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What a writer of PoseClusters may try: a spec or metadata each, and what comes of it."""
+"""What a writer of PoseClusters may try: a spec or metadata each, and its outcome."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,7 @@
-"""Changes to an operator process of a test: slips that a control plants, and a wall clock that jumps.
+"""Changes to an operator process of a test: faults that a control plants, and a wall clock that jumps.
 
-Python runs a `sitecustomize.py` that it finds before it runs anything else, so the operator is started
-as always; only the named change is another.
+Python runs a `sitecustomize.py` before anything else, so the operator is started as always and only the
+named change differs.
 """
 
 import os

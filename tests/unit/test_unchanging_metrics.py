@@ -1,10 +1,10 @@
-"""An old answer that is given again and again is no sign of an idle pod, as long as it has work in hand."""
+"""Metrics that do not change are no sign of an idle pod while the pod has work."""
 
 from dataclasses import replace
 
 import pytest
 
-from harness.fleet import POLICY, Fleet, Pods, falls, settled
+from harness.simulated_pods import POLICY, Pods, SimulatedPods, falls, settled
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy import WINDOWS
 from posecluster_operator.scaling.policy.demand import PodSample, measure
@@ -20,7 +20,7 @@ def again(old: Pods, now: float) -> Pods:
     return tuple(replace(pod, at=now) for pod in old)
 
 
-def frozen(fleet: Fleet, *, running: float) -> Pods:
+def frozen(fleet: SimulatedPods, *, running: float) -> Pods:
     """What all pods will answer from now on."""
     return tuple(replace(pod, running=running) for pod in fleet.pass_second(RATE))
 

@@ -1,4 +1,4 @@
-"""Very many objects at once, when each of them came to be, and what an operator wrote for each."""
+"""Very many objects: when each was created, and what an operator wrote for each."""
 
 import asyncio
 import math

@@ -1,7 +1,7 @@
-"""Pods under a load, and the autoscaler that sizes them: in numbers only, all time is given.
+"""Simulated pods under a load and the autoscaler that sizes them: only numbers, with a given clock.
 
 Requests are a fluid that a Service spreads evenly; a pod answers what its workers can, queues what fits
-and refuses the rest. So a test sees exactly what `decide` was told, and nothing is left to chance.
+and refuses the rest. So a test knows exactly what `decide` was given, and nothing is random.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -73,7 +73,7 @@ class Pod:
 
 
 @dataclass(slots=True, kw_only=True)
-class Fleet:
+class SimulatedPods:
     """Pods of one PoseCluster. `decide` may be a wrong one, to see whether a test notices."""
 
     replicas: int = 1
@@ -94,7 +94,7 @@ class Fleet:
         """Be a restarted operator."""
         self.state = State(policy=self.policy)
 
-    def resume(self, other: "Fleet") -> "Fleet":
+    def resume(self, other: "SimulatedPods") -> "SimulatedPods":
         """Remember what the other's operator does."""
         self.state = other.state
         return self
@@ -141,15 +141,15 @@ class Fleet:
             self._made += 1
 
 
-def settled(rate: float, *, policy: Policy = POLICY, replicas: int = 1) -> Fleet:
+def settled(rate: float, *, policy: Policy = POLICY, replicas: int = 1) -> SimulatedPods:
     """Return a fleet that has carried this rate for so long that its size no longer changes."""
     fleet = _settled(rate, policy, replicas)
     return replace(fleet, pods=[replace(pod) for pod in fleet.pods]).resume(fleet)
 
 
 @cache
-def _settled(rate: float, policy: Policy, replicas: int) -> Fleet:
-    fleet = Fleet(policy=policy, replicas=replicas)
+def _settled(rate: float, policy: Policy, replicas: int) -> SimulatedPods:
+    fleet = SimulatedPods(policy=policy, replicas=replicas)
     fleet.run(40, rate)
     for pod in fleet.pods:
         pod.backlog = 0.0

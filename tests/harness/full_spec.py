@@ -1,11 +1,11 @@
-"""A spec in which the fields that reach the pods or the Services differ from their defaults.
+"""A spec in which every field that reaches the pods or Services differs from its default.
 
 Without `service.trafficDistribution`, which the oldest supported Kubernetes does not have.
 """
 
 from typing import Any
 
-EVERYTHING: dict[str, Any] = {
+FULL_SPEC: dict[str, Any] = {
     "model": {"variant": "Heavy", "maxPeople": 4},
     "image": "registry.example/pose@sha256:" + "ab" * 32,
     "imagePullPolicy": "Always",

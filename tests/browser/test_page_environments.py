@@ -1,4 +1,4 @@
-"""Wherever the page is opened: below a path, on a phone, in the dark, by keyboard; and what it costs."""
+"""The page below a path, on a phone, in dark mode, by keyboard; its accessibility, size and speed."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe

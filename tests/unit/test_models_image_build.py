@@ -1,4 +1,4 @@
-"""The image's build fetches the model files with only those parts of the checkout that it copies for that."""
+"""The image build fetches the model files with only those parts of the checkout that it copies."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What goes wrong around the page: answers that are none, cameras that come late, browsers that say no."""
+"""Faults around the page: malformed answers, late cameras, browsers that refuse."""
 
 import pytest
 from playwright.sync_api import expect

@@ -1,4 +1,4 @@
-"""MediaPipe in the plain public way, in a process of its own: what our answers must equal."""
+"""Plain MediaPipe, used as documented, in a separate process: our answers must equal its results."""
 
 import json
 import subprocess
@@ -31,9 +31,9 @@ with vision.PoseLandmarker.create_from_options(options) as landmarker:
 """
 
 
-def alone(model: Path, pictures: Sequence[bytes], max_people: int = 1) -> list[Any]:
+def detect_plain(model: Path, pictures: Sequence[bytes], max_people: int = 1) -> list[Any]:
     """For each picture its people: landmarks and world landmarks as x, y, z, visibility, presence."""
-    with TemporaryDirectory(prefix="posecluster-alone-") as folder:
+    with TemporaryDirectory(prefix="posecluster-plain-") as folder:
         files = [Path(folder, str(index)) for index in range(len(pictures))]
         for file, data in zip(files, pictures, strict=True):
             file.write_bytes(data)
