@@ -264,7 +264,7 @@ def test_refusals_are_one_line_without_the_callers_bytes(server, record_figure):
     ]
     assert_well(server)
     lines = server.logs()[logs_before:].splitlines()
-    assert len([line for line in lines if "Refused" in line]) == len(refused)
+    assert len([line for line in lines if "Request refused" in line]) == len(refused)
     assert "anary" not in "\n".join(lines)
     for seen in refused:
         assert seen.responses[0].headers["server"] == "posecluster"

@@ -19,7 +19,7 @@ from harness.stub import DETECT, Slow
 
 SERVE = (sys.executable, "-m", "posecluster_inference", "serve")
 Start = Callable[..., ServerProcess]
-LOWERED = "WARNING Lowered the cap on connections to fit the limit on open files"
+LOWERED = "WARNING Lowered the connection limit to fit the limit on open files"
 OUT_OF = ("Too many open files", "out of system resource")
 
 

@@ -46,7 +46,7 @@ def test_request_log_has_a_line_for_each_request(start: Start) -> None:
     model = client.get(server.url + "/v1/model")
 
     assert [reply.status for reply in (answer, hit, refused, model)] == [200, 200, 415, 200]
-    lines = _lines(server, "Answered", 3)
+    lines = _lines(server, "Request answered", 3)
     assert [(line["route"], line["status"]) for line in lines] == [
         (DETECT, 200),
         (DETECT, 200),
@@ -62,7 +62,7 @@ def test_request_log_has_a_line_for_each_request(start: Start) -> None:
     assert {"queue_ms", "decode_ms"} <= set(computed)
     assert kept["cache"] == "posecluster; hit"
     assert "inference_ms" not in kept
-    assert len(_lines(server, "Refused")) == 1
+    assert len(_lines(server, "Request refused")) == 1
 
 
 def test_request_log_is_off_by_default(start: Start) -> None:
@@ -70,8 +70,8 @@ def test_request_log_is_off_by_default(start: Start) -> None:
     client.post(server.url + DETECT, _picture(), headers={"traceparent": SAMPLED})
     client.post(server.url + DETECT, b"not a picture")
 
-    _lines(server, "Refused")
-    assert "Answered" not in server.logs()
+    _lines(server, "Request refused")
+    assert "Request answered" not in server.logs()
 
 
 def test_sampled_log_follows_the_callers_decision(start: Start) -> None:
@@ -83,7 +83,7 @@ def test_sampled_log_follows_the_callers_decision(start: Start) -> None:
             headers={"traceparent": SAMPLED, "X-Request-Id": f"request-{number}"},
         )
 
-    lines = _lines(server, "Answered", 5)
+    lines = _lines(server, "Request answered", 5)
     assert [line["request_id"] for line in lines] == [f"request-{number}" for number in range(5)]
     assert {line["trace_id"] for line in lines} == {TRACE}
 
@@ -96,7 +96,7 @@ def test_trace_context_is_echoed_also_on_refusals(start: Start) -> None:
 
     assert answer.headers["traceparent"] == refused.headers["traceparent"] == SAMPLED
     assert (ignored.status, ignored.headers["traceparent"]) == (200, None)
-    assert _lines(server, "Refused")[0]["trace_id"] == TRACE
+    assert _lines(server, "Request refused")[0]["trace_id"] == TRACE
 
 
 @contextmanager

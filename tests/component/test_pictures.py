@@ -278,7 +278,9 @@ def test_private_text_never_comes_back(post: Post, pose_server: ServerProcess, i
         seen = bytes(reply.headers) + reply.body
         assert hostile_pictures.SECRET_MARK not in seen
         assert b"52-31-12" not in seen
-    pose_server.wait_until(lambda: pose_server.logs()[logged:].count("Refused") >= 5, "five log lines")
+    pose_server.wait_until(
+        lambda: pose_server.logs()[logged:].count("Request refused") >= 5, "five log lines"
+    )
     log = pose_server.logs()
     assert "zqx" not in log
     assert "52-31-12" not in log

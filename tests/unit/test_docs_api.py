@@ -136,7 +136,7 @@ def test_json_examples_fit_their_schemas() -> None:
         jsonschema_rs.validator_for(root).validate(value)
     assert schemas == {"Detection", "Model", "Health", "Problem"}
     for block in blocks(OPERATIONS, "json"):
-        assert "Refused" in json.loads(block)["message"]
+        assert "Request refused" in json.loads(block)["message"]
 
 
 def test_commands_ask_for_routes_and_files_that_exist() -> None:

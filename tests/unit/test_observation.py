@@ -26,7 +26,7 @@ def _answer(observer: Observer, facts: Facts) -> None:
 
 
 def _lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    return [vars(record)["fields"] for record in caplog.records if record.message == "Answered"]
+    return [vars(record)["fields"] for record in caplog.records if record.message == "Request answered"]
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ def test_refusal_has_one_line(caplog: pytest.LogCaptureFixture) -> None:
     observer.refused(facts, 503)
     _answer(observer, facts)
 
-    assert [record.message for record in caplog.records] == ["Refused"]
+    assert [record.message for record in caplog.records] == ["Request refused"]
     assert vars(caplog.records[0])["fields"]["trace_id"] == SAMPLED.trace_id
 
 

@@ -40,5 +40,5 @@ def fit_connections(settings: Settings, *, workers: int) -> Settings:
             f"(ulimit -Hn, docker run --ulimit nofile={needed + wanted}, LimitNOFILE= of systemd)"
         )
     fields = {"max_connections": room, "wanted": wanted, "descriptors": available, "needed": needed + wanted}
-    logger.warning("Lowered the cap on connections to fit the limit on open files", extra={"fields": fields})
+    logger.warning("Lowered the connection limit to fit the limit on open files", extra={"fields": fields})
     return replace(settings, max_connections=room)

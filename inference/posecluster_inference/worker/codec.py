@@ -135,7 +135,7 @@ def encode(picture: "NDArray[np.uint8]", picture_format: PictureFormat, profile:
     if not encoded:
         _check_memory(width, height)
         raise Undecodable(
-            f"A picture of {width} x {height} cannot be written as {picture_format}: ask for another format."
+            f"A picture of {width} x {height} cannot be written as {picture_format}: request another format."
         )
     written = data.tobytes()
     if not profile:

@@ -296,7 +296,7 @@ class ClientConnection(web.RequestHandler):
         else:
             refusal = Refusal(Reason.MALFORMED, "This is not a well-formed HTTP/1.1 request.")
         logger.info(
-            "Refused",
+            "Request refused",
             extra={"fields": {"status": refusal.status, "reason": refusal.reason, "caller": request.remote}},
         )
         response = problem(refusal)

@@ -48,7 +48,7 @@ class Observer:
     def refused(self, facts: Facts, status: int) -> None:
         """Log a refusal; all refusals are logged, independently of `request_log`."""
         fields = {"status": status, "reason": facts.reason, **_identity(facts)}
-        logger.info("Refused", extra={"fields": fields})
+        logger.info("Request refused", extra={"fields": fields})
 
     def answered(
         self, facts: Facts, *, method: str, route: str, status: int, body_bytes: int, began: float, now: float
@@ -60,7 +60,7 @@ class Observer:
                 fields["cache"] = facts.cache_status
             fields |= {"answer_bytes": body_bytes, "duration_ms": _milliseconds(now - began)}
             fields |= {f"{step.name}_ms": _milliseconds(step.seconds) for step in facts.steps()}
-            logger.info("Answered", extra={"fields": fields})
+            logger.info("Request answered", extra={"fields": fields})
         if self.exporter is not None and route.startswith("/v1/"):
             attributes: dict[str, str | int] = {
                 "http.request.method": method,
