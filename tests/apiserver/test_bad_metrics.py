@@ -105,8 +105,8 @@ def plan() -> Plan:
     low, high = 1.0, 1_000.0
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if wanted(middle)[-1] < PODS - 0.7 else (low, middle)
-    # seen after a gap; a pod that stood still until it was found out has arrivals to tell later
+        low, high = (middle, high) if wanted(middle)[-1] < PODS - 0.9 else (low, middle)
+    # far enough below PODS that the jitter of ticks orders none. Seen after a gap; a pod that stood still until it was found out has arrivals to tell later
     return Plan(low, min(MOST, math.ceil(max(wanted(1.5 * low)))))
 
 

@@ -110,7 +110,7 @@ def test_a_size_set_by_others_is_never_fought_over(
     found = api.wait_ready(namespace, "person")["status"]
     assert (found["desiredReplicas"], found["readyReplicas"]) == (3, 3)
     assert "lastScaling" not in found
-    assert "hand the size back" in conditions({"status": found})["ScalingActive"]["message"]
+    assert "hand it back" in conditions({"status": found})["ScalingActive"]["message"]
 
     # the rest of the Deployment is still ours
     edited = {"metadata": {"labels": {LABEL: "other"}}, "spec": {"progressDeadlineSeconds": 7}}

@@ -16,7 +16,7 @@ from posecluster_operator.scaling.exposition import NAMES
 from posecluster_operator.scaling.policy.demand import PodSample
 from posecluster_operator.scaling.scraper import SCRAPE_SECONDS, Scraper, Target, interval_seconds
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.component
 
 SPOILT = "unreadable metrics: posecluster_arrivals_total "
 PHRASES = {

@@ -11,7 +11,7 @@ from posecluster_operator.scaling import scraper
 from posecluster_operator.scaling.policy.demand import PodSample
 from posecluster_operator.scaling.scraper import Scraper, Target
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.component
 
 CONNECTIONS, KEPT, PODS = 10, 5, 15
 WARNING = "Limit on open files is too low, pods are scraped in turns"
