@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, catalogue: Sequence[Model] = CATALOGUE) -
         folder = Path(arguments.dir)
         return (_list if arguments.models_command == "list" else _verify)(folder, arguments, catalogue)
     except OSError as error:
-        _complain(f"{arguments.dir} cannot be read: {error.strerror}")
+        _print_error(f"{arguments.dir} cannot be read: {error.strerror}")
         return 1
 
 
@@ -80,7 +80,7 @@ def fetch(
     folder, models = Path(arguments.dir), _named(arguments, catalogue)
     local = [LocalPath(Path(arguments.source))] if arguments.source else []
     if local and len(models) > 1 and os.path.isfile(arguments.source):
-        _complain(f"{arguments.source} is a single model file: give its --variant, or a folder")
+        _print_error(f"{arguments.source} is a single model file: give its --variant, or a folder")
         return 1
     advice = f"and name the file with --from or {_SOURCE}"
     if further is None:
@@ -89,7 +89,7 @@ def fetch(
     def fetched(model: Model) -> store.VerifiedModel:
         sources: list[Source] = [*local, OfficialAddress(), *(further(model) if further else ())]
         try:
-            return store.fetch(model, folder, sources, _complain)
+            return store.fetch(model, folder, sources, _print_error)
         except Unavailable as error:
             raise ModelError(f"{error}. Download {model.address} on another machine {advice}") from error
 
@@ -106,10 +106,10 @@ def _each(models: Sequence[Model], action: Callable[[Model], store.VerifiedModel
         try:
             found = action(model)
         except ModelError as error:
-            _complain(str(error))
+            _print_error(str(error))
             failures += 1
         else:
-            _say(f"{found.path} {found.origin} sha256 {found.sha256}")
+            _print(f"{found.path} {found.origin} sha256 {found.sha256}")
     return 1 if failures else 0
 
 
@@ -119,13 +119,15 @@ def _verify(folder: Path, arguments: argparse.Namespace, catalogue: Sequence[Mod
     else:
         named = _named(arguments, catalogue)
     if not named:
-        _complain(f"{folder} contains no model files; run: posecluster-inference models fetch --dir {folder}")
+        _print_error(
+            f"{folder} contains no model files; run: posecluster-inference models fetch --dir {folder}"
+        )
         return 1
     return _each(named, lambda model: store.verified(folder, model.task, model.variant, catalogue=catalogue))
 
 
 def _list(folder: Path, _arguments: argparse.Namespace, catalogue: Sequence[Model]) -> int:
-    _say(f"{'TASK':<6}{'VARIANT':<9}{'BYTES':>10}  {'STATE':<10}FILE")
+    _print(f"{'TASK':<6}{'VARIANT':<9}{'BYTES':>10}  {'STATE':<10}FILE")
     for model in catalogue:
         path = folder / model.file_name
         size, state = model.accepted[0].size, "missing"
@@ -135,13 +137,13 @@ def _list(folder: Path, _arguments: argparse.Namespace, catalogue: Sequence[Mode
                 size = path.stat().st_size
             except ModelError:
                 state = "wrong"
-        _say(f"{model.task:<6}{model.variant:<9}{size:>10}  {state:<10}{path}")
+        _print(f"{model.task:<6}{model.variant:<9}{size:>10}  {state:<10}{path}")
     return 0
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def _complain(line: str) -> None:
+def _print_error(line: str) -> None:
     sys.stderr.write(f"posecluster-inference: {line}\n")

@@ -123,10 +123,10 @@ def _base64_fault(text: bytes) -> str:
     described = kinds.describe(text)
     if described is not None and described != kinds.TEXT:
         return f"Instead of base64 text, this is {described}"
-    strange = text.translate(None, _ALPHABET)
-    if strange.strip(b" "):
+    invalid = text.translate(None, _ALPHABET)
+    if invalid.strip(b" "):
         return "The base64 text has characters that do not belong to base64: send it as it was encoded"
-    if strange:
+    if invalid:
         return "The base64 text has spaces, which stand for + in URL-encoded forms: send it as it was encoded"
     return "The base64 text is cut off: send all of it"
 

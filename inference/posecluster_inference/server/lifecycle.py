@@ -43,7 +43,7 @@ async def serve(settings: Settings) -> None:
     admin_runner = web.AppRunner(admin_app(service), shutdown_timeout=_LEEWAY_SECONDS, access_log=None)
     try:
         listeners = await _listen(service, client_runner, admin_runner)
-        await stop.asked.wait()
+        await stop.requested.wait()
         if stop.error is None:
             delay_ms = settings.drain_delay_ms if stop.waits_for_endpoints else 0
             await _drain(service, listeners, delay_seconds=delay_ms / 1000)
@@ -77,7 +77,7 @@ class _Stop:
     """Whether, why and how the server must stop. A second signal has no effect."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self.requested = asyncio.Event()
         self.error: PoseClusterError | None = None
         self.waits_for_endpoints = True
         # The handlers of the loop are not used: after removing one, its signal could kill the process for a
@@ -90,14 +90,14 @@ class _Stop:
         loop = asyncio.get_running_loop()
 
         def caught(_number: int, _frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(self._ask, waits_for_endpoints)
+            loop.call_soon_threadsafe(self._request, waits_for_endpoints)
 
         return caught
 
-    def _ask(self, waits_for_endpoints: bool) -> None:
-        if not self.asked.is_set():
+    def _request(self, waits_for_endpoints: bool) -> None:
+        if not self.requested.is_set():
             self.waits_for_endpoints = waits_for_endpoints
-            self.asked.set()
+            self.requested.set()
 
     def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` for the life of the server; if it fails, the server stops with an error."""
@@ -118,7 +118,7 @@ class _Stop:
 
     def fail(self, error: PoseClusterError) -> None:
         self.error = self.error or error
-        self.asked.set()
+        self.requested.set()
 
 
 async def _listen(

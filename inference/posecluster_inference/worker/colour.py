@@ -16,7 +16,7 @@ from posecluster_inference.pictures import PictureFormat, jpeg, png, webp
 
 MAX_PROFILE_BYTES = 60_000  # fits into one JPEG segment; profiles of displays and cameras have 0.5 to 4 kB
 _HEADER_BYTES = 128
-_JPEG_MARK = b"ICC_PROFILE\0"
+_JPEG_SIGNATURE = b"ICC_PROFILE\0"
 _APP2 = 0xE2
 _WEBP_HAS_PROFILE = 0x20
 _NAME = b"ICC profile\0"  # PNG requires a name, which has no meaning
@@ -47,8 +47,8 @@ def _from_jpeg(data: bytes) -> bytes:
     parts: dict[int, bytes] = {}
     for start, end in jpeg.segments(data, _APP2):
         content = data[start:end]
-        if content.startswith(_JPEG_MARK) and len(content) > len(_JPEG_MARK) + 2:
-            parts[content[len(_JPEG_MARK)]] = content[len(_JPEG_MARK) + 2 :]
+        if content.startswith(_JPEG_SIGNATURE) and len(content) > len(_JPEG_SIGNATURE) + 2:
+            parts[content[len(_JPEG_SIGNATURE)]] = content[len(_JPEG_SIGNATURE) + 2 :]
     return b"".join(parts[number] for number in sorted(parts))
 
 
@@ -75,7 +75,7 @@ def with_profile(
     """Return an encoded opaque picture of this size with `profile` added; it must not have one."""
     match picture_format:
         case PictureFormat.JPEG:
-            segment = _JPEG_MARK + b"\x01\x01" + profile  # part 1 of 1
+            segment = _JPEG_SIGNATURE + b"\x01\x01" + profile  # part 1 of 1
             return picture[:2] + struct.pack(">BBH", 0xFF, _APP2, len(segment) + 2) + segment + picture[2:]
         case PictureFormat.PNG:
             content = b"iCCP" + _NAME + b"\0" + zlib.compress(profile)
