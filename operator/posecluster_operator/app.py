@@ -43,7 +43,7 @@ _STOP_SECONDS = 0.8
 
 
 async def run(settings: Settings, *, windows: Windows = WINDOWS) -> int:
-    """Run until SIGTERM or SIGINT, and return the exit code. Raises OperatorError, or OSError for the port."""
+    """Run until SIGTERM or SIGINT and return the exit code. Raises OperatorError; OSError for the port."""
     asked_to_stop = _catch_signals()
     process = _Process(settings, windows)
     # The port comes first, because the API server may be unavailable for long and probes need responses.
@@ -196,7 +196,7 @@ class Operator:
                 tasks.create_task(self._watcher.run(), name="watcher")
                 tasks.create_task(self._process.health.run(), name="health")
         finally:
-            # If a write was cancelled, the API server may still execute it. The Lease is not released then, so
+            # After a cancelled write, which the API server may still execute, the Lease is not released, so
             # that the next operator waits until the Lease expires.
             if not self._kube.cut_short:
                 with suppress(TimeoutError, KubeError):

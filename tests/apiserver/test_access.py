@@ -46,7 +46,7 @@ async def test_unusable_kubeconfig_is_a_wrong_setting(tmp_path: Path, text: str)
 async def test_neither_kubeconfig_nor_pod_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(InvalidSetting, match="KUBECONFIG is not set"):
+    with pytest.raises(InvalidSetting, match="KUBECONFIG is unset"):
         await connect(request_seconds=1, connect_seconds=1, on_call=lambda *_: None)
 
 

@@ -1,8 +1,7 @@
-"""What probes are told: verdicts as plain values, each with its reason.
+"""Liveness and readiness of the operator.
 
-Live means that a new process would not do better. An API server that is away does not count
-against it, but watches that stay silent do, and so does an account that lost its rights: the next
-start names what is missing.
+Liveness fails only if a restart may help. An unavailable API server does not fail it. Watches that stay
+silent do, also because the account lost permissions: the next start names them.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ _LONGEST_PASS_SECONDS = 120.0
 
 
 class Watch(NamedTuple):
-    """One stream of events; namespace "" is all."""
+    """A watch on a resource; the namespace "" stands for all namespaces."""
 
     resource: str
     namespace: str
@@ -28,7 +27,7 @@ class Watch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer to a probe; `reason` is one line."""
+    """A plain-text reply of the admin port."""
 
     ok: bool
     text: str
@@ -38,26 +37,26 @@ _OK = Reply(True, "ok")
 
 
 class Health:
-    """Collects signs of life; they may come from any thread, for each is one assignment."""
+    """The state behind the probes. Methods may be called from any thread, as each update is atomic."""
 
     def __init__(self, *, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._stall_seconds, self._clock = stall_seconds, clock
         self._lag_seconds = 0.0
-        self._heard: dict[Watch, float] = {}  # expected watches, and the last sign of life of each
-        self._open: dict[Watch, bool] = {}  # whether they have listed and watch
+        self._heard: dict[Watch, float] = {}  # expected watches, and the time of the last activity of each
+        self._open: dict[Watch, bool] = {}  # whether each has listed its objects and is open
         self._oldest_key: Callable[[], float] = float
         self._longest_pass: Callable[[], float] = float
-        self._paused: float | None = clock()  # since when no watch is to be expected
+        self._paused: float | None = clock()  # since when watches are not checked
         self._stage = "connecting to the API server"
 
     def pause(self, stage: str) -> None:
-        """Judge no watch from now on: `stage` says what is waited for."""
+        """Stop checking watches; `stage` says what the operator is waiting for."""
         self._stage = stage
         if self._paused is None:
             self._paused = self._clock()
 
     def expect(self, watches: Iterable[Watch]) -> None:
-        """Judge these watches from now on; the time of a pause does not count as silence."""
+        """Check these watches from now on. The time of a pause does not count as silence."""
         now = self._clock()
         away = 0.0 if self._paused is None else now - self._paused
         self._heard = {watch: self._heard.get(watch, now - away) + away for watch in watches}
@@ -65,32 +64,32 @@ class Health:
         self._paused = None
 
     def look_at_queue(self, *, oldest_key: Callable[[], float], longest_pass: Callable[[], float]) -> None:
-        """Begin to judge the queue: seconds that a due key waits, seconds that a pass has taken so far."""
+        """Check the work queue: by the age of the oldest due key and of the longest pass, in seconds."""
         self._oldest_key, self._longest_pass = oldest_key, longest_pass
 
     def heard(self, watch: Watch) -> None:
-        """Note that a watch brought something, or that the API server is away: not the watch's fault."""
+        """Note activity of a watch, or that the API server is unavailable, which also excuses silence."""
         if watch in self._heard:
             self._heard[watch] = self._clock()
 
     def opened(self, watch: Watch) -> None:
-        """Note that a watch has listed and watches."""
+        """Note that a watch has listed its objects and is open."""
         if watch in self._open:
             self._open[watch] = True
 
     async def run(self) -> None:
-        """Measure the loop's lag for ever."""
+        """Measure the event loop's lag until cancelled."""
         while True:
             before = self._clock()
             await asyncio.sleep(TICK_SECONDS)
             self.show_lag(self._clock() - before - TICK_SECONDS)
 
     def show_lag(self, seconds: float) -> None:
-        """Note by how much the loop's last tick was late."""
+        """Note the lag of the event loop's last tick."""
         self._lag_seconds = seconds
 
     def live(self) -> Reply:
-        """Judge whether to let this process go on."""
+        """Return whether the process works, with the reason if it does not."""
         if self._lag_seconds > _LONGEST_LAG_SECONDS:
             return Reply(False, "the event loop is blocked")
         if self._longest_pass() > _LONGEST_PASS_SECONDS:
@@ -106,7 +105,7 @@ class Health:
         return _OK
 
     def ready(self) -> Reply:
-        """Judge whether all watches have listed once; leader and standby alike."""
+        """Return whether all watches have listed once, on leader and standby alike."""
         if self._paused is not None:
             return Reply(False, self._stage)
         missing = sorted(str(watch) for watch, is_open in self._open.items() if not is_open)

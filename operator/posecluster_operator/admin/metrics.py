@@ -1,4 +1,4 @@
-"""Every metric of the operator, declared once on an explicit registry. The names are a contract."""
+"""All metrics of the operator. Their names are part of the public interface."""
 
 from collections.abc import Callable, Iterable
 
@@ -21,12 +21,12 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The operator's metrics, one instance per process. Every thread may count."""
+    """The operator's metrics, one instance per process. Methods may be called from any thread."""
 
     def __init__(self, *, version: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # they are a third of the lines, and repeat process_start_time_seconds
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of the lines, with no more information than process_start_time_seconds
         self.registry = CollectorRegistry(auto_describe=True)
-        ProcessCollector(registry=self.registry)  # memory, CPU, descriptors, start
+        ProcessCollector(registry=self.registry)  # memory, CPU time, open files, start time
         self._reconcile = self._counter("reconcile", "Reconciliations of a PoseCluster", "result")
         self._reconcile_seconds = Histogram(
             "reconcile_seconds",

@@ -1,4 +1,4 @@
-"""The operator's port: /metrics, /livez, /readyz, /explain. Plain text; a verdict that is no has a reason."""
+"""The operator's admin port: /metrics, /livez, /readyz and /explain, all in plain text."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ _CLOSE_SECONDS = 0.1
 
 
 class Port:
-    """Serves what it is given; knows nothing of where it comes from."""
+    """HTTP server for the given data sources, which it calls for each request."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Port:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
 
     async def start(self, host: str, port: int) -> list[tuple[str, int]]:
-        """Listen at each address of `host` (see `listen`); returns addresses and ports. Raises OSError."""
+        """Listen on each address of `host` (see `listen`); return addresses and ports. Raises OSError."""
         await self._runner.setup()
         sockets = listen(host, port, port_setting=f"{PREFIX}PORT")
         for one in sockets:

@@ -1,4 +1,4 @@
-"""From a PoseCluster to the objects that it needs, as dictionaries for server-side apply; pure."""
+"""Builders of a PoseCluster's children, as dictionaries for server-side apply. Pure."""
 
 from posecluster_operator.builders.table import Inputs, desired_children
 

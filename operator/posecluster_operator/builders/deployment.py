@@ -1,4 +1,4 @@
-"""The Deployment of inference pods, admitted where Pod Security `restricted` is enforced."""
+"""The Deployment of inference pods, which complies with Pod Security level `restricted`."""
 
 import copy
 import hashlib
@@ -14,20 +14,21 @@ from posecluster_operator.resource.posecluster import PodDefaults, PoseCluster, 
 
 CONTAINER = "inference"
 ADMIN_PORT_NAME = "admin"
-# when a rollout counts as stuck; pods take 2-5 s, a pull of the image under a minute is no failure
+# Pods start in 2-5 s without pulling the image.
 PROGRESS_DEADLINE_SECONDS = 45
 OLD_REVISIONS_KEPT = 3
-# the files are root's, and the server's user and group are whatever the image or the platform chooses
+# The files belong to root, and the image or the platform chooses the server's user and group.
 _EVERYBODY_MAY_READ = 0o444
 _TMP_VOLUME, _TMP_SIZE = "tmp", "64Mi"
-# without it, cluster-autoscaler removes no node with a pod that has an emptyDir
+# Without it, cluster-autoscaler does not remove a node whose pods have an emptyDir.
 _EVICTABLE_VOLUMES = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
-# Kubernetes' own default is 300 s, in which a node that fails takes its pods' share of the capacity along
+# Kubernetes' default is 300 s, during which the capacity of the pods on a failed node is not replaced.
 _NODE_FAILURES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _NODE_FAILURE_SECONDS = 30
 _HASH_DIGITS = 10
-# MediaPipe's workers look this name up and would report home
-_OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # OpenTelemetry's own name, which the server's SDK reads
+
+_OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # the standard variable of the OpenTelemetry SDK
+# MediaPipe sends telemetry to this host.
 _TELEMETRY_HOST = "play.googleapis.com"
 
 
@@ -35,12 +36,12 @@ def check_image(spec: Spec, images: PodDefaults) -> str:
     """Return the inference image; raises InvalidSpec if neither the spec nor the operator names one."""
     image = spec.image or images.image
     if not image:
-        raise InvalidSpec("Set spec.image, or the operator's POSECLUSTER_OPERATOR_INFERENCE_IMAGE")
+        raise InvalidSpec("spec.image is unset: set it, or the setting POSECLUSTER_OPERATOR_INFERENCE_IMAGE")
     return image
 
 
 def _check_keys(spec: Spec, images: PodDefaults) -> None:
-    """Raise InvalidSpec naming the labels and annotations of the pods that the operator does not allow."""
+    """Raise InvalidSpec, which names the labels and annotations of pods that the operator does not allow."""
     for field, keys, patterns, setting, value in (
         ("podLabels", spec.pod_labels, images.allowed_labels, "LABELS", "Labels"),
         ("podAnnotations", spec.pod_annotations, images.allowed_annotations, "ANNOTATIONS", "Annotations"),
@@ -66,7 +67,7 @@ def deployment(
 
     Raises InvalidSpec if no image is named, or a label or annotation of the pods is not allowed.
 
-    None: somebody else sets the size. `taken_back`: note this generation in an annotation.
+    `replicas` is None if another client sets the size. `taken_back`: store the generation in an annotation.
 
     The pod template carries a hash of itself, so that pods of this revision can be distinguished from
     older ones without reading ReplicaSets.
@@ -79,11 +80,11 @@ def deployment(
         "metadata": {"annotations": annotations} if taken_back else {},
         "spec": {
             **({} if replicas is None else {"replicas": replicas}),
-            # stated, so that `kubectl rollout pause` is drift like any other
+            # set explicitly, so that `kubectl rollout pause` is reverted
             "paused": False,
             "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
             "revisionHistoryLimit": OLD_REVISIONS_KEPT,
-            # by default never fewer ready pods than wanted: a rollout that cannot succeed costs nothing
+            # maxUnavailable is 0 by default, so that a failing rollout costs no capacity
             "strategy": {
                 "type": "RollingUpdate",
                 "rollingUpdate": {
@@ -105,9 +106,9 @@ def _hash(template: dict[str, Any]) -> str:
 def _template(spec: Spec, selector: dict[str, str], images: PodDefaults) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
-        # a Service called `posecluster` would set POSECLUSTER_PORT=tcp://...
+        # A Service called `posecluster` would set POSECLUSTER_PORT=tcp://...
         "enableServiceLinks": False,
-        # with an IPv4 alias only, a look-up of IPv6 addresses would go on to DNS
+        # With an IPv4 alias only, IPv6 addresses would still be resolved through DNS.
         "hostAliases": [{"ip": address, "hostnames": [_TELEMETRY_HOST]} for address in ("127.0.0.1", "::1")],
         "securityContext": {
             "runAsNonRoot": True,
@@ -134,10 +135,10 @@ def _template(spec: Spec, selector: dict[str, str], images: PodDefaults) -> dict
 
 
 def _tolerations(spec: Spec) -> list[dict[str, Any]]:
-    """Return the user's tolerations, and 30 s for a failed node's taints unless one of them covers these.
+    """Return the user's tolerations, and 30 s for taints of failed nodes that these do not cover.
 
-    What covers a taint is decided as by the API server's DefaultTolerationSeconds admission plugin, which
-    adds 300 s otherwise: its key or none, and NoExecute or no effect.
+    A toleration covers a taint if its key is the taint's or unset, and its effect is NoExecute or unset.
+    The API server's DefaultTolerationSeconds plugin, which would add 300 s, has the same rule.
     """
     return [dict(one) for one in spec.tolerations] + [
         {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _NODE_FAILURE_SECONDS}
@@ -174,9 +175,9 @@ def _container(spec: Spec, images: PodDefaults) -> dict[str, Any]:
         "startupProbe": _probe("/readyz", period_seconds=1, timeout_seconds=1, tries=60),
         "readinessProbe": _probe("/readyz", period_seconds=2, timeout_seconds=2, tries=2),
         "livenessProbe": _probe("/livez", period_seconds=10, timeout_seconds=5, tries=3),
-        # the server's last line says why it did not start; `failures` quotes it
+        # The server's last line says why it did not start; `rollout_diagnosis` quotes it.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": _TMP_VOLUME, "mountPath": "/tmp"}],  # noqa: S108  # nosec B108 - a volume of the pod's own
+        "volumeMounts": [{"name": _TMP_VOLUME, "mountPath": "/tmp"}],  # noqa: S108  # nosec B108 - a volume of the pod
     }
     if policy := spec.image_pull_policy or images.pull_policy:
         container["imagePullPolicy"] = str(policy)
@@ -221,7 +222,7 @@ def _affinity(spec: Spec, selector: dict[str, str]) -> dict[str, Any]:
 
 
 def _spread(spec: Spec, selector: dict[str, str]) -> list[dict[str, Any]]:
-    """The user's constraints; without any, a soft spread over nodes, evaluated per revision."""
+    """Return the user's constraints, or by default a soft spread over nodes, evaluated per revision."""
     ours = {"matchLabels": selector}
     if not spec.topology_spread_constraints:
         return [
@@ -235,7 +236,7 @@ def _spread(spec: Spec, selector: dict[str, str]) -> list[dict[str, Any]]:
         ]
     constraints = [copy.deepcopy(dict(item)) for item in spec.topology_spread_constraints]
     for constraint in constraints:
-        # without a selector a constraint counts no pods and does nothing
+        # A constraint without a selector counts no pods and has no effect.
         if constraint.get("labelSelector") is None:
             constraint["labelSelector"] = ours
     return constraints

@@ -1,6 +1,6 @@
-"""Settings of the server in the pods: from which field of the spec each comes, or why it has none.
+"""The server's settings in pods: which field of the spec sets each, or why it has no field.
 
-Variables are named without their prefix. docs/reference.md is made from these tables.
+Variables are named without their prefix. docs/reference.md is generated from these tables.
 """
 
 from collections.abc import Mapping
@@ -70,9 +70,9 @@ _CONSTANT: Mapping[str, str] = MappingProxyType({"PORT": str(CLIENT_PORT), "ADMI
 
 
 def environment(spec: Spec) -> dict[str, str]:
-    """Return the variables of a pod, by full name: all that the spec has, defaults included.
+    """Return the environment variables of a pod by their full names, including defaults.
 
-    So a PoseCluster means the same with every image, whatever defaults that image has.
+    Defaults are included so that a PoseCluster behaves the same with every image.
     """
     computed: dict[str, Any] = {
         "WORKERS": spec.workers,

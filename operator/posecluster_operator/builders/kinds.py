@@ -1,4 +1,4 @@
-"""The Kubernetes kinds of children. Pure; `resources` adds the other kinds that the operator uses."""
+"""The Kubernetes kinds of children. Pure; `kube.kinds` adds the other kinds that the operator uses."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind as the API server names it; the core group is the empty text."""
+    """A kind as the API server names it; the group of the core API is the empty text."""
 
     group: str
     version: str
@@ -24,7 +24,7 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
-        """Return the URL's path; without a namespace: of all namespaces, or of a cluster-scoped kind."""
+        """Return the URL path; without a namespace, of all namespaces or of a cluster-scoped kind."""
         parts = ["apis" if self.group else "api", self.api_version]
         if namespace is not None:
             parts += ["namespaces", quote(namespace, safe="")]

@@ -1,4 +1,4 @@
-"""Names, labels and owner of every child."""
+"""Names, labels and owner references of children."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ COMPONENT = "app.kubernetes.io/component"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 VERSION = "app.kubernetes.io/version"
 TEMPLATE_HASH = f"{GROUP}/template-hash"
-# annotation of the Deployment: the PoseCluster's generation in which a silent writer lost the size to us
+# Annotation of the Deployment: the PoseCluster's generation in which the operator took the size back.
 SIZE_TAKEN_BACK = f"{GROUP}/size-taken-back"
 
 
@@ -43,10 +43,10 @@ def labels(name: str, version: str, component: str = INFERENCE) -> dict[str, str
 
 
 def owner_reference(cluster: PoseCluster) -> dict[str, Any]:
-    """The reference by which the garbage collector deletes children, also with the operator gone.
+    """Return the owner reference, by which the garbage collector deletes children without the operator.
 
-    Without blockOwnerDeletion: clusters that check it would ask for a right on
-    `poseclusters/finalizers` that nothing else needs.
+    blockOwnerDeletion is unset, because some clusters require a permission on `poseclusters/finalizers` for
+    it, which the operator does not need otherwise.
     """
     return {
         "apiVersion": API_VERSION,

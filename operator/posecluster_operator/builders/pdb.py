@@ -6,9 +6,9 @@ SMALLEST_SIZE = 2
 
 
 def disruption_budget(selector: dict[str, str]) -> dict[str, Any]:
-    """Return the budget for `SMALLEST_SIZE` pods or more; for one pod it would block every drain.
+    """Return the budget for `SMALLEST_SIZE` pods or more; for a single pod it would block every drain.
 
-    AlwaysAllow: pods that do not respond anyway must not keep a node from being drained.
+    With AlwaysAllow, unready pods do not prevent a node from being drained.
     """
     return {
         "spec": {

@@ -1,4 +1,4 @@
-"""The two Services: one for clients, one headless that names each ready pod."""
+"""The two Services: one for clients, and a headless one that resolves to each ready pod."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def client_service(spec: Service, selector: dict[str, str]) -> dict[str, Any]:
 
 
 def pods_service(selector: dict[str, str]) -> dict[str, Any]:
-    """Return the headless Service; its port is the pods' own, since nothing translates it."""
+    """Return the headless Service. Its port is that of the pods, because it is not translated."""
     return {
         "spec": {
             "type": "ClusterIP",

@@ -29,8 +29,8 @@ _VERBS = ("get", "list", "watch", "create", "patch")
 class Inputs:
     """What the children of one PoseCluster are built from.
 
-    `taken_over`: somebody else sets the size, so the Deployment is applied without `replicas`.
-    `taken_back`: in this generation the operator has taken the size back, which it does once.
+    `taken_over`: another client sets the size, so the Deployment is applied without `replicas`.
+    `taken_back`: the operator has taken the size back in this generation, which it does once.
     """
 
     cluster: PoseCluster
@@ -45,12 +45,12 @@ class Inputs:
 class ChildRow:
     """One child: its role in the PoseCluster, by which `Children` is read.
 
-    `suffix`: its name is that of the PoseCluster and this.
-    `component`: the pods that it runs or selects, by their component label.
-    `owned`: the path of the part that belongs to the operator as a whole. What others add there is removed;
-    what they add elsewhere stays, such as an annotation of the pod template (`kubectl rollout restart`).
-    `build`: from the inputs and the labels that select the pods, the object without apiVersion, kind, name,
-    labels and owner; None if this child must not exist. Raises InvalidSpec.
+    `suffix`: the name is the PoseCluster's name with this suffix.
+    `component`: the component label of the pods that the child runs or selects.
+    `owned`: the path of the part that the operator owns completely. Additions by other clients are removed
+    there and kept elsewhere, such as an annotation of the pod template (`kubectl rollout restart`).
+    `build`: returns the object without apiVersion, kind, name, labels and owner, from the inputs and the
+    labels that select the pods; None if this child must not exist. Raises InvalidSpec.
     `is_optional`: whether `build` may return None. The operator may then delete the child.
     """
 
@@ -63,7 +63,7 @@ class ChildRow:
 
     @property
     def verbs(self) -> tuple[str, ...]:
-        """What the operator does with this child, as RBAC verbs."""
+        """The RBAC verbs that the operator needs for this child."""
         return (*_VERBS, "delete") if self.is_optional else _VERBS
 
     def name(self, cluster: str) -> str:
@@ -75,7 +75,7 @@ class ChildRow:
         return self.resource.kind, self.name(cluster)
 
     def selector_text(self, cluster: str) -> str:
-        """Return the label selector of the pods, as label queries and the scale subresource want it."""
+        """Return the label selector of the pods, in the form of label queries and the scale subresource."""
         return labels.selector_text(cluster, self.component)
 
     def manifest(self, inputs: Inputs) -> dict[str, Any] | None:

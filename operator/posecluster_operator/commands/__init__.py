@@ -1,7 +1,7 @@
-"""One module a command: `HELP`, `add_flags(parser)` and `execute(parsed)`, which returns the exit code.
+"""One module per command: `HELP`, `add_flags(parser)` and `execute(parsed)`, which returns the exit code.
 
-What a command needs is imported inside `execute`, so that `--help` is quick. What goes wrong is raised as
-OperatorError; `refuse` makes one line on stderr of it.
+Expensive imports are inside `execute`, so that `--help` is fast. Errors are raised as OperatorError, which
+`refuse` prints as one line on stderr.
 """
 
 import sys
@@ -10,6 +10,6 @@ PROGRAM = "posecluster-operator"
 
 
 def refuse(error: object) -> int:
-    """Say on stderr, in one line, why a command ends; return its exit code."""
+    """Print the error as one line on stderr, and return the exit code."""
     sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
     return 1

@@ -12,7 +12,7 @@ HELP = "explain why a PoseCluster has its current size, and what to do about it"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags; their values are checked in `execute`."""
+    """Add the flags; `execute` checks their values."""
     own = "(default: the value of the operator's setting)"
     add = parser.add_argument
     add("name", metavar="NAME", help="name of the PoseCluster")
@@ -28,14 +28,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(parsed: argparse.Namespace) -> int:
-    """Ask and print; raises OperatorError if there is nothing to print."""
+    """Print the explanation; raises OperatorError if there is none."""
     flags = {"lease_namespace": parsed.lease_namespace, "lease_name": parsed.lease_name}
     loaded = settings.load(os.environ, flags)
-    logging.getLogger().addHandler(logging.NullHandler())  # a failure is one line, printed by the caller
-    from posecluster_operator.explain.client import explain  # with the client: half a second
+    logging.getLogger().addHandler(logging.NullHandler())  # the caller prints an error as one line
+    from posecluster_operator.explain.client import explain  # imports the client, which takes half a second
 
     found = explain(parsed.name, loaded, namespace=parsed.namespace or "", operator=parsed.operator or "")
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # terminals of any encoding
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # for terminals with any encoding
     sys.stdout.write(asyncio.run(found))
     sys.stdout.flush()
     return 0

@@ -1,4 +1,4 @@
-"""A PoseCluster from a YAML file, as users have it before it is applied."""
+"""Reading a PoseCluster from a YAML manifest."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,10 +16,9 @@ _MOST_BYTES = 1024 * 1024
 
 
 def read_manifest(path: Path) -> PoseCluster:
-    """Return the one PoseCluster of a file that may hold other kinds too.
+    """Return the only PoseCluster of a file, which may also contain other kinds.
 
-    Raises InvalidInput, which names the file. A field that the CRD does not have is refused, as kubectl
-    does it: a slip of the pen would go unseen otherwise.
+    Raises InvalidInput, which names the file. Unknown fields are refused, as by kubectl, to detect typos.
     """
     found = [document for document in _documents(path) if _is_ours(document)]
     if len(found) != 1:
@@ -37,7 +36,7 @@ def _documents(path: Path) -> list[Any]:
     data = read_file(path, most_bytes=_MOST_BYTES, too_large=too_large)
     try:
         return list(yaml.safe_load_all(data))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an invalid date raises ValueError
         raise InvalidInput(f"{path} is not valid YAML: {error}") from error
 
 
@@ -50,7 +49,7 @@ def _is_ours(document: Any) -> bool:
 
 
 def _as_stored(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with the metadata that the API server would add."""
+    """Return the object with the metadata that the API server would add."""
     metadata = document.get("metadata")
     if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str):
         raise InvalidSpec("metadata.name is missing: set it")
@@ -60,7 +59,7 @@ def _as_stored(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_unknown(cls: Any, value: object, path: str) -> None:
     if not isinstance(value, Mapping):
-        return  # `parse` says so
+        return  # `parse` reports it
     known = field_types(cls)
     for name, inner in value.items():
         if name not in known:

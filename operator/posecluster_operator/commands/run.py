@@ -1,4 +1,4 @@
-"""`posecluster-operator run`: the operator itself."""
+"""`posecluster-operator run`: run the operator."""
 
 import argparse
 import asyncio
@@ -26,25 +26,25 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(parsed: argparse.Namespace, *, windows: "Windows | None" = None) -> int:
-    """Run until a signal; raises InvalidSetting. Ends the process itself once it has begun.
+    """Run until a signal, then exit the process; raises InvalidSetting before the start.
 
-    `windows`: shorter ones for tests, which no flag or variable can set.
+    `windows`: shorter windows for tests; there is no setting for them.
     """
     loaded = settings.load(os.environ, vars(parsed))
-    # The first process of a container ignores signals that it does not handle, and the imports take a second.
+    # PID 1 of a container ignores signals without a handler, and the imports take a second.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     lines = log.configure(loaded.log_format)
     for name in settings.unknown_variables(os.environ):
         logger.warning("Ignored an unknown setting", extra={"fields": {"name": name}})
-    # with kopf and the client: 60 MiB that `--help` need not load
+    # imports kopf and the client, 60 MiB that `--help` does not need
     from posecluster_common.descriptors import raise_limit
     from posecluster_operator import app
     from posecluster_operator.scaling.policy import WINDOWS
 
     raise_limit()
 
-    # not asyncio.run: that would wait for threads that still look up a name or read a file
+    # Not asyncio.run, which would wait for threads that still resolve a name or read a file.
     loop = asyncio.new_event_loop()
     error: OperatorError | OSError | None = None
     code = 0
@@ -52,10 +52,10 @@ def execute(parsed: argparse.Namespace, *, windows: "Windows | None" = None) -> 
         code = loop.run_until_complete(app.run(loaded, windows=windows or WINDOWS))
     except (OperatorError, OSError) as raised:
         error = raised
-    lines.stop()  # before the last line, which a pod shows as its container's message
+    lines.stop()  # before the last line, which Kubernetes shows as the container's termination message
     if error is not None:
         code = refuse(getattr(error, "strerror", None) or error)
-    os._exit(code)  # kopf's thread may be busy ending; nothing of it is worth a wait, or a warning
+    os._exit(code)  # without waiting for kopf's thread
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

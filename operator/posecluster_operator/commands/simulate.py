@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 HELP = "simulate a PoseCluster's autoscaling, compared with fixed sizes and an HPA; needs no cluster"
 
 _LONGEST_SKIP_SECONDS = 31 * 86_400
-_LONGEST_SECONDS = 3 * 86_400  # a decision each second: a minute of one core or so
+_LONGEST_SECONDS = 3 * 86_400  # with a decision per second, about a minute of CPU time
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags; what they say is checked in `execute`."""
+    """Add the flags; `execute` checks their values."""
     parser.add_argument("--spec", type=Path, metavar="FILE", required=True, help="manifest of a PoseCluster")
     load = parser.add_mutually_exclusive_group(required=True)
     load.add_argument(
@@ -58,7 +58,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(parsed: argparse.Namespace) -> int:
-    """Simulate and print; raises InvalidInput for a flag or a file that is wrong."""
+    """Simulate and print the report; raises InvalidInput for an invalid flag or file."""
     _check(parsed)
     from posecluster_operator.commands.manifest import read_manifest
     from posecluster_operator.scaling.policy import Routing
@@ -79,7 +79,7 @@ def execute(parsed: argparse.Namespace) -> int:
     comparison = compare(setting, _arrivals(parsed, setting))
     load = parsed.pattern or parsed.trace.name
     text = report(setting, comparison, load=load, every_change=parsed.decisions)
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # for terminals without ‰
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # for terminals whose encoding lacks ‰
     sys.stdout.write(text)
     sys.stdout.flush()
     if parsed.plot is not None:
@@ -88,9 +88,9 @@ def execute(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> None:
-    """The bounds of the numbers: those of a real server, with room."""
+    """Check the numbers against bounds that are wider than those of real servers; raises InvalidInput."""
     bounds = {
-        "service_ms": (0.5, 60_000.0),  # what the autoscaler takes for possible
+        "service_ms": (0.5, 60_000.0),  # the range that the autoscaler accepts
         "service_cv": (0.0, 5.0),
         "start_seconds": (0.0, 3_600.0),
         "duration": (10.0, float(_LONGEST_SECONDS)),

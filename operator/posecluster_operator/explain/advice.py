@@ -1,4 +1,4 @@
-"""What a person can do about a size: a table by reason. Pure."""
+"""What users can do about a size, by reason. Pure."""
 
 import math
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from posecluster_operator.resource.posecluster import PAUSED_ANNOTATION
 from posecluster_operator.resource.reasons import ScalingReason as R
 from posecluster_operator.scaling.policy.values import Numbers, Policy
 
-NOTHING = "Nothing"  # the first word if nobody needs to do anything
-COMMAND = "kubectl "  # the beginning of a line to copy
+NOTHING = "Nothing"  # the first word if no action is needed
+COMMAND = "kubectl "  # the beginning of each command line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A PoseCluster with its size. `ready` and `numbers` are None if unknown, as from the resource alone."""
+    """A PoseCluster with its size. `ready` and `numbers` are None if unknown."""
 
     namespace: str
     name: str
@@ -32,7 +32,7 @@ def fixed_command(namespace: str, name: str, replicas: int) -> str:
 
 
 def advice(reason: R, case: Case) -> tuple[str, ...]:
-    """Return what to do: sentences, and commands that begin with `kubectl`."""
+    """Return what to do about this reason: sentences, and commands that begin with `kubectl`."""
     policy, numbers = case.policy, case.numbers
     hold, longest_hold = f"{policy.hold_seconds:.0f}", f"{policy.max_hold_seconds:.0f}"
     kubectl = f"kubectl -n {case.namespace}"

@@ -1,6 +1,6 @@
-"""What the command `explain` prints: why a PoseCluster has its size, from the operator and the resource.
+"""The command `explain`: why a PoseCluster has its size, from the operator's figures and the resource.
 
-Without the operator's answer the resource says what it can, and the other way round.
+If one of these two sources is unavailable, the explanation is based on the other.
 """
 
 import asyncio
@@ -32,17 +32,18 @@ _MOST_BYTES = 65_536
 _LONGEST_REASON = 300
 _DEFAULT_PORT = 9091
 
-_Place = tuple[str, Access | None]  # a URL, and the credentials if it is the API server's
+_Place = tuple[str, Access | None]  # a URL, with credentials if it belongs to the API server
 
 
 class NoAnswer(Exception):
-    """The operator gave no figures; the text says why."""
+    """The operator's figures are unavailable; the text says why."""
 
 
 async def explain(name: str, settings: Settings, *, namespace: str = "", operator: str = "") -> str:
     """Return the explanation; raises OperatorError if neither the resource nor the operator has one.
 
-    An empty `namespace` is the kubeconfig's. `operator`: the operator's URL; empty: it is looked up.
+    `namespace`: if empty, that of the kubeconfig. `operator`: the operator's URL; if empty, it is found
+    through the API server.
     """
     if operator and not operator.startswith(("http://", "https://")):
         raise InvalidSetting(f"--operator={operator[:80]!r}: must begin with http:// or https://")
@@ -90,10 +91,10 @@ async def _read(kube: Kube, namespace: str, name: str) -> PoseCluster:
 
 
 async def operator_place(kube: Kube | None, settings: Settings) -> _Place:
-    """Return where the operator is: in its own pod at its port, else at the holder of the Lease.
+    """Return the URL of the operator: of this pod if it is one of the operator, else of the Lease's holder.
 
-    The holder is reached through the API server, which takes the right to get pods/proxy there. Raises
-    NoAnswer; `kube` is None if the API server cannot be reached.
+    The holder is reached through the API server, which requires permission to get pods/proxy. Raises
+    NoAnswer. `kube` is None if the API server cannot be reached.
     """
     if os.environ.get("POD_ID"):
         return own_url(settings), None
@@ -117,14 +118,14 @@ async def operator_place(kube: Kube | None, settings: Settings) -> _Place:
 
 
 def own_url(settings: Settings) -> str:
-    """Return the URL at which an operator with these settings listens, for a process of the same pod."""
+    """Return the URL of an operator with these settings, for a process in the same pod."""
     first = settings.host.partition(",")[0].strip()
-    host = {"": "localhost", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(first, first)  # noqa: S104  # nosec B104 - what it listens on
+    host = {"": "localhost", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(first, first)  # noqa: S104  # nosec B104 - the address is only compared
     return str(URL.build(scheme="http", host=host, port=settings.port or _DEFAULT_PORT)).rstrip("/")
 
 
 async def _ask(place: _Place, namespace: str, name: str) -> str:
-    """Return the operator's text; raises NoAnswer."""
+    """Return the operator's explanation; raises NoAnswer."""
     base, access = place
     url = f"{base.rstrip('/')}/explain/{quote(namespace, safe='')}/{quote(name, safe='')}"
     headers, options = {"User-Agent": USER_AGENT}, dict[str, Any]()
@@ -157,7 +158,7 @@ async def _ask(place: _Place, namespace: str, name: str) -> str:
 
 
 def _status_message(answer: str) -> str:
-    """Return the message of the API server's Status, if the answer is one."""
+    """Return the message if the response is a Status of the API server."""
     try:
         message = text(json.loads(answer), "message")
     except ValueError:
@@ -166,5 +167,5 @@ def _status_message(answer: str) -> str:
 
 
 def _printable(answer: str) -> str:
-    """Replace control characters, which status texts and answers of others may contain."""
+    """Replace control characters, which untrusted status texts and responses may contain."""
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in answer)

@@ -1,7 +1,7 @@
-"""Why a PoseCluster has its size, with the figures of the operator's last decision, as a page of text.
+"""Why a PoseCluster has its size, as text with the figures of the operator's last decision.
 
-Only the time of the next step down is computed here, by the rule that decides;
-tests/unit/test_explain_decision.py lets that time pass and compares.
+Only the time of the next step down is computed here, by the rules that decide;
+tests/unit/test_explain_decision.py verifies that this prediction is right.
 """
 
 import textwrap
@@ -22,7 +22,7 @@ _MOST_NAMES = 3
 
 
 def explain(namespace: str, name: str, snapshot: Snapshot) -> str:
-    """Return why this PoseCluster has its present size."""
+    """Return why this PoseCluster has its current size."""
     decision, samples, policy = snapshot.decision, snapshot.samples, snapshot.policy
     numbers = decision.numbers
     size = decision.replicas if samples.replicas is None else samples.replicas
@@ -42,7 +42,7 @@ def explain(namespace: str, name: str, snapshot: Snapshot) -> str:
 def explain_reasons(
     reasons: Sequence[ScalingReason], case: Case, rows: Sequence[Row], *, news: str = ""
 ) -> str:
-    """Return the page of a size with these reasons, the main one first: why, what to do, and `rows`."""
+    """Return the page with these reasons, the main one first: why, what to do, and `rows`."""
     first, *rest = reasons
     to_do = [*advice(first, case)]
     for other in rest:
@@ -53,7 +53,7 @@ def explain_reasons(
 
 
 def title(case: Case) -> str:
-    """Return which PoseCluster it is, its size, and its bounds if it has any."""
+    """Return the PoseCluster's name and size, with its bounds if it has any."""
     policy = case.policy
     bounds = f"bounds {policy.min_replicas}-{policy.max_replicas}"
     mode = "fixed" if policy.mode is ScalingMode.FIXED else bounds
@@ -66,7 +66,7 @@ def pods(number: int) -> str:
 
 
 def page(first: str, rows: Sequence[Row]) -> str:
-    """Return the first part and the rows below it, wrapped; commands stay on one line, to be copied."""
+    """Return the first part and the rows below it, wrapped; commands stay on one line for copying."""
     lines = [first.rstrip("\n")]
     for label, texts in rows:
         for text in texts:
@@ -83,7 +83,7 @@ def page(first: str, rows: Sequence[Row]) -> str:
 
 
 def objective_row(policy: Policy, then: str = "", *more: str) -> Row:
-    """Return what users are promised."""
+    """Return the row with the objective."""
     objective = policy.objective
     share, latest = 100 * objective.late_share, 1000 * objective.latency_seconds
     promise = f"at most {share:.3g} % of the requests take more than {latest:.0f} ms or are refused"
@@ -123,7 +123,7 @@ def _load_rows(decision: Decision, policy: Policy, numbers: Numbers) -> list[Row
 
 
 def load_line(queued: int, running: int, late_permille: int) -> str:
-    """Return what the pods are doing, all together."""
+    """Return the load of all pods together."""
     return f"{queued} queued, {running} running; {late_permille / 10:g} % were late or refused"
 
 
@@ -190,10 +190,10 @@ def _next(snapshot: Snapshot) -> str:
 
 
 def next_step_down(snapshot: Snapshot) -> tuple[float, int] | None:
-    """Return in how many seconds the next step down comes if the load stays, and to how many pods.
+    """Return the seconds until the next step down if the load stays the same, and the new size.
 
-    None: it does not. It comes when each earlier need that this size still serves is past its hold,
-    the load was watched for a whole hold, and every ready pod is in the rate.
+    None if there is no step down. It comes when the hold of each earlier need for this size has passed, the
+    load has been observed for a whole hold, and the rate includes every ready pod.
     """
     decision, policy, numbers = snapshot.decision, snapshot.policy, snapshot.decision.numbers
     history = decision.state.history

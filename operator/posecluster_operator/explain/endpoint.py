@@ -1,4 +1,4 @@
-"""GET /explain: why a PoseCluster has its size, from the operator's last decision, or why it has none."""
+"""GET /explain: why a PoseCluster has its size, from the operator's last decision."""
 
 from collections.abc import Callable
 
@@ -17,18 +17,18 @@ _UNKNOWN = (
 
 
 class Explainer:
-    """Answers from the start of the process on; before `follow`, it says that the operator is starting."""
+    """Source of explanations for the admin port. Before `follow`, the operator counts as starting."""
 
     def __init__(self) -> None:
         self._scaler: Scaler | None = None
         self._held: Callable[[], bool] = lambda: False
 
     def follow(self, scaler: Scaler, *, held: Callable[[], bool]) -> None:
-        """Answer with what this scaler knows, while the Lease is held."""
+        """Explain the decisions of this scaler while the Lease is held."""
         self._scaler, self._held = scaler, held
 
     def explain(self, namespace: str, name: str) -> Reply:
-        """Return the explanation, or why there is none and what to do."""
+        """Return the explanation; or, with `ok` false, why it is unavailable and what to do."""
         if self._scaler is None:
             return Reply(False, _STARTING)
         if not self._held():

@@ -1,4 +1,4 @@
-"""Why a PoseCluster has its size, as far as the resource says; its status may lag. Pure."""
+"""Why a PoseCluster has its size, according to the resource, whose status may be outdated. Pure."""
 
 from datetime import UTC, datetime
 
@@ -24,12 +24,12 @@ _UNSEEN = "Check that the operator is running, holds its Lease, and watches this
 
 
 def needs_operator(cluster: PoseCluster) -> bool:
-    """Return whether the operator knows more of the size than the resource says."""
+    """Return whether the operator knows more about the size than the resource."""
     return not cluster.paused and cluster.spec.scaling.mode is ScalingMode.AUTO
 
 
 def explain_resource(cluster: PoseCluster) -> str:
-    """Return what the resource says of its size."""
+    """Return why the PoseCluster has its size, according to the resource."""
     status, policy, reason = cluster.status, policy_of(cluster), _reason(cluster)
     size, ready = count(status, "desiredReplicas"), count(status, "readyReplicas")
     case = Case(namespace=cluster.namespace, name=cluster.name, replicas=size, policy=policy, ready=ready)
@@ -49,7 +49,7 @@ def explain_resource(cluster: PoseCluster) -> str:
 
 
 def resource_rows(cluster: PoseCluster, now: datetime) -> list[Row]:
-    """Return what the resource adds: the last change, what stops the pods, what was not observed yet."""
+    """Return rows from the resource: the last change, why pods are not ready, and unobserved changes."""
     status, rows = cluster.status, list[Row]()
     if last := child(status, "lastScaling"):
         change = f"from {count(last, 'from')} to {count(last, 'to')}"

@@ -1,7 +1,7 @@
-"""The only Kubernetes client: paths and dictionaries in and out, status codes turned into our errors.
+"""The Kubernetes client: takes and returns dictionaries, and converts status codes into KubeErrors.
 
-Nothing is tried again here: the queue does that. Every write asks `Kube.write_seconds` how long this process
-may write, to set its time limit, and once more right before the bytes leave.
+Calls are not retried here but by the work queue. Every write calls `Kube.write_seconds` to limit its
+duration to the time for which this process may write, and again right before it sends the body.
 """
 
 import asyncio
@@ -42,15 +42,15 @@ _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 
-# the fence of the request that this context sends; None: a read, or a call that needs no Lease
+# `write_seconds` for the request of this context; None for reads and for calls that do not need the Lease
 _fence: ContextVar[Callable[[], float] | None] = ContextVar("_fence", default=None)
 
 
 class Kube:
-    """Calls of one API server. Errors: NotFound, Conflict, Forbidden, Rejected, Retryable, NotLeader.
+    """Client of one API server. Raises NotFound, Conflict, Forbidden, Rejected, Retryable and NotLeader.
 
-    Made by `connect`. `write_seconds` says for how long this process may write and raises NotLeader
-    when it may not; until it is set, every write is allowed.
+    Created by `connect`. `write_seconds` returns for how long this process may write, and raises NotLeader
+    if it may not. Until it is set, every write is allowed.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Kube:
         unacknowledged_seconds: float,
     ) -> None:
         self.access = access
-        self.cut_short = False  # whether a write that needs the Lease was cancelled on its way
+        self.cut_short = False  # whether a write that needs the Lease was cancelled in flight
         self.write_seconds: Callable[[], float] = _unlimited
         self._request_seconds, self._connect_seconds = request_seconds, connect_seconds
         self._on_call = on_call
@@ -72,14 +72,14 @@ class Kube:
     async def get(
         self, resource: Resource, namespace: str | None, name: str, *, seconds: float = math.inf
     ) -> dict[str, Any]:
-        """Read one object; raises NotFound. `seconds` tightens the time limit."""
+        """Read one object; raises NotFound. `seconds` shortens the time limit."""
         what = describe("get", resource, namespace, name)
         return await self._call(what, "GET", resource.path(namespace, name), seconds=seconds)
 
     async def find(
         self, resource: Resource, namespace: str | None, name: str, *, seconds: float = math.inf
     ) -> dict[str, Any] | None:
-        """Read one object, or None if there is none."""
+        """Read one object, or return None if it does not exist."""
         try:
             return await self.get(resource, namespace, name, seconds=seconds)
         except NotFound:
@@ -88,9 +88,9 @@ class Kube:
     async def list(
         self, resource: Resource, namespace: str | None, *, labels: str = "", limit: int | None = None
     ) -> Objects:
-        """Read all objects that the label selector names, 500 a call; with `limit`: the first ones only.
+        """Read all objects that match the label selector, 500 per call; with `limit`, only the first ones.
 
-        Items carry no apiVersion and kind. A list that grew too old on the way is begun again, once.
+        Items have no apiVersion and kind. A list that expires between two calls is started again, once.
         """
         try:
             return await self._list(resource, namespace, labels, limit)
@@ -120,7 +120,7 @@ class Kube:
         raise Retryable(what, f"the list has more than {_MOST_CHUNKS:,} pages")
 
     async def apply(self, manifest: Mapping[str, Any], *, force: bool = True) -> dict[str, Any]:
-        """Apply one object server-side; without `force`, Conflict if another's fields are in the way."""
+        """Apply one object server-side; without `force`, raises Conflict if another manager owns a field."""
         resource = BY_KIND[manifest["apiVersion"], manifest["kind"]]
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         return await self._call(
@@ -136,7 +136,7 @@ class Kube:
     async def patch_status(
         self, resource: Resource, namespace: str, name: str, patch: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Merge a patch into /status; with metadata.resourceVersion in it, Conflict if that has changed."""
+        """Merge a patch into /status; raises Conflict if its metadata.resourceVersion is outdated."""
         return await self.patch(resource, namespace, name, patch, subresource="status")
 
     async def patch(
@@ -169,7 +169,7 @@ class Kube:
         fenced: bool = True,
         seconds: float = math.inf,
     ) -> dict[str, Any]:
-        """Create one object; Conflict if it exists. `seconds` tightens the time limit."""
+        """Create one object; raises Conflict if it exists. `seconds` shortens the time limit."""
         what = describe("create", resource, namespace, (body.get("metadata") or {}).get("name"))
         path, query = resource.path(namespace), [("fieldManager", MANAGER)]
         return await self._call(what, "POST", path, query=query, body=body, fenced=fenced, seconds=seconds)
@@ -184,13 +184,13 @@ class Kube:
         fenced: bool = True,
         seconds: float = math.inf,
     ) -> dict[str, Any]:
-        """Replace one object; Conflict if its resourceVersion is not the body's."""
+        """Replace one object; raises Conflict if the body's resourceVersion is outdated."""
         what, path = describe("update", resource, namespace, name), resource.path(namespace, name)
         query = [("fieldManager", MANAGER)]
         return await self._call(what, "PUT", path, query=query, body=body, fenced=fenced, seconds=seconds)
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
-        """Delete the object with this uid, and no other of its name (Conflict); none is fine."""
+        """Delete the object with this uid if it exists; raises Conflict if the uid differs."""
         what, path = describe("delete", resource, namespace, name), resource.path(namespace, name)
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         try:
@@ -199,14 +199,14 @@ class Kube:
             return
 
     async def plurals(self, api_version: str) -> frozenset[str]:
-        """Return which kinds the API server serves under `group/version`; raises NotFound for none."""
+        """Return the plurals that the API server serves under `group/version`; raises NotFound."""
         answer = await self._call(f"get {api_version}", "GET", f"/apis/{api_version}")
         return frozenset(str(item.get("name")) for item in answer.get("resources") or ())
 
     async def schemas(self, api_version: str) -> tuple[Mapping[str, Any], ...]:
         """Return the OpenAPI schemas of the kinds that the API server serves under `group/version`.
 
-        Every account may read them, unlike CRDs. Raises NotFound for none.
+        Unlike CRDs, every account may read them. Raises NotFound.
         """
         answer = await self._call(f"get {api_version}", "GET", f"/openapi/v3/apis/{api_version}")
         return tuple(child(answer, "components", "schemas").values())
@@ -227,7 +227,7 @@ class Kube:
         fenced: bool = False,
         seconds: float = math.inf,
     ) -> dict[str, Any]:
-        """Send one request and return the object answered."""
+        """Send one request and return the object of the response."""
         verb = what.partition(" ")[0]
         headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": USER_AGENT}
         headers |= await self.access.authorization()
@@ -270,9 +270,9 @@ def _unlimited() -> float:
 
 
 def _check_fence() -> None:
-    """Raise NotLeader if the request of this context may not be sent any more.
+    """Raise NotLeader if the request of this context may no longer be sent.
 
-    The process may have been stopped since the time limit was set, and time-outs are noticed last.
+    The process may have been suspended since the time limit was set, and time-outs are detected last.
     """
     fence = _fence.get()
     if fence is not None:
@@ -280,7 +280,7 @@ def _check_fence() -> None:
 
 
 def _limit(total: float, connect: float) -> aiohttp.ClientTimeout:
-    # 0 would be no limit; without the threshold aiohttp rounds 5 s and more up to the clock's next second
+    # 0 would mean no limit. Without the threshold, aiohttp rounds limits of 5 s and more up to full seconds.
     return aiohttp.ClientTimeout(total=max(total, 0.001), connect=connect, ceil_threshold=math.inf)
 
 
@@ -291,10 +291,10 @@ async def connect(
     on_call: Callable[[str, str], None],
     unacknowledged_seconds: float = 4.0,
 ) -> Kube:
-    """Return the client for KUBECONFIG's current context, else for the cluster that this pod is in.
+    """Return the client for KUBECONFIG's current context, or else for the cluster of this pod.
 
-    `on_call` hears of each call's verb and code, `timeout` or `error` when there was no answer. For
-    `unacknowledged_seconds` see `Access.open`. Nothing is sent yet. Raises InvalidSetting.
+    `on_call` is called with the verb and the status code of each call, or `timeout` or `error` without a
+    response. For `unacknowledged_seconds` see `Access.open`. Sends no request. Raises InvalidSetting.
     """
     access = await asyncio.to_thread(load_access)
     return Kube(

@@ -1,6 +1,6 @@
-"""How the API server is reached: address, TLS, proxy and a token that stays fresh.
+"""Access to the API server: address, TLS, proxy, and a token that is reloaded.
 
-The only importer of `kubernetes`, and only when a connection is opened.
+This is the only module that imports `kubernetes`, and it does so only to open a connection.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 USER_AGENT = f"posecluster-operator/{__version__}"
 CONNECTIONS = 64
 _READ_BYTES = 1 << 20
-_RELOAD_SECONDS = 60.0  # a service account's token is renewed when 80 % of its hour are over
+_RELOAD_SECONDS = 60.0  # the kubelet renews a token after 80 % of its lifetime of an hour
 _SOONEST_RELOAD_SECONDS = 2.0
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Access:
-    """Where the API server is and how to show who we are; usable from any thread and loop.
+    """Address and credentials of the API server; usable from any thread and event loop.
 
-    `ssl` is None for a plain http server; it may be given to sessions of other loops.
+    `ssl` is None for http. Sessions of other event loops may use it.
     """
 
     def __init__(self, client: Any, reload: Callable[[], None]) -> None:
@@ -42,7 +42,7 @@ class Access:
         self.server: str = configuration.host
         self.ssl: ssl.SSLContext | None = None
         if self.server.startswith("https:"):
-            # The client's own context is its own: a second one for others.
+            # A second context for other event loops, because the client uses its own.
             self.ssl = type(client.rest_client)(configuration).ssl_context
         self.proxy: str | None = configuration.proxy
         self.tls_server_name: str | None = configuration.tls_server_name
@@ -53,7 +53,7 @@ class Access:
         self._failed = False
 
     async def authorization(self) -> dict[str, str]:
-        """Return the headers that show who we are: read again each minute, and after `expire`."""
+        """Return the headers with the credentials, which are reloaded each minute and after `expire`."""
         if time.monotonic() >= self._reload_at and self._reloading.acquire(blocking=False):
             try:
                 await asyncio.to_thread(self._read_again)
@@ -63,7 +63,7 @@ class Access:
         return {"Authorization": token} if token else {}
 
     def expire(self) -> None:
-        """Read the credentials again before the next request, every 2 s at most: a 401 came."""
+        """Reload the credentials before the next request, because of a 401; at most every 2 s."""
         self._reload_at = min(self._reload_at, self._loaded + _SOONEST_RELOAD_SECONDS)
 
     def _read_again(self) -> None:
@@ -79,11 +79,11 @@ class Access:
             self._failed = False
 
     def open(self, on_body: Callable[[], None], *, unacknowledged_seconds: float) -> Any:
-        """Return the client for the running loop; `on_body()` runs right before a request's body leaves.
+        """Return the client for the running loop; `on_body()` runs right before a request body is sent.
 
-        The kernel goes on sending what it took for as long as 15 minutes, even after the process closed
-        the connection: such a write could land when another holds the Lease. What the API server has not
-        acknowledged after so many seconds is dropped.
+        The kernel retransmits data for up to 15 minutes, even after the process has closed the connection,
+        so that a write could arrive when another operator holds the Lease. Therefore data that the API
+        server has not acknowledged after `unacknowledged_seconds` is dropped.
         """
 
         async def body_leaves(*_unused: object) -> None:
@@ -97,26 +97,27 @@ class Access:
             ssl=rest.ssl_context,
             socket_factory=lambda address: _open_socket(address, unacknowledged_seconds),
         )
-        # Ours instead of the one that it would make: without ~/.netrc and proxies meant for others.
+        # Replaces the client's session, which would use ~/.netrc and the proxies of the environment.
         rest.pool_manager = aiohttp.ClientSession(
             connector=connector,
             trace_configs=[trace],
             read_bufsize=_READ_BYTES,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        # It would send a GET, PUT or DELETE again whose connection broke: twice the calls of a sick server,
-        # and a renewal that succeeded would be answered with a conflict. There is no public switch.
+        # aiohttp would repeat a GET, PUT or DELETE if the connection broke. This doubles the load on an
+        # overloaded server, and a Lease renewal that succeeded would end in a conflict. There is no public
+        # option for it.
         rest.pool_manager._retry_connection = False
         return self._client
 
 
 def load_access() -> Access:
-    """Read KUBECONFIG (its current context), else the pod's service account; raises InvalidSetting.
+    """Load KUBECONFIG's current context, or else the pod's service account; raises InvalidSetting.
 
-    Reads files and imports for half a second: for a thread.
+    Call it in a thread, because it reads files and its imports take half a second.
     """
     _provide_home()
-    from kubernetes.aio.client.api_client import ApiClient  # 61 MiB with it: only who connects pays
+    from kubernetes.aio.client.api_client import ApiClient  # 61 MiB
     from kubernetes.aio.client.configuration import Configuration
 
     configuration = Configuration()
@@ -130,12 +131,12 @@ def load_access() -> Access:
 
 
 def _provide_home() -> None:
-    """Set HOME if it is unset: importing the client raises RuntimeError where the user has no home either."""
+    """Set HOME if it is unset, because the client's import raises RuntimeError for users without a home."""
     os.environ.setdefault("HOME", "/")
 
 
 def context_namespace() -> str:
-    """Return the namespace of KUBECONFIG's current context, else the pod's, else `default`; reads files."""
+    """Return the namespace of KUBECONFIG's context, else of this pod, else `default`; reads files."""
     _provide_home()
     from kubernetes.aio import config
     from yaml import YAMLError
@@ -148,11 +149,11 @@ def context_namespace() -> str:
         _, current = read(path)
         return str(current["context"].get("namespace") or "default")
     except (YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError, config.ConfigException):
-        return "default"  # `load_access` says what is wrong
+        return "default"  # `load_access` reports the error
 
 
 def own_namespace() -> str:
-    """Return the namespace of the pod that this process runs in, or an empty text; reads a file."""
+    """Return the namespace of this pod, or an empty text outside a pod; reads a file."""
     try:
         return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
     except OSError:
@@ -168,7 +169,9 @@ def _loader(configuration: Any) -> Callable[[], None]:
     from_pod: Any = config.load_incluster_config
     path = os.environ.get("KUBECONFIG", "")
     where = (
-        f"KUBECONFIG={path}" if path else "KUBECONFIG is not set, and this is no pod with a service account"
+        f"KUBECONFIG={path}"
+        if path
+        else "KUBECONFIG is unset, and this process is not in a pod with a service account"
     )
 
     def load() -> None:
@@ -177,7 +180,7 @@ def _loader(configuration: Any) -> Callable[[], None]:
                 asyncio.run(from_file(path, client_configuration=configuration, persist_config=False))
             else:
                 from_pod(configuration, try_refresh_token=False)
-        # what its reader raises for files of the wrong form, too
+        # including the errors that the client raises for malformed files
         except (
             ConfigException,
             YAMLError,
@@ -193,7 +196,7 @@ def _loader(configuration: Any) -> Callable[[], None]:
 
 
 def _proxy(server: str) -> str | None:
-    """Return the proxy that the environment names for this server, as client-go does."""
+    """Return the proxy for this server from the environment, as client-go does."""
     url = urlsplit(server)
     host = url.hostname or ""
     if host in {"localhost", "127.0.0.1", "::1"} or urllib.request.proxy_bypass(host):

@@ -1,7 +1,7 @@
-"""Events (events.k8s.io/v1) on PoseClusters: aggregated, budgeted, never in the way of a pass.
+"""Events (events.k8s.io/v1) on PoseClusters, written in the background, aggregated and rate-limited.
 
-The same words about the same object become one Event whose `series` counts, written at most once a
-minute. What cannot be written is dropped: conditions say the same, and last.
+Equal Events on the same object are merged into one whose `series` counts them, written at most once a
+minute. Events that cannot be written are dropped, because conditions contain the same information.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 
 REPORTING_CONTROLLER = "posecluster.io/operator"
 _ACTION = "Reconcile"
-_BURST, _SECONDS_A_TOKEN = 10.0, 60.0  # Events and updates of them, of one object
+_BURST, _SECONDS_A_TOKEN = 10.0, 60.0  # rate limit of Events and their updates, per object
 _SERIES_SECONDS = 60.0  # between two updates of a series
 _SILENCE_SECONDS = 360.0  # ends a series, as in client-go
 _MOST_WAITING, _MOST_SERIES, _MOST_BUDGETS = 1_000, 2_000, 2_000
 _TRIES, _AGAIN_SECONDS, _LONGEST_AWAY_SECONDS = 2, 1.0, 10.0
-# of the API server: bytes of a note, characters of an instance and of a name without its suffix
+# Limits of the API server: bytes of a note, characters of an instance and of a name without its suffix.
 _LONGEST_NOTE, _LONGEST_INSTANCE, _LONGEST_STEM = 1_024, 128, 200
 
 _Key = tuple[str, str, str, str]
@@ -44,7 +44,7 @@ _Key = tuple[str, str, str, str]
 
 @dataclass(slots=True)
 class _Series:
-    """An Event that was written, how often it happened, and what of that is not written yet."""
+    """An Event that was written, with its count; `behind`: the count has not been written yet."""
 
     namespace: str
     name: str
@@ -68,18 +68,18 @@ class Recorder:
         self._failing = False
 
     def emit(self, cluster: PoseCluster, notice: Notice) -> None:
-        """Have an Event written. Never waits; of too many, the oldest are dropped."""
+        """Queue an Event without waiting. If the queue is full, the oldest Event is dropped."""
         self._waiting.append((cluster, notice, _micro_time()))
         self._wake.set()
 
     async def run(self) -> None:
-        """Write what is emitted, and what series are behind with, until cancelled."""
+        """Write Events and overdue updates of series until cancelled."""
         while True:
             while self._waiting:
                 await self._record(*self._waiting.popleft())
             await self._catch_up()
             self._wake.clear()
-            # Between the last look and here nothing was awaited, so that no emit is slept over.
+            # Nothing is awaited between this check and the wait, so that no Event is missed.
             if self._waiting:
                 continue
             try:
@@ -107,7 +107,7 @@ class Recorder:
             self._series.popitem(last=False)
 
     async def _catch_up(self) -> None:
-        """Write the counts of series that are behind and due; forget those that ended."""
+        """Write overdue counts of series, and forget series that have ended."""
         now = self._clock()
         for key, series in list(self._series.items()):
             if series.behind and now - series.written >= _SERIES_SECONDS:
@@ -126,19 +126,19 @@ class Recorder:
         return max(0.0, min(due) - self._clock()) if due else None
 
     def _may_write(self, uid: str) -> bool:
-        """Spend one of this object's Events; return False if there is none left."""
+        """Spend one token of this object; return False if its rate limit is reached."""
         has_one, _left = self._budgets.spend(uid, self._clock())
         return has_one
 
     async def _try(self, write: Callable[[], Any]) -> bool:
-        """Write, a second time if the API server may have been away; False if it was not done."""
+        """Write, with one retry if the API server is unavailable; return whether it succeeded."""
         for left in reversed(range(_TRIES)):
             try:
                 await write()
             except NotLeader:
-                return False  # Whoever holds the Lease says it.
+                return False  # The holder of the Lease writes the Event.
             except (NotFound, Conflict, NamespaceTerminating):
-                return False  # The Event expired, the first try got through, or no one will read it.
+                return False  # The Event expired, the first try succeeded, or the namespace is being deleted.
             except KubeError as error:
                 if isinstance(error, Retryable) and left:
                     await asyncio.sleep(

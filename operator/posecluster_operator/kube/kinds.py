@@ -1,4 +1,4 @@
-"""Every kind that the operator uses; those of children are in `builders.kinds`."""
+"""All kinds that the operator uses, besides those of children in `builders.kinds`."""
 
 from types import MappingProxyType
 
@@ -12,7 +12,7 @@ EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview")
 
-# the kinds that are applied
+# the kinds of children
 BY_KIND = MappingProxyType({(resource.api_version, resource.kind): resource for resource in kinds()})
 
 
@@ -23,6 +23,6 @@ def describe(
     name: str | None = None,
     subresource: str | None = None,
 ) -> str:
-    """Return verb and object for people: `patch poseclusters.posecluster.io/status ns/name`."""
+    """Return verb and object as text: `patch poseclusters.posecluster.io/status ns/name`."""
     kind = f"{resource.full_name}/{subresource}" if subresource else resource.full_name
     return " ".join([verb, kind, "/".join(part for part in (namespace, name) if part)]).strip()

@@ -1,8 +1,8 @@
-"""One writer at a time: a Lease (coordination.k8s.io/v1), with client-go's semantics and figures.
+"""Leader election by a Lease (coordination.k8s.io/v1), with the semantics and defaults of client-go.
 
-The holder renews every 2 s of 15 and stops writing when 10 s went by without success; another takes
-over when it saw no change for 15 s by its own clock. Times in the object are for people: clocks of
-two machines are never compared.
+By default, the holder renews the Lease every 2 s and stops writing after 10 s without a renewal. Another
+process takes over after it has observed no change for 15 s by its own clock. Times in the object are only
+informative, so that clocks of different machines are never compared.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ from posecluster_operator.kube.client import LEASES, Kube
 
 logger = logging.getLogger(__name__)
 
-# shares of the Lease's seconds; client-go's defaults are 15, 10 and 2 s
+# shares of the Lease's duration; client-go's defaults are 15, 10 and 2 s
 _RENEW_SHARE = 2 / 15
 _DEADLINE_SHARE = 10 / 15
-_REQUEST_SHARE = 3.5 / 15  # so that one dead connection leaves time for a second try
-_MARGIN_SHARE = 0.5 / 15  # for what the API server has in hand when others may take the Lease
-# For the kernel, which goes on sending what it took from a process that has given up or ended: what is
-# not acknowledged by then is dropped. Less than what is left after the deadline and the margin.
+_REQUEST_SHARE = 3.5 / 15  # leaves time for a second try after a broken connection
+_MARGIN_SHARE = 0.5 / 15  # for writes that the API server is still processing
+# The kernel drops data of a write that is not acknowledged after this time, even if the process has ended.
+# It is less than the time that remains after the deadline and the margin.
 UNACKNOWLEDGED_SHARE = 4 / 15
 _OWN_WRITES = 8
 _MOST_TRANSITIONS = 2**31 - 1
 
 
 class Lease:
-    """The right to write, held by one process of all that name the same Lease.
+    """The right to write, which only one of the processes with the same Lease holds.
 
-    `on_change(held)` is called whenever it is got or lost; `held` is false as soon as time says so,
-    even if nothing here gets to run.
+    `on_change(held)` is called when the Lease is acquired or lost. `held` becomes false as soon as the time
+    is over, even if the event loop is blocked.
     """
 
     def __init__(
@@ -52,10 +52,14 @@ class Lease:
     ) -> None:
         self._kube, self._namespace, self._name, self._identity = kube, namespace, name, identity
         self._seconds, self._clock, self._on_change = seconds, clock, on_change
-        self._renewed = -math.inf  # when the last renewal that succeeded was begun
-        self._live: dict[str, Any] | None = None  # what our last renewal left there
-        self._sent: deque[str] = deque(maxlen=_OWN_WRITES)  # renewTimes of our own writes, answered or not
-        self._seen: tuple[Any, ...] | None = None  # another's record, and since when it is the same
+        self._renewed = -math.inf  # when the last successful renewal started
+        self._live: dict[str, Any] | None = None  # the Lease as of our last renewal
+        self._sent: deque[str] = deque(
+            maxlen=_OWN_WRITES
+        )  # renewTimes of our writes, including unanswered ones
+        self._seen: tuple[Any, ...] | None = (
+            None  # the record of another holder, and since when it is unchanged
+        )
         self._seen_since = 0.0
         self._busy = asyncio.Lock()
         self._released = False
@@ -65,17 +69,17 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether this process may begin something new."""
+        """Whether this process may start new work."""
         return self._clock() - self._renewed < self._seconds * _DEADLINE_SHARE
 
     def write_seconds(self) -> float:
-        """Return within how many seconds a write must be over; raises NotLeader if none may begin."""
+        """Return within how many seconds a write must end; raises NotLeader if the Lease is not held."""
         if not self.held:
             raise NotLeader("The Lease is not held")
         return self._renewed + self._seconds * (1 - _MARGIN_SHARE) - self._clock()
 
     async def run(self) -> None:
-        """Get the Lease and keep it, until cancelled. What goes wrong is logged once and tried again."""
+        """Acquire the Lease and keep it until cancelled. Failures are logged once and retried."""
         while not self._released:
             wait = self._seconds * _RENEW_SHARE
             try:
@@ -90,7 +94,7 @@ class Lease:
             await asyncio.sleep(wait)
 
     async def release(self) -> None:
-        """Give the Lease up for good, so that another need not wait. Call it after the last write."""
+        """Release the Lease permanently, so that others need not wait. Call it after the last write."""
         self._released = True
         async with self._busy:
             held, live, self._renewed = self.held, self._live, -math.inf
@@ -98,7 +102,7 @@ class Lease:
             if not held or live is None:
                 return
             try:
-                # one second, as client-go: whoever goes by the duration need not wait either
+                # one second, as in client-go, for clients that wait for the duration
                 await self._write(live, holder="", seconds=1, taken=True)
             except KubeError as error:
                 logger.warning(
@@ -108,7 +112,7 @@ class Lease:
                 logger.info("Released the Lease", extra={"fields": self._fields})
 
     async def _turn(self) -> None:
-        """Renew the Lease if nobody touched it; else read it, and take it or note who holds it."""
+        """Renew the Lease if it is unchanged; otherwise read it, and take it over or note its holder."""
         if self._released:
             return
         if self._live is not None:
@@ -117,26 +121,26 @@ class Lease:
                 return await self._renew(live, taken=False)
         found = await self._kube.find(LEASES, self._namespace, self._name, seconds=self._request_seconds)
         if found is None and self._clock() - self._seen_since < self._seconds and self._seen is not None:
-            return None  # Deleted under a holder that may still write; it will have it back first.
+            return None  # It was deleted, but its holder may still write, and will create it again.
         if found is None or _holder(found) == "":
             taken = True
         elif self._is_ours(found):
             taken = False
         else:
-            # Others' writes fail from here on, whatever the time-outs say.
+            # Another process holds it, so our writes must fail from here on.
             self._renewed = -math.inf
             if not self._is_left(found):
                 return None
             taken = True
-        with suppress(Conflict):  # Another was first: what it wrote is read in the next turn.
+        with suppress(Conflict):  # Another process was first; the next turn reads its record.
             await self._renew(found, taken=taken)
         return None
 
     async def _renew(self, live: Mapping[str, Any] | None, *, taken: bool) -> None:
         started = self._clock()
         self._live = await self._write(live, holder=self._identity, seconds=self._seconds, taken=taken)
-        self._tell()  # it may have been lost meanwhile: then it is got anew, and everything is looked at
-        # Not when the answer came: others may count from when the API server wrote.
+        self._tell()  # it may have been lost meanwhile; then it counts as acquired, and all keys are enqueued
+        # Not the time of the response, because others may count from the API server's write.
         self._renewed, self._seen = started, None
         if self._deadline is not None:
             self._deadline.cancel()
@@ -160,10 +164,10 @@ class Lease:
         )
 
     def _is_ours(self, live: Mapping[str, Any]) -> bool:
-        """Return whether this process wrote this, or one before it in the same container.
+        """Return whether this process, or an earlier one in the same container, wrote this record.
 
-        Two processes that are given the same identity by mistake must not both hold the Lease: once
-        we wrote, a record of ours that we did not write is another's.
+        Two processes with the same identity by mistake must not both hold the Lease. Therefore, after our
+        first write, a record with our identity that we did not write belongs to another process.
         """
         if _holder(live) != self._identity:
             return False
@@ -174,9 +178,9 @@ class Lease:
         return False
 
     def _is_left(self, live: Mapping[str, Any]) -> bool:
-        """Return whether another's record is unchanged for as long as it may be held.
+        """Return whether another holder's record has been unchanged for the duration of the Lease.
 
-        The duration that it claims is not asked: it may be forged, and ours is the same for all.
+        The duration in the record is ignored, because it may be forged, and all operators use the same one.
         """
         spec = _spec(live)
         seen = (_holder(live), spec.get("renewTime"), spec.get("acquireTime"), spec.get("leaseTransitions"))
@@ -225,16 +229,16 @@ def _spec(live: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _holder(live: Mapping[str, Any]) -> str:
-    """Return who holds the Lease; empty: nobody."""
+    """Return the holder's identity, or an empty text."""
     return str(_spec(live).get("holderIdentity") or "")
 
 
 def record(
     live: Mapping[str, Any] | None, holder: str, *, seconds: int, now: datetime, taken: bool
 ) -> dict[str, Any]:
-    """Return the Lease's new spec: renewed; `taken` from nobody or another; or given up (no holder)."""
+    """Return the Lease's new spec. `taken`: a new holder acquires it; an empty `holder` releases it."""
     old = _spec(live or {})
-    time_text = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # MicroTime: exactly six digits
+    time_text = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # MicroTime has exactly six decimals
     transitions = old.get("leaseTransitions")
     count = transitions if isinstance(transitions, int) and 0 <= transitions < _MOST_TRANSITIONS else 0
     return {

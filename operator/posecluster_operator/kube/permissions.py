@@ -1,6 +1,6 @@
-"""Every right that the operator uses, for the check at start-up and for the chart. Pure.
+"""All permissions that the operator needs, for the check at start and for the chart. Pure.
 
-The rights on children come from the table of children. `make manifests` writes all of them into the chart.
+Permissions on children follow from the table of children. `make manifests` writes them into the chart.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from posecluster_operator.builders.table import CHILDREN
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One resource, or subresource (`poseclusters/status`), and what is done to it.
+    """The verbs that are needed on a resource or subresource (`poseclusters/status`).
 
-    `ours`: only to the one object that has the Lease's name. (RBAC cannot bound a `create` by name.)
+    `ours`: only for the object with the Lease's name. (RBAC cannot restrict `create` by name.)
     """
 
     group: str
@@ -31,7 +31,7 @@ class Rule:
 
 
 def _children_rules() -> Iterator[Rule]:
-    """One rule for each kind, with the verbs of all children of that kind."""
+    """Yield one rule per kind, with the verbs of all children of that kind."""
     verbs: dict[Resource, dict[str, None]] = {}
     for row in CHILDREN:
         verbs.setdefault(row.resource, {}).update(dict.fromkeys(row.verbs))
@@ -39,7 +39,7 @@ def _children_rules() -> Iterator[Rule]:
         yield Rule(resource.group, resource.plural, tuple(used))
 
 
-# in every namespace that is watched
+# in every watched namespace
 WATCHED = (
     Rule("posecluster.io", "poseclusters", ("get", "list", "watch")),
     Rule("posecluster.io", "poseclusters/status", ("patch",)),
@@ -47,7 +47,7 @@ WATCHED = (
     Rule("", "pods", ("list", "watch", "patch")),
     Rule("events.k8s.io", "events", ("create", "patch")),
 )
-# only in the namespace of the Lease, which other programs may share: their Leases must not be touched
+# Only in the namespace of the Lease. Leases of other programs there must remain inaccessible.
 LEASE = (
     Rule("coordination.k8s.io", "leases", ("create",)),
     Rule("coordination.k8s.io", "leases", ("get", "update"), ours=True),

@@ -1,4 +1,4 @@
-"""What must be true before the operator begins: its rights, and its CRD."""
+"""Checks at start: the operator's permissions and its CRD."""
 
 import asyncio
 import dataclasses
@@ -29,9 +29,9 @@ _Right = tuple[str, Rule, str]  # namespace (empty: all), rule, verb
 async def check_permissions(
     kube: Kube, *, namespaces: Sequence[str], lease_namespace: str, lease_name: str
 ) -> None:
-    """Ask the API server for every right that is used; raises NotPermitted, which names what is missing.
+    """Check every permission that the operator needs; raises NotPermitted, which names the missing ones.
 
-    `namespaces` empty: the whole cluster. While the API server cannot be asked it waits and says so.
+    Empty `namespaces` stand for the whole cluster. Waits while the API server is unavailable, and logs it.
     """
     rights: list[_Right] = [
         (namespace, rule, verb)
@@ -47,7 +47,7 @@ async def check_permissions(
         if error is None:
             break
         if not isinstance(error, Retryable):
-            # Where nobody may ask about himself, the first pass says what is missing.
+            # If accounts may not review their own access, the first pass reports what is missing.
             logger.warning("Permissions could not be checked", extra={"fields": {"error": str(error)}})
             return
         if not said:
@@ -65,7 +65,7 @@ async def check_permissions(
 
 
 async def wait_for_crd(kube: Kube) -> None:
-    """Return once the API server serves PoseClusters; says once that it waits."""
+    """Wait until the API server serves PoseClusters, and log once that it waits."""
     said = ""
     for failures in itertools.count(1):
         try:
@@ -86,9 +86,9 @@ async def wait_for_crd(kube: Kube) -> None:
 
 
 async def report_old_crd(kube: Kube) -> None:
-    """Log one warning if the API server's CRD lacks fields of the spec that this operator has.
+    """Log one warning if the installed CRD lacks fields of the spec that this operator supports.
 
-    Users cannot set those: the API server drops them. Says nothing where the schema cannot be read.
+    Users cannot set such fields, because the API server drops them.
     """
     try:
         schemas = await kube.schemas(POSECLUSTERS.api_version)
@@ -107,7 +107,7 @@ async def report_old_crd(kube: Kube) -> None:
 
 
 def _missing_fields(cls: Any, schema: Json, path: str) -> Iterator[str]:
-    """Yield the fields of a class, and of those in it, that an OpenAPI schema does not have."""
+    """Yield the fields of a class, recursively, that an OpenAPI schema does not have."""
     known = child(schema, "properties") or child(schema, "items", "properties")
     for name, kind in field_types(cls).items():
         if name not in known:
@@ -117,7 +117,7 @@ def _missing_fields(cls: Any, schema: Json, path: str) -> Iterator[str]:
 
 
 def describe(missing: Sequence[_Right]) -> str:
-    """Return rights for people: `get, patch deployments.apps in namespace x; …`."""
+    """Return permissions as text: `get, patch deployments.apps in namespace x; …`."""
     texts = []
     for (namespace, rule), rights in groupby(missing, key=lambda right: right[:2]):
         where = f"in namespace {namespace}" if namespace else "in all namespaces"
@@ -130,7 +130,7 @@ def describe(missing: Sequence[_Right]) -> str:
 async def _ask(
     kube: Kube, rights: Sequence[_Right], allowed: dict[_Right, bool], *, lease_name: str
 ) -> KubeError | None:
-    """Note in `allowed` what the API server says; returns the error that kept some of it from us."""
+    """Store the API server's responses in `allowed`; return the first error, if any call failed."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(right: _Right) -> KubeError | None:

@@ -1,4 +1,4 @@
-"""What the API server's answers mean: status codes to our errors, in this one place. Pure."""
+"""Conversion of the API server's responses into objects and KubeErrors. Pure."""
 
 import json
 import re
@@ -17,26 +17,26 @@ from posecluster_operator.errors import (
 
 _LONGEST_MESSAGE = 1_024
 _LONGEST_RETRY_AFTER_SECONDS = 120.0
-_NO_SUCH_PATH = "404 page not found"  # plain text, while the kind's CRD is absent
-# the authorizer's words; admission (quota, pod security, webhooks, a terminating namespace) answers 403 too
+_NO_SUCH_PATH = "404 page not found"  # in plain text, while the kind's CRD is not installed
+# the authorizer's message; admission (quota, pod security, webhooks, ending namespaces) returns 403, too
 _NO_RIGHT = re.compile(r'User "[^"]*" cannot [a-z]+ (?:resource|path) ')
-# A wrongly typed or unknown field of an apply is answered 500: kubernetes/kubernetes#83150 and the like
+# A wrongly typed or unknown field of an apply returns 500, see kubernetes/kubernetes#83150.
 _BAD_APPLY = (
     "failed to create typed patch object",
     "unable to convert",
     "strict decoding",
     "cannot unmarshal",
 )
-# an apply that names the uid it means, of an object that was replaced meanwhile; 409 if it is gone
+# An apply with the uid of an object that has been replaced since; 409 if the object is gone.
 _OTHER_UID = re.compile(r"metadata\.uid: Invalid value: .* field is immutable")
 _NAMESPACE_ENDS = "because it is being terminated"
 _UNUSABLE = {400, 405, 406, 413, 415, 422}
 
 
 def read_object(what: str, status: int, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return the answer's object; raises the KubeError that a failed or unreadable answer stands for.
+    """Return the object of a response; raises the KubeError that a failed or malformed response stands for.
 
-    `what` is verb and object for people (`apply deployments.apps ns/name`).
+    `what` is verb and object as text (`apply deployments.apps ns/name`).
     """
     try:
         answer = json.loads(body)
@@ -63,8 +63,8 @@ def _error(
 
 
 def _kind_of_error(what: str, status: int, message: str) -> type[KubeError]:
-    """Return the error for the API server's own word; a proxy's 404 must never pass for one."""
-    if status == 404:  # of an apply: its namespace, or its kind, is not there
+    """Return the error class for a response of the API server itself, not of a proxy before it."""
+    if status == 404:  # for an apply, its namespace or kind does not exist
         return Rejected if what.startswith("apply ") else NotFound
     if status == 409 or (status == 422 and _OTHER_UID.search(message)):
         return Conflict
@@ -78,14 +78,14 @@ def _kind_of_error(what: str, status: int, message: str) -> type[KubeError]:
 
 
 def retry_after_seconds(answer: Mapping[str, Any], headers: Mapping[str, str]) -> float:
-    """Return for how long the server asked us to stay away: 0 if it did not, 120 at most."""
+    """Return the seconds after which the server asks for a retry; 0 if unset, at most 120."""
     details = answer.get("details")
     texts = (
         headers.get("Retry-After"),
         details.get("retryAfterSeconds") if isinstance(details, dict) else None,
     )
     for text in texts:
-        # the header's other form, a date, is not what API servers send
+        # API servers do not send the header's other form, a date.
         if re.fullmatch(r"[0-9]{1,9}", str(text)):
             return min(float(str(text)), _LONGEST_RETRY_AFTER_SECONDS)
     return 0.0
