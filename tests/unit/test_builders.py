@@ -167,7 +167,7 @@ def test_images_in_the_spec_override_the_operators_image_settings() -> None:
 
 
 def test_no_image_anywhere_is_an_invalid_spec_that_says_what_to_do() -> None:
-    with pytest.raises(InvalidSpec, match=r"Set spec\.image, or .*POSECLUSTER_OPERATOR_INFERENCE_IMAGE"):
+    with pytest.raises(InvalidSpec, match=r"spec\.image is unset: .*POSECLUSTER_OPERATOR_INFERENCE_IMAGE"):
         check_image(posecluster().spec, PodDefaults())
     with pytest.raises(InvalidSpec):
         build({}, images=PodDefaults(image=""))

@@ -1,4 +1,4 @@
-"""Bringing children to what they should be: server-side apply, skipped where nothing would change."""
+"""Server-side apply of children, which is skipped if it would change nothing."""
 
 import hashlib
 import json
@@ -20,16 +20,16 @@ from posecluster_operator.resource.stable_text import stable
 
 logger = logging.getLogger(__name__)
 
-_VOLATILE_ANNOTATIONS = "deployment.kubernetes.io/"  # the Deployment controller's own notes
+_VOLATILE_ANNOTATIONS = "deployment.kubernetes.io/"  # written by the Deployment controller
 _INVALID = 422
 _WEBHOOK_FAILED = "failed calling webhook"
 _PATCHED = (labels.MANAGER, "Update")
-_CHOSEN = "nodePort"  # by the API server, or by a user
+_CHOSEN = "nodePort"  # the API server or a user chooses it
 
 
 @dataclass(slots=True)
 class Applied:
-    """The children after the apply, what was mended, and what the API server did not accept."""
+    """The children after the apply, which of them were repaired, and the first error."""
 
     live: dict[Ident, Json | None]
     problem: Failure | None = None
@@ -44,11 +44,10 @@ async def apply_children(
     children: Children,
     carryover: Carryover,
 ) -> Applied:
-    """Apply each child that is not as it should be, one after the other; delete those that must not exist.
+    """Apply each child that differs from its desired state, and delete those that must not exist.
 
-    Raises Retryable and Conflict. A child that is refused does not keep the others from being
-    applied. Nor does a webhook that fails or hangs raise: that would never show on the PoseCluster,
-    since the reads go well.
+    Raises Retryable and Conflict. If a child is refused, the other children are applied nevertheless. A
+    webhook that fails or hangs does not raise, so that the status can report it.
     """
     manifests = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in desired}
     applied = Applied(dict(children.live))
@@ -62,14 +61,14 @@ async def apply_children(
                 fields = {"kind": ident[0], "child": f"{cluster.namespace}/{ident[1]}"}
                 logger.info("Deleted child", extra={"fields": fields})
                 applied.live[ident] = None
-                carryover.applied.pop(ident, None)  # creating it later is no repair
+                carryover.applied.pop(ident, None)  # creating it again later is not a repair
         except (Rejected, Forbidden, Retryable) as refused:
             if isinstance(refused, Retryable) and not _may_be_admission(refused):
                 raise
             applied.problem = applied.problem or _problem(ident, refused)
             applied.error = applied.error or refused
             if isinstance(refused, Unanswered | NamespaceTerminating):
-                break  # the others would be answered no better, nor sooner
+                break  # the other children would fail, too
     return applied
 
 
@@ -87,7 +86,7 @@ async def _apply(
     if body is not None:
         if before == (intent, fingerprint(body)):
             return body
-        # replaced by somebody's in the meantime: a conflict, not a take-over
+        # With the uid, an apply to an object that replaced the child in the meantime fails with a conflict.
         metadata = {**manifest["metadata"], "uid": body["metadata"]["uid"]}
         manifest = {**manifest, "metadata": metadata}
         if has_foreign_fields(body, row.owned):
@@ -96,7 +95,7 @@ async def _apply(
             patch = {"metadata": {"uid": body["metadata"]["uid"]}, "spec": {"type": "ClusterIP"}}
             await kube.patch(row.resource, namespace, name, patch)
     try:
-        # with force only over our own: what somebody made in the meantime is a conflict
+        # Forced only if the child exists: an object that another client has just created causes a conflict.
         answer: Json = await kube.apply(manifest, force=body is not None)
     except Rejected as refused:
         if body is None or refused.status != _INVALID:
@@ -114,9 +113,9 @@ async def _apply(
 
 
 def has_foreign_fields(body: Json, owned: Sequence[str]) -> bool:
-    """Return whether somebody else set fields below the path `owned` that the operator does not set. Pure.
+    """Return whether another client set fields below the path `owned` that the operator does not set. Pure.
 
-    Examples are another container in the pods, the host's network, or the admin port in the Service: an apply
+    Examples are another container in the pods, the host's network, or the admin port in the Service. An apply
     does not change fields that it does not name.
     """
     ours = applied_by_us(body)
@@ -128,10 +127,10 @@ def has_foreign_fields(body: Json, owned: Sequence[str]) -> bool:
 
 
 def changes_class(manifest: Json, body: Json) -> bool:
-    """Return whether a load balancer gets another class, which needs another type in between. Pure.
+    """Return whether the class of a load balancer changes, which requires another type in between. Pure.
 
-    The CRD asks the user for the same two steps; both may lie between two passes. A class that
-    somebody else set, such as an admission webhook, stays while the user names none.
+    The CRD requires the same two steps of users, but both may happen between two passes. A class that
+    another client set, such as an admission webhook, is kept while the spec has none.
     """
     wanted, live = manifest["spec"], body["spec"]
     if not wanted.get("type") == live.get("type") == "LoadBalancer":
@@ -148,7 +147,7 @@ def _fields_at(fields: Json, path: Sequence[str]) -> Json:
 
 
 def _beyond(theirs: Json, ours: Json) -> bool:
-    """Return whether a set of fields names a leaf that the other does not."""
+    """Return whether `theirs` has a field that `ours` does not have."""
     return any(
         key not in ours if not below else _beyond(below, ours.get(key) or {})
         for key, below in theirs.items()
@@ -157,10 +156,10 @@ def _beyond(theirs: Json, ours: Json) -> bool:
 
 
 async def _overwrite(kube: Kube, row: ChildRow, manifest: Json, body: Json) -> None:
-    """Replace the part that belongs to the operator, whatever somebody else set there.
+    """Replace the part that the operator owns, including fields of other clients.
 
-    This is also needed when an edit makes every apply invalid: another number for a port's name, minAvailable
-    beside maxUnavailable, two handlers in one probe.
+    This is also needed after edits that make every apply invalid, such as another number for a port's name,
+    minAvailable beside maxUnavailable, or two handlers in one probe.
     """
     wanted: Any = manifest
     live: Any = body
@@ -169,14 +168,14 @@ async def _overwrite(kube: Kube, row: ChildRow, manifest: Json, body: Json) -> N
     patch: Any = _exactly(wanted, live) if isinstance(wanted, Mapping) else wanted
     for key in reversed(row.owned):
         patch = {key: patch}
-    # not this resourceVersion only: while pods come and go the status moves it faster than we write
+    # Without resourceVersion, because the status may change it faster than this write arrives.
     patch["metadata"] = {"uid": body["metadata"]["uid"]}
     namespace, name = (manifest["metadata"][key] for key in ("namespace", "name"))
     await kube.patch(row.resource, namespace, name, patch)
 
 
 def _exactly(wanted: Json, live: Json) -> dict[str, Any]:
-    """Return the merge patch from `live` to `wanted`: what else is there goes, lists are replaced. Pure."""
+    """Return the merge patch from `live` to `wanted`, which removes other fields and replaces lists. Pure."""
     patch: dict[str, Any] = {key: None for key in live if key not in wanted}
     for key, value in wanted.items():
         nested = isinstance(value, Mapping) and isinstance(live.get(key), Mapping)
@@ -185,7 +184,7 @@ def _exactly(wanted: Json, live: Json) -> dict[str, Any]:
 
 
 async def _disown_patch(kube: Kube, row: ChildRow, answer: Json) -> Json:
-    """Give up the fields that `_overwrite` set: a later apply can remove only those that applies own."""
+    """Release the fields that `_overwrite` set, because an apply removes only fields owned by applies."""
     metadata = answer["metadata"]
     managers = metadata.get("managedFields") or []
     kept = [one for one in managers if (one.get("manager"), one.get("operation")) != _PATCHED]
@@ -208,16 +207,16 @@ def _problem(ident: Ident, refused: Rejected | Forbidden | Retryable) -> Failure
 
 
 def unreadable(error: Rejected | Forbidden) -> Failure:
-    """What the status says when the children cannot be asked for. Pure."""
+    """Return the failure to report when the children cannot be read. Pure."""
     if isinstance(error, Forbidden):
         return forbidden(error)
-    # a name that no label can have, stored before the CRD bounded it
+    # for example a name that is too long for a label, stored before the CRD limited it
     message = f"The API server refused to {error.what}: {stable(error.message)}"
     return Failure(ProgressingReason.APPLY_REJECTED, message)
 
 
 def forbidden(error: Forbidden) -> Failure:
-    """What the status says when a right is missing. Pure."""
+    """Return the failure to report when a permission is missing. Pure."""
     return Failure(
         ProgressingReason.FORBIDDEN,
         f"The operator lacks the permission to {error.what}: grant its service account the permissions in "
@@ -226,7 +225,7 @@ def forbidden(error: Forbidden) -> Failure:
 
 
 def fingerprint(body: Json) -> str:
-    """Hash of all of a live object that an apply could have to mend; its status is left out. Pure."""
+    """Return a hash of the parts of a live object that an apply may change; excludes the status. Pure."""
     metadata = body["metadata"]
     annotations = metadata.get("annotations") or {}
     return _digest(

@@ -1,4 +1,4 @@
-"""The children of a PoseCluster as observed, and who owns them."""
+"""The observed children of a PoseCluster, and their owners."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.posecluster import GROUP, KIND, PoseCluster
 from posecluster_operator.resource.reasons import ProgressingReason
 
-# With their back-offs about 90 s; then it is believed: the cluster was restored from a back-up.
+# With back-offs about 90 s. Then the version is accepted, as the cluster was restored from a back-up.
 _STALE_READS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """What a pass has read of one PoseCluster, by the row of each child in `builders.table`.
+    """The children and pods that a pass has read, by the rows of `builders.table`.
 
     `live`: each object that has a child's kind and name, or None. `pods`: by component.
     """
@@ -28,7 +28,7 @@ class Children:
     pods: Mapping[str, Sequence[Json]]
 
     def __getitem__(self, row: ChildRow) -> Json | None:
-        """Return the child, or None if it does not exist; an unmanaged object of its name does not count."""
+        """Return the child, or None if it does not exist or is an unmanaged object."""
         body = self.live[row.ident(self.cluster.name)]
         return body if body is not None and is_own(self.cluster, body) else None
 
@@ -39,24 +39,24 @@ class Children:
 
 @dataclass(slots=True)
 class Carryover:
-    """What a pass over a PoseCluster leaves for the next, to save writes and detect stale reads and forgery.
+    """State from one pass to the next, to avoid writes and to detect stale reads and forged status.
 
-    Losing it (a restart) costs one apply per child, which changes nothing.
+    After a restart it is empty, which causes one apply per child that changes nothing.
     """
 
     # hash of the manifest, fingerprint of the API server's response
     applied: dict[Ident, tuple[str, str]] = field(default_factory=dict)
     newest: dict[Ident, int] = field(default_factory=dict)
     stale_reads: dict[Ident, int] = field(default_factory=dict)
-    uid: str = ""  # of the PoseCluster, which may be deleted and created again
-    # The same values are in the status, but whoever edits the status does not change them here.
+    uid: str = ""  # of the PoseCluster; it may be deleted and created again
+    # Copies of values in the status, which other clients cannot change.
     desired: int | None = None
     last_scaling: Json | None = None
     rolled_out: int = 0  # the generation that was rolled out last
     scaling_told: str = ""  # the reason in the last Event about ScalingActive
 
     def check_fresh(self, body: Json) -> None:
-        """Raise Retryable if a later version of this object was seen before: the read was stale."""
+        """Raise Retryable if a newer version of this object has been read before."""
         ident = (body.get("kind", KIND), body["metadata"]["name"])
         version = body["metadata"]["resourceVersion"]
         if not version.isdigit():  # versions are opaque, and can be compared only if they are numbers
@@ -90,7 +90,7 @@ async def read_children(kube: Kube, cluster: PoseCluster, carryover: Carryover) 
 
 
 def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failure | None:
-    """Why nothing may be applied: a child's name is taken, or still used by a deleted PoseCluster. Pure."""
+    """Return why nothing may be applied: a name is taken, or still used by a deleted PoseCluster. Pure."""
     waiting = None
     for (kind, name), body in live.items():
         if body is None:
@@ -116,10 +116,10 @@ def blocked_by(cluster: PoseCluster, live: Mapping[Ident, Json | None]) -> Failu
 
 
 def is_own(cluster: PoseCluster, body: Json) -> bool:
-    """Return whether a child is this PoseCluster's: owned by it, or without an owner but applied by us.
+    """Return whether this PoseCluster owns the child, or the operator applied it and it has no owner.
 
-    The latter is so after somebody removed the owner references, and after a deletion with
-    `--cascade=orphan`. `managedFields` show that the operator applied it; labels can be written by anybody.
+    A child has no owner after its owner references were removed manually, and after a deletion with
+    `--cascade=orphan`. `managedFields` prove that the operator applied it; any client can write labels.
     """
     metadata = body["metadata"]
     owners = metadata.get("ownerReferences") or ()
@@ -130,7 +130,7 @@ def is_own(cluster: PoseCluster, body: Json) -> bool:
 
 
 def applied_by_us(body: Json) -> Json:
-    """Return the fields that our applies own, in the API server's form (`fieldsV1`); empty: none."""
+    """Return the fields that our applies own, as `fieldsV1`, or an empty object."""
     for entry in body["metadata"].get("managedFields") or ():
         if (entry.get("manager"), entry.get("operation")) == (labels.MANAGER, "Apply"):
             return entry.get("fieldsV1") or {}

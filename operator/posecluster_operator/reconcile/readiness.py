@@ -1,7 +1,7 @@
 """Whether the current generation is rolled out: `Ready`, `Reconciling` and `Stalled`; pure.
 
-kstatus, and so Flux and Helm, read these three. The autoscaler's sizes do not count: a tool that waits for a
-rollout would otherwise report every burst.
+kstatus, and so Flux and Helm, reads these three. Sizes set by the autoscaler do not affect them, because
+otherwise a tool that waits for a rollout would report every burst.
 """
 
 from posecluster_operator.reconcile.rollout_diagnosis import judges_current_spec
@@ -22,7 +22,7 @@ def readiness(
 ) -> dict[ConditionType, ConditionValue]:
     """Return `Ready`, and the one of `Reconciling` and `Stalled` that is True while `Ready` is not.
 
-    While paused there may be neither. `is_final`: what Progressing is False for does not go away by waiting.
+    While paused, both may be absent. `is_final`: the reason for which Progressing is False is permanent.
     """
     serves, why, _ = available
     moves, reason, message = progressing
@@ -37,11 +37,11 @@ def readiness(
 
 
 def is_rolled_out(cluster: PoseCluster, deployment: Json | None, desired: int | None, *, last: int) -> bool:
-    """Whether the generation is rolled out; `desired` None: it was not, or not wholly, applied.
+    """Return whether the generation is rolled out. `desired` is None if it was not applied completely.
 
-    It is when every pod is of its spec and as many are available as the spec itself asks for. From then on
-    (it is the `last` that was), neither a lost pod nor the autoscaler's next size takes that back; only pods
-    of another spec do.
+    It is rolled out when every pod matches the spec and as many are available as the spec itself requires.
+    Afterwards, when the generation is `last`, a lost pod or another size does not change this; only pods
+    with another spec do.
     """
     status = child(deployment, "status")
     pods = count(status, "replicas")
@@ -59,18 +59,18 @@ def is_rolled_out(cluster: PoseCluster, deployment: Json | None, desired: int | 
 
 
 def was_rolled_out(cluster: PoseCluster, last: int) -> bool:
-    """Whether the generation that the status is about is the `last` that was rolled out (0: none was)."""
+    """Return whether the observed generation is `last`, the one rolled out last (0 for none)."""
     return 0 < last == observed_generation(cluster)
 
 
 def ready_generation(status: Json) -> int:
-    """Return the generation that `Ready` is True for, or 0."""
+    """Return the generation for which `Ready` is True, or 0."""
     ready = condition(status, ConditionType.READY)
     return count(ready, "observedGeneration") if text(ready, "status") == "True" else 0
 
 
 def observed_generation(cluster: PoseCluster) -> int:
-    """Return the generation that the status is about."""
-    if cluster.paused:  # nothing was done for a newer one
+    """Return the observed generation."""
+    if cluster.paused:  # newer generations have not been applied
         return min(cluster.generation, count(cluster.status, "observedGeneration"))
     return cluster.generation

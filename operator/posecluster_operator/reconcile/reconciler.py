@@ -1,4 +1,4 @@
-"""One pass over one PoseCluster: read the truth, apply the children, write the status if it changed."""
+"""Reconciliation of one PoseCluster: read the current state, apply the children, write the status."""
 
 import logging
 import math
@@ -41,18 +41,18 @@ from posecluster_operator.scaling.size_owner import size_owner
 
 logger = logging.getLogger(__name__)
 
-# what nobody tells of: a namesake's children go, a stranger's object goes
+# Requeue times for changes without an event: a deleted PoseCluster's children or an unmanaged object end.
 _LOOK_AGAIN_SECONDS: dict[ProgressingReason | None, float] = {
     ProgressingReason.ROLLING_OUT: 1.0,
     ProgressingReason.NAME_TAKEN: 10.0,
 }
-# A pass takes 12 ms of a core: looking at all costs 1.3 % of one, however many there are.
+# A pass takes 12 ms of CPU time, so that the resync uses at most 1.3 % of a core for any number.
 _RESYNC_SECONDS_EACH = 0.9
 _RESYNC_JITTER = 0.1
 
 
 class Reconciler:
-    """Keeps every PoseCluster true; `reconcile` is what the work queue calls."""
+    """Reconciles PoseClusters; the work queue calls `reconcile`."""
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class Reconciler:
         self._carryovers: dict[str, Carryover] = {}
 
     def known_keys(self) -> set[str]:
-        """Every PoseCluster that was looked at and not found gone."""
+        """Return the keys of all PoseClusters that were reconciled and not deleted since."""
         return set(self._carryovers)
 
     async def every_key(self, namespaces: Sequence[str]) -> set[str]:
-        """`known_keys()`, and every PoseCluster that is there now in these namespaces, or in all."""
+        """Return `known_keys()` and the keys of all PoseClusters in these namespaces, or in all if empty."""
         found: list[Json] = []
         for namespace in namespaces or (None,):
             found += await self._kube.list(POSECLUSTERS, namespace)
@@ -87,12 +87,12 @@ class Reconciler:
         }
 
     async def reconcile(self, key: str) -> Result:
-        """Make one PoseCluster true; raises OperatorError, and the queue backs off."""
+        """Reconcile one PoseCluster; raises OperatorError, after which the queue backs off."""
         if not self._leads():
-            return Result()  # every PoseCluster is looked at when the Lease is got
+            return Result()  # every PoseCluster is enqueued when the Lease is acquired
         body = await self._read(key)
         if body is None or body["metadata"].get("deletionTimestamp"):
-            self._forget(key)  # the owner references do the deleting
+            self._forget(key)  # the garbage collector deletes the children
             return Result()
         carryover = self._carryover_of(key, body)
         carryover.check_fresh(body)
@@ -107,7 +107,7 @@ class Reconciler:
                 self._show_unmet(cluster, status)
             raise
         if not self._leads():
-            return Result()  # lost meanwhile: what begins now would not end
+            return Result()  # the Lease was lost in the meantime
         sizing = self._size(cluster, children, invalid)
         applied = await self._bring(cluster, children, sizing, carryover, invalid)
         await self._write_status(
@@ -131,7 +131,7 @@ class Reconciler:
         return self._lease.held
 
     def _carryover_of(self, key: str, body: Json) -> Carryover:
-        """Return what the last pass left; of an earlier PoseCluster with this name only what saves writes."""
+        """Return the carryover; of a deleted PoseCluster with this name, only what avoids writes."""
         uid = body["metadata"]["uid"]
         carryover = self._carryovers.get(key)
         if carryover is None or carryover.uid != uid:
@@ -145,7 +145,7 @@ class Reconciler:
                 desired=count(status, "desiredReplicas") if "desiredReplicas" in status else None,
                 last_scaling=child(status, "lastScaling") or None,
                 rolled_out=ready_generation(status),
-                # an earlier operator's Event
+                # an earlier process has emitted this Event
                 scaling_told=blind.reason if (blind := lasting_blindness(status, now=self._now())) else "",
             )
         return carryover
@@ -199,7 +199,7 @@ class Reconciler:
         return applied
 
     async def _mark_victims(self, cluster: PoseCluster, children: Children, decision: Decision) -> None:
-        """Before a step down by load, say who goes; before one up, take back what an earlier one said."""
+        """Set the pods' deletion costs before the size changes because of load."""
         size = count(child(children[INFERENCE_DEPLOYMENT], "spec"), "replicas")
         if decision.numbers is not None and size not in (0, decision.replicas):
             activity = self._scaler.activity(cluster.key)
@@ -207,7 +207,7 @@ class Reconciler:
             await mark(self._kube, cluster.namespace, wanted)
 
     def _note_size(self, carryover: Carryover, decision: Decision) -> None:
-        """Note a change of size; also one that an operator made which was killed before it told."""
+        """Record a change of size, including one whose operator was killed before it reported the change."""
         before, carryover.desired = carryover.desired, decision.replicas
         if before in (None, decision.replicas) or decision.blind is ScalingReason.REPLICAS_TAKEN_OVER:
             return
@@ -236,7 +236,7 @@ class Reconciler:
         )
         carryover.rolled_out = ready_generation(status) or carryover.rolled_out
         await self._patch_status(cluster, status, carryover)
-        if self._lease.held:  # else the pass was overtaken, and another shows it
+        if self._lease.held:  # otherwise the new holder reports the metrics
             desired, ready = status["desiredReplicas"], status["readyReplicas"]
             self._metrics.show_size(cluster.namespace, cluster.name, desired=desired, ready=ready)
             self._show_unmet(cluster, status)
@@ -248,7 +248,9 @@ class Reconciler:
     async def _patch_status(self, cluster: PoseCluster, status: Json, carryover: Carryover) -> None:
         patch = status_patch(cluster.status, status)
         if patch is not None:
-            patch["metadata"] = {"resourceVersion": cluster.resource_version}  # judged from this version only
+            patch["metadata"] = {
+                "resourceVersion": cluster.resource_version
+            }  # valid only for the version that was read
             await self._kube.patch_status(POSECLUSTERS, cluster.namespace, cluster.name, patch)
         for notice in self._news(cluster, status, carryover):
             level = logging.WARNING if notice.type == "Warning" else logging.INFO
@@ -257,7 +259,7 @@ class Reconciler:
             self._recorder.emit(cluster, notice)
 
     def _news(self, cluster: PoseCluster, status: Json, carryover: Carryover) -> tuple[Notice, ...]:
-        """Return what is worth an Event, with load that cannot be read unless its transition was one."""
+        """Return the Events to emit, including a lasting failure to read the load, once per reason."""
         found = notices(cluster.status, status)
         reason = text(condition(status, ConditionType.SCALING_ACTIVE), "reason")
         if any(notice.reason == reason for notice in found):

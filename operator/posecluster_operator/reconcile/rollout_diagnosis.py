@@ -1,8 +1,8 @@
-"""Why a rollout is stuck, in the pods' own words; pure.
+"""Why a rollout is stuck, with the messages of the pods. Pure.
 
-Only what a pod or the Deployment says counts, never how long it has said so: a failure shows as
-soon as it is seen, and with the same text while it goes on (see `words`), although Kubernetes
-tells it in turns (ErrImagePull, ImagePullBackOff; Running, CrashLoopBackOff).
+A failure is reported as soon as it is observed. Its text stays the same while the failure lasts (see
+`stable_text`), although Kubernetes alternates between states, such as ErrImagePull and ImagePullBackOff, or
+Running and CrashLoopBackOff.
 """
 
 import re
@@ -27,7 +27,7 @@ _PULL = {
     "SignatureValidationFailed",
 }
 _CREATE = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-# RunContainerError, once it is over
+# the reasons of a terminated container after RunContainerError
 _NOT_STARTED = {"StartError", "ContainerCannotRun"}
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(?:: )?')
 _REMOTE_ERROR = re.compile(r"^rpc error: code = \w+ desc = ")
@@ -44,7 +44,7 @@ _MAKE_ROOM = (
     "spec.rollout.maxUnavailable is set."
 )
 
-# what is told when pods differ: what the user can mend in the spec goes first
+# If pods fail for different reasons, the first of these is reported: those that the spec can fix come first.
 _ORDER = (
     ProgressingReason.IMAGE_PULL_BACK_OFF,
     ProgressingReason.CREATE_CONTAINER_ERROR,
@@ -63,10 +63,10 @@ class Failure:
 
 
 def find_failure(deployment: Json, pods: Sequence[Json], *, token_secret: str | None) -> Failure | None:
-    """Return what keeps pods of the Deployment's template from becoming ready, or None.
+    """Return why pods of the Deployment's template do not become ready, or None.
 
-    `pods` may hold others too. Those that end, have ended, are ready or are of an older template
-    say nothing about this one.
+    `pods` may contain others, which are ignored: those that are ending, have ended, are ready, or belong to
+    an older template.
     """
     current = [pod for pod in pods if _is_current(pod, deployment) and _is_wanted(pod)]
     found = [failure for pod in current for failure in _pod_failures(pod, deployment)]
@@ -76,21 +76,21 @@ def find_failure(deployment: Json, pods: Sequence[Json], *, token_secret: str | 
     if not _deadline_passed(deployment):
         return None
     if not current and any(_is_current(pod, deployment) for pod in pods):
-        return None  # they are all ready: what was too slow was a spec that is taken back
+        return None  # all are ready; the deadline was exceeded for a spec that has been reverted
     return _too_slow(current, token_secret)
 
 
 def judges_current_spec(deployment: Json) -> bool:
-    """Whether the Deployment's status is about its present spec."""
+    """Return whether the Deployment's status is about its current spec."""
     return count(child(deployment, "status"), "observedGeneration") >= count(
         child(deployment, "metadata"), "generation"
     )
 
 
 def has_given_up(deployment: Json) -> bool:
-    """Whether Kubernetes itself says that the rollout makes no progress; before that, it may yet succeed."""
+    """Return whether Kubernetes reports that the rollout makes no progress."""
     progressing = condition(child(deployment, "status"), "Progressing")
-    # with ReplicaSetCreateError the controller does not write which generation it saw
+    # With ReplicaSetCreateError, the controller does not set observedGeneration.
     return text(progressing, "status") == "False" and (
         text(progressing, "reason") == "ReplicaSetCreateError" or judges_current_spec(deployment)
     )
@@ -146,7 +146,7 @@ def _container_failures(container: Json, pod: Json, deployment: Json) -> Iterato
     why, message = text(waiting, "reason"), text(waiting, "message")
     ends = [child(container, state, "terminated") for state in ("state", "lastState")]
     end = ends[0] or ends[1]
-    # `started`: this start's probe has succeeded once, so the last end is history
+    # `started`: the startup probe has succeeded since the last crash
     has_crashed = bool(ends[0]) or (bool(ends[1]) and container.get("started") is not True)
     if why in _PULL:
         reason, (why, message) = ProgressingReason.IMAGE_PULL_BACK_OFF, _pull(why, message)
@@ -168,7 +168,7 @@ def _container_failures(container: Json, pod: Json, deployment: Json) -> Iterato
 
 
 def _pull(reason: str, message: str) -> tuple[str, str]:
-    """The error behind a back-off, which quotes it, so that both give the same words."""
+    """Return reason and message of the pull error, also from a back-off, which quotes the error."""
     rest = _BACK_OFF.sub("", message)
     if reason == "ImagePullBackOff":
         reason = "ErrImagePull"
@@ -179,7 +179,7 @@ def _pull(reason: str, message: str) -> tuple[str, str]:
 
 
 def _end(ended: Json) -> str:
-    """Reason, exit code and last words of a container's end."""
+    """Return reason, exit code and last log line of a terminated container."""
     if not ended:
         return ""
     reason = text(ended, "reason") or "Error"
@@ -193,8 +193,8 @@ def _end(ended: Json) -> str:
 
 
 def _no_node(message: str) -> str:
-    """The scheduler's reasons without its counts: "0/3 nodes are available: 1 Insufficient cpu, ..."."""
-    # what follows the reasons is about preemption and claims, with counts of its own
+    """Return the reasons, without counts, of "0/3 nodes are available: 1 Insufficient cpu, ..."."""
+    # The rest of the message is about preemption and claims, and contains more counts.
     reasons, _, _ = _NODES.sub("", message).partition(". ")
     if reasons == message:
         return stable(message) or "no node accepts the pod"
@@ -203,7 +203,7 @@ def _no_node(message: str) -> str:
 
 
 def _refusals(deployment: Json) -> Iterator[Failure]:
-    """Pods, or the ReplicaSet itself, that a quota or an admission check refuses."""
+    """Yield failures for pods, or for the ReplicaSet, that a quota or an admission check refuses."""
     status = child(deployment, "status")
     failed, progressing = condition(status, "ReplicaFailure"), condition(status, "Progressing")
     refused = (
@@ -212,7 +212,7 @@ def _refusals(deployment: Json) -> Iterator[Failure]:
         and text(failed, "reason") == "FailedCreate"
     )
     messages = [text(failed, "message")] if refused else []
-    # with this one the controller does not write which generation it saw
+    # For this reason the controller does not set observedGeneration.
     if text(progressing, "status") == "False" and text(progressing, "reason") == "ReplicaSetCreateError":
         messages.append(text(progressing, "message"))
     for message in messages:
@@ -233,14 +233,14 @@ def _deadline_passed(deployment: Json) -> bool:
 
 
 def _too_slow(pods: Sequence[Json], token_secret: str | None) -> Failure:
-    """No pod says what is wrong, but time is up. Pods that differ: the least far one is told of."""
+    """Return the failure after the deadline if no pod reports one: that of the pod with least progress."""
     creating = [
         child(pod, "status")
         for pod in pods
         for container in children(child(pod, "status"), "containerStatuses")
         if text(child(container, "state", "waiting"), "reason") == "ContainerCreating"
     ]
-    # the sandbox comes after the volumes and before the image
+    # Kubernetes creates the sandbox after mounting the volumes and before pulling the image.
     before_sandbox = any(
         text(condition(status, "PodReadyToStartContainers"), "status") != "True" for status in creating
     )

@@ -1,4 +1,4 @@
-"""What the status says of scaling: ScalingActive, `load`, `lastScaling`; pure."""
+"""The parts of the status about scaling: ScalingActive, `load` and `lastScaling`. Pure."""
 
 from datetime import datetime
 from typing import Any
@@ -19,12 +19,12 @@ SCALE_IGNORED = (
 
 
 def scaling_condition(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> ConditionValue:
-    """Return the condition ScalingActive: whether it holds, the reason, the message."""
+    """Return the condition ScalingActive."""
     return _with_scale_ignored(cluster, _scaling_condition(cluster, decision, shown))
 
 
 def scaling_as_before(cluster: PoseCluster) -> ConditionValue:
-    """Return ScalingActive when nothing new is known."""
+    """Return ScalingActive as in the current status, if that is valid."""
     return _with_scale_ignored(cluster, _as_before(cluster))
 
 
@@ -47,14 +47,13 @@ def _scaling_condition(
     elif cluster.spec.scaling.mode is ScalingMode.FIXED:
         reason = ScalingReason.FIXED_SIZE
     elif _as_before(cluster)[1] is ScalingReason.REPLICAS_TAKEN_OVER:
-        reason = ScalingReason.REPLICAS_TAKEN_OVER  # also while the spec is wrong
+        reason = ScalingReason.REPLICAS_TAKEN_OVER  # also while the spec is invalid
     else:
         reason = ScalingReason.NO_METRICS
     return False, reason, reason.message
 
 
 def _as_before(cluster: PoseCluster) -> ConditionValue:
-    """What was seen stays, if it can have been seen."""
     before = condition(cluster.status, ConditionType.SCALING_ACTIVE)
     found = [reason for reason in ScalingReason if reason == text(before, "reason")]
     active = text(before, "status") == "True"
@@ -64,7 +63,7 @@ def _as_before(cluster: PoseCluster) -> ConditionValue:
 
 
 def shown_load(cluster: PoseCluster, decision: Decision | None, shown: Shown | None) -> Json:
-    """Return `load`; empty: nothing is measured."""
+    """Return `load`, or an empty object if nothing is measured."""
     if decision is not None and decision.blind is None and shown is None:
         return child(cluster.status, "load")
     if shown is None or shown.load is None:

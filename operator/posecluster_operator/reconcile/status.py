@@ -1,7 +1,7 @@
-"""The whole status from what was observed, and what is new in it; pure.
+"""Computation of the status from observed objects, and of Events from its changes. Pure.
 
-The status that is there counts only as a source of `lastTransitionTime`s (and, while paused, of
-`observedGeneration`): whatever else somebody wrote into it is replaced.
+The status is computed as a whole. From the current status it takes only `lastTransitionTime`s and, while
+paused, `observedGeneration`, so that changes by other clients are replaced.
 """
 
 import json
@@ -48,7 +48,7 @@ from posecluster_operator.scaling.policy.shown import Shown
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 _HTTP_PORT = 80
 _ON_THE_WAY = {ProgressingReason.ROLLOUT_COMPLETE, ProgressingReason.ROLLING_OUT}
-# False by the user's own wish: nothing to look at
+# reasons for False that the user has chosen
 _WISHED = {
     AvailableReason.SCALED_TO_ZERO,
     ProgressingReason.PAUSED,
@@ -56,14 +56,14 @@ _WISHED = {
     ScalingReason.PAUSED,
 }
 
-# the load is not known, although it should be; worth an Event when it lasts
+# The load is unknown although it should be known. If this lasts, it causes an Event.
 _BLIND = {ScalingReason.NO_METRICS, ScalingReason.PARTIAL_METRICS}
 _BLIND_LASTS = timedelta(minutes=1)
 
-# whose transitions are Events; Ready, Reconciling and Stalled only repeat what these say
+# Conditions whose transitions cause Events. Ready, Reconciling and Stalled only repeat them.
 _TOLD = (ConditionType.AVAILABLE, ConditionType.PROGRESSING, ConditionType.SCALING_ACTIVE)
 
-# nothing, or not all, was applied: the size is the Deployment's, whoever set that
+# reasons for which the pass did not apply all children; the size is that of the Deployment
 _NOT_APPLIED = {
     ProgressingReason.PAUSED,
     ProgressingReason.INVALID_SPEC,
@@ -89,10 +89,11 @@ def compute_status(
     """Return the whole status.
 
     `deployment` runs inference in `pods`, and `service` is the one for clients; they are None or empty if
-    they do not exist. `problem`, which kept the pass from acting, takes precedence over the Deployment.
-    Without a decision (paused, invalid spec) the size is the Deployment's. `shown` is the load to show; None,
-    with a decision that follows from load: the present one. `last_scaling` None: there was none. `rolled_out`
-    is the generation that was rolled out last (0: none). `now` (aware) dates only conditions that change.
+    they do not exist. `problem`, which prevented the pass from acting, takes precedence over the Deployment.
+    Without a decision (paused, invalid spec) the size is that of the Deployment. `shown` is the load to show;
+    if it is None and the decision follows from load, the load in the status is kept. `last_scaling` is None
+    if the size has not changed. `rolled_out` is the generation rolled out last, or 0. `now` (aware) is the
+    transition time of conditions that change.
     """
     observed = child(deployment, "status")
     desired = decision.replicas if decision else count(child(deployment, "spec"), "replicas")
@@ -120,7 +121,7 @@ def compute_status(
 
 
 def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> dict[str, Any]:
-    """Return the status when the children could not be read: as it was, but for the problem."""
+    """Return the status if the children could not be read: the current one with the problem."""
     before = cluster.status
     sizes = {name: count(before, name) for name in ("replicas", "readyReplicas", "desiredReplicas")}
     was_zero = text(condition(before, ConditionType.AVAILABLE), "reason") == AvailableReason.SCALED_TO_ZERO
@@ -142,7 +143,7 @@ def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> di
 
 
 def _endpoint(cluster: PoseCluster, service: Json | None) -> str:
-    """Return the URL for clients; the port is the Service's, once there is one."""
+    """Return the URL for clients, with the port of the Service if it exists."""
     ports = child(service, "spec").get("ports")
     first = child(ports[0]) if isinstance(ports, list) and ports else {}
     port = count(first, "port") or cluster.spec.service.port
@@ -177,7 +178,7 @@ def _condition(
     status = "True" if holds else "False"
     previous = condition(before, kind)
     since = text(previous, "lastTransitionTime")
-    # a day ahead, no operator's clock wrote it
+    # a time more than a day in the future was not written by an operator
     ahead = since > stamp(now + timedelta(days=1))
     if text(previous, "status") != status or ahead or not _TIME.fullmatch(since):
         since = stamp(now)
@@ -231,9 +232,9 @@ def _is_complete(deployment: Json, desired: int) -> bool:
 
 
 def status_patch(before: Json, after: Json) -> dict[str, Any] | None:
-    """Return the merge patch that makes `before` into `after`, or None if nothing differs.
+    """Return the merge patch from `before` to `after`, or None if they are equal.
 
-    Lists are replaced whole; keys that `after` does not have are removed.
+    Lists are replaced as a whole; keys that `after` lacks are removed.
     """
     old = child(before)
     changed = {
@@ -244,15 +245,15 @@ def status_patch(before: Json, after: Json) -> dict[str, Any] | None:
 
 
 def _text(value: object) -> str:
-    """Comparable form; `1 == True` in Python, not in JSON."""
+    """Return a comparable text, because `1 == True` holds in Python but not in JSON."""
     return json.dumps(value, sort_keys=True)
 
 
 def notices(before: Json, after: Json) -> tuple[Notice, ...]:
-    """Return what is worth an Event: transitions, at most one a condition, and a new size.
+    """Return the Events for a status change: at most one per condition, and one for a new size.
 
-    Of the very first status only failures are; that pods start, after nothing or for a new size
-    or spec, is none. Good news in several conditions at once is told once.
+    The first status causes Events only for failures. Starting pods cause none, and simultaneous improvements
+    of several conditions cause one.
     """
     first = not condition(before, ConditionType.PROGRESSING)
     found = []
@@ -276,7 +277,7 @@ def notices(before: Json, after: Json) -> tuple[Notice, ...]:
 
 
 def _begins_to_ignore_scale(before: Json, after: Json) -> bool:
-    """Whether `kubectl scale` or an HPA wrote in mode `Auto`; a size from an earlier `Fixed` is not news."""
+    """Return whether `spec.replicas` is newly ignored, except after a switch from mode `Fixed`."""
     old, new = (condition(status, ConditionType.SCALING_ACTIVE) for status in (before, after))
     had_effect = text(old, "reason") == ScalingReason.FIXED_SIZE
     return (
@@ -308,16 +309,16 @@ def _goes_without_saying(kind: ConditionType, old: Json, new: Json, after: Json)
     if kind is ConditionType.PROGRESSING:
         return reason == ProgressingReason.ROLLING_OUT and text(old, "status") == "True"
     if text(old, "status") == text(new, "status") == "True":
-        return True  # a new size is told as Scaled
-    return ScalingReason.PAUSED in (reason, text(old, "reason"))  # told as Progressing
+        return True  # the Event Scaled reports a new size
+    return ScalingReason.PAUSED in (reason, text(old, "reason"))  # the Event about Progressing reports it
 
 
 def _is_sized(status: Json) -> bool:
-    """Whether the Deployment was given this size: not while paused, nor if a pass was kept from acting."""
+    """Return whether the operator set the size, not while paused or if the pass did not apply it."""
     reason = text(condition(status, ConditionType.PROGRESSING), "reason")
     return reason not in _NOT_APPLIED
 
 
 def repaired(kind: str, name: str) -> Notice:
-    """Return what is told when a child was changed or deleted by somebody and is as it should be again."""
+    """Return the Event for a child that another client changed or deleted, and the operator restored."""
     return Notice("Normal", "Repaired", f"Restored {kind} {name}, which had been changed or deleted")

@@ -1,7 +1,7 @@
-"""A queue of keys: a key waits at most once, has at most one pass in flight, and backs off when passes fail.
+"""A queue of keys. A key waits at most once, is in at most one pass at a time, and backs off after failures.
 
-Adding a key during its own pass leads to one more pass afterwards, so no change is lost; ten
-additions lead to one pass.
+Adding a key during its pass causes one more pass afterwards, so that no change is lost. Several additions
+cause only one pass.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ logger = logging.getLogger(__name__)
 
 _FIRST_BACK_OFF_SECONDS = 0.5
 _LONGEST_BACK_OFF_SECONDS = 60.0
-_LONGEST_AWAY_SECONDS = 30.0  # while the API server is away: a longer wait only delays what comes after
+_LONGEST_AWAY_SECONDS = 30.0  # while the API server is unavailable; a longer wait would delay the recovery
 _CONFLICTS_AT_ONCE = 3
 _CONFLICT_SECONDS = 0.1
 _JITTER = 0.25
-# Pods and our own writes bring a dozen events in a tenth of a second: seen as one, they cost one status.
+# Pods and our own writes cause a dozen events within 0.1 s, which one pass and one status write cover.
 _BETWEEN_PASSES_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a pass ended well: when to look again without being told (None: only when told)."""
+    """The result of a successful pass: when to requeue the key; None only on events."""
 
     requeue_after_seconds: float | None = None
 
 
 class WorkQueue:
-    """Hands keys to `handle`, `workers` at a time; `on_done(result, seconds)` hears of each pass."""
+    """Calls `handle` for up to `workers` keys at a time, and `on_done(result, seconds)` after each pass."""
 
     def __init__(
         self,
@@ -53,35 +53,35 @@ class WorkQueue:
     ) -> None:
         self._handle, self._on_done, self._random = handle, on_done, random
         self._slots = asyncio.Semaphore(workers)
-        self._due: dict[str, float] = {}  # waiting keys, and when they are due on the loop's clock
+        self._due: dict[str, float] = {}  # waiting keys, with due times on the loop's clock
         self._heap: list[
             tuple[float, str]
-        ] = []  # the same, in order; entries that `_due` contradicts are void
-        self._running: dict[str, float] = {}  # keys in a pass, and since when
+        ] = []  # the same in order; entries that differ from `_due` are outdated
+        self._running: dict[str, float] = {}  # keys in a pass, with its start time
         self._failures: dict[str, int] = {}
         self._not_before: dict[str, float] = {}  # events do not shorten this
         self._changed = asyncio.Event()
 
     @property
     def depth(self) -> int:
-        """Keys that are due and wait for a worker."""
+        """Number of keys that are due and wait for a worker."""
         now = self._now()
         return sum(due <= now for due in self._due.values())
 
     def oldest_seconds(self) -> float:
-        """How long the key that is due longest has waited; 0 if none is due."""
+        """Return for how long the oldest due key has waited; 0 if none is due."""
         return max(0.0, self._now() - min(self._due.values(), default=self._now()))
 
     def longest_pass_seconds(self) -> float:
-        """How long the longest pass that is running has taken so far; 0 if none is."""
+        """Return the duration so far of the longest running pass; 0 if none is running."""
         return max(0.0, self._now() - min(self._running.values(), default=self._now()))
 
     def add(self, key: str) -> None:
-        """Look at the key as soon as a worker is free."""
+        """Enqueue the key to be handled as soon as a worker is free."""
         self.add_after(key, 0.0)
 
     def add_after(self, key: str, seconds: float) -> None:
-        """Look at the key in so many seconds, or earlier if it is already to be looked at earlier."""
+        """Enqueue the key to be handled after this time, or earlier if it is already due earlier."""
         due = max(self._now() + seconds, self._not_before.get(key, 0.0))
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
@@ -89,7 +89,7 @@ class WorkQueue:
             self._changed.set()
 
     async def run(self) -> None:
-        """Start passes until cancelled, which cancels those that run."""
+        """Run passes until cancelled; then cancel the running ones."""
         async with asyncio.TaskGroup() as passes:
             while True:
                 await self._slots.acquire()
@@ -104,7 +104,7 @@ class WorkQueue:
             while self._heap:
                 due, key = self._heap[0]
                 if self._due.get(key) != due or key in self._running:
-                    heapq.heappop(self._heap)  # void, or comes back when its pass is over
+                    heapq.heappop(self._heap)  # outdated, or pushed again after its pass
                     continue
                 wait = due - self._now()
                 if wait <= 0:
@@ -124,8 +124,8 @@ class WorkQueue:
         try:
             result = await self._handle(key)
         except NotLeader:
-            outcome = "not_leader"  # whoever holds the Lease next looks at every key
-        except (Conflict, NotFound) as error:  # changed, or deleted, since the pass read it
+            outcome = "not_leader"  # the next holder of the Lease enqueues every key
+        except (Conflict, NotFound) as error:  # changed or deleted since the pass read it
             outcome = "conflict"
             self._retry(key, error)
         except (Retryable, NamespaceTerminating) as error:
@@ -133,14 +133,14 @@ class WorkQueue:
             self._retry(key, error)
         except OperatorError as error:
             self._retry(key, error)
-        except Exception as error:  # the one place: a slip of ours in one pass must not end all others
+        except Exception as error:  # an unexpected error in one pass must not stop the others
             logger.exception("Reconciliation failed unexpectedly", extra={"fields": {"key": key}})
             self._retry(key, error)
         else:
             outcome = "ok"
             self._failures.pop(key, None)
             if result.requeue_after_seconds is None:
-                self._not_before.pop(key, None)  # gone
+                self._not_before.pop(key, None)  # deleted
             else:
                 self._put_off(key, _BETWEEN_PASSES_SECONDS)
                 self.add_after(key, result.requeue_after_seconds)
@@ -177,7 +177,7 @@ class WorkQueue:
         self.add_after(key, seconds)
 
     def _put_off(self, key: str, seconds: float) -> None:
-        """Start no pass for so long, whatever events come, or came during the pass that just ended."""
+        """Start no pass before this time, also for events during the pass that has just ended."""
         self._not_before[key] = not_before = self._now() + seconds
         if key in self._due:
             self._due[key] = max(self._due[key], not_before)

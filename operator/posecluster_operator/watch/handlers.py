@@ -1,4 +1,4 @@
-"""The door to kopf: each event becomes a key to look at, and nothing else."""
+"""kopf handlers. They only convert events into keys of PoseClusters to reconcile."""
 
 import asyncio
 import time
@@ -18,9 +18,9 @@ CHILDREN = table.kinds()
 WATCHED = (POSECLUSTERS, *CHILDREN, PODS)
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 
-# what our own applies bring back comes in bursts: one pass for them together
+# Our own applies cause bursts of events, which share one pass.
 _CHILD_SECONDS = 0.5
-# so that an API server that refuses us is not asked as fast as it answers
+# limits the rate of logins when the API server refuses the credentials
 _BETWEEN_LOGINS_SECONDS = 5.0
 
 Metadata = Mapping[str, Any]
@@ -29,9 +29,9 @@ Metadata = Mapping[str, Any]
 def make_registry(
     *, server: str, open_session: Callable[[], aiohttp.ClientSession], wake: Callable[[str, float], None]
 ) -> kopf.OperatorRegistry:
-    """Return what kopf runs; `wake(key, seconds)` asks for a pass in so many seconds.
+    """Return kopf's handlers; `wake(key, seconds)` requests a pass after this time.
 
-    Not kopf's default registry: that would log in through the blocking client.
+    kopf's default registry is not used, because it would log in through the blocking client.
     """
     registry = kopf.OperatorRegistry()
     last_login = -_BETWEEN_LOGINS_SECONDS
@@ -46,7 +46,7 @@ def make_registry(
         wake(f"{meta['namespace']}/{meta['name']}", 0.0)
 
     async def child_event(meta: Metadata, **_unused: object) -> None:
-        if key := child_owner(meta) or labelled(meta):  # a hand may have removed the owner
+        if key := child_owner(meta) or labelled(meta):  # the owner reference may have been removed manually
             wake(key, _CHILD_SECONDS)
 
     async def pod_event(meta: Metadata, **_unused: object) -> None:
@@ -72,7 +72,7 @@ def _on_event(registry: kopf.OperatorRegistry, resources: Sequence[Resource], ha
 
 
 def child_owner(meta: Metadata) -> str | None:
-    """Return the key of the PoseCluster that controls a child; None if none does."""
+    """Return the key of the PoseCluster that controls a child, or None."""
     for reference in meta.get("ownerReferences") or ():
         group, _, _version = reference.get("apiVersion", "").partition("/")
         if reference.get("controller") and reference.get("kind") == KIND and group == GROUP:
@@ -81,6 +81,6 @@ def child_owner(meta: Metadata) -> str | None:
 
 
 def labelled(meta: Metadata) -> str | None:
-    """Return the key of the PoseCluster that an object's labels name; a hint, not a proof."""
+    """Return the key of the PoseCluster according to the labels, or None. Any client can write labels."""
     name = (meta.get("labels") or {}).get(INSTANCE)
     return f"{meta['namespace']}/{name}" if name else None

@@ -1,8 +1,7 @@
-"""kopf in a thread and a loop of its own, started again whenever it ends.
+"""Runs kopf in its own thread and event loop, and restarts it whenever it stops.
 
-At its end kopf cancels every task of its loop that it does not know, and it ends at a 404 (the CRD
-was removed), at an error in a stream and at an answer that it cannot read. Here, nothing of ours is
-hit by that.
+kopf stops at a 404 (the CRD was removed), at an error in a stream, and at a malformed response. It then
+cancels all unknown tasks of its event loop, so it must not share the loop with other parts.
 """
 
 import asyncio
@@ -34,21 +33,21 @@ _LONGEST_BACK_OFF_SECONDS = 15.0
 _LOOK_SECONDS = 1.0
 _HEALTHY_SECONDS = 60.0
 _END_SECONDS = 1.0
-# from kopf's first list to its last: it begins them all at once
+# time from kopf's first list to its last; it starts all of them at once
 _ALL_ASKED_SECONDS = 5.0
 
 
 def watches(namespaces: Sequence[str]) -> frozenset[Watch]:
-    """Return every stream that is to be open; no namespaces: all."""
+    """Return all watches that must be open. Empty `namespaces` stand for all namespaces."""
     return frozenset(
         Watch(resource.plural, namespace) for resource in WATCHED for namespace in namespaces or [""]
     )
 
 
 class BackOffs:
-    """Seconds to wait after the first, second... failure: jittered, capped, without an end.
+    """Infinite sequence of waits in seconds after consecutive failures, with jitter and an upper bound.
 
-    kopf iterates over it anew for each request; one that ended would end kopf in a long outage.
+    kopf iterates over it for each request. A finite sequence would stop kopf in a long outage.
     """
 
     def __init__(self, random: Random) -> None:
@@ -65,13 +64,13 @@ class BackOffs:
 def configure_kopf(
     settings: kopf.OperatorSettings, *, inactivity_seconds: float, instance: str, random: Random
 ) -> None:
-    """Make kopf watch and do nothing else.
+    """Restrict kopf to watching.
 
-    It writes no annotation, finalizer or Event, and does not scan for CRDs and namespaces, which needs
-    cluster-wide rights. Time-outs and back-offs are bounded, so that a silent watch is noticed.
+    It must not write annotations, finalizers or Events, nor scan for CRDs and namespaces, which requires
+    cluster-wide permissions. Time-outs and back-offs are bounded, so that silent watches are detected.
     """
     settings.peering.standalone = True
-    settings.persistence.finalizer = f"{GROUP}/finalizer"  # unused, like both storages; ours if ever used
+    settings.persistence.finalizer = f"{GROUP}/finalizer"  # unused, like both storages
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
     settings.posting.enabled = False
@@ -90,7 +89,7 @@ def configure_kopf(
     settings.networking.connect_timeout = _CONNECT_SECONDS
     settings.networking.request_timeout = _REQUEST_SECONDS
     settings.networking.error_backoffs = BackOffs(random)
-    settings.networking.enforce_retry_after = False  # already the least wait
+    settings.networking.enforce_retry_after = False  # the session obeys Retry-After
     settings.queueing.worker_limit = None
     settings.queueing.exit_timeout = 0.2
     settings.execution.default_backoff = 10
@@ -99,7 +98,7 @@ def configure_kopf(
 
 
 class Watcher:
-    """Turns events into `wake(key, seconds)`; all that it is given is called from kopf's thread."""
+    """Calls `wake(key, seconds)` for each event. All callbacks are called in kopf's thread."""
 
     def __init__(
         self,
@@ -122,12 +121,12 @@ class Watcher:
         self._life: _Life | None = None
 
     async def run(self) -> None:
-        """Keep kopf running for ever; cancelled, tell it to end (`ended` waits for that)."""
+        """Keep kopf running until cancelled; then request its end, which `ended` waits for."""
         expected = watches(self._namespaces)
         delays = iter(BackOffs(self._random))
         while True:
             self._health.pause("waiting for the CRD")
-            await self._wait_for_crd()  # at once when it is there, as a rule
+            await self._wait_for_crd()
             self._health.expect(expected)
             started = time.monotonic()
             self._life = life = _Life(self._watch, expected=expected)
@@ -145,11 +144,11 @@ class Watcher:
             await asyncio.sleep(delay)
 
     async def ended(self, seconds: float) -> bool:
-        """Wait for the thread's end, so long at most; say whether it has."""
+        """Wait at most this long for the thread to end; return whether it has ended."""
         return self._life is None or await self._life.ended(seconds)
 
     async def _watch(self, life: "_Life") -> None:
-        """Run kopf, in its own thread and loop, until one of its tasks ends; raises whatever ended it."""
+        """Run kopf in the current loop until one of its tasks ends; raises the error that ended it."""
         listener = Listener(health=self._health, call=self._on_call, asked=life.asked, listed=self._listed)
 
         def new_session() -> aiohttp.ClientSession:
@@ -163,11 +162,11 @@ class Watcher:
             instance=self._instance,
             random=self._random,
         )
-        # not kopf.operator: that ends in 5 s or more when one of its watches fails, and waits for the others
+        # Not kopf.operator, which ends 5 s or more after a failed watch, because it waits for the others.
         tasks = await kopf.spawn_tasks(
             registry=make_registry(server=self._access.server, open_session=new_session, wake=self._wake),
             settings=settings,
-            identity=self._instance,  # type: ignore[arg-type]  # or it asks for a user name; pods have none
+            identity=self._instance,  # type: ignore[arg-type]  # by default kopf needs a user name, which pods lack
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
         )
@@ -177,7 +176,7 @@ class Watcher:
 
 
 class _Life:
-    """One run of kopf, from its start to its end: a thread with a loop."""
+    """One run of kopf, in a thread with an event loop."""
 
     def __init__(
         self, watch: Callable[["_Life"], Coroutine[Any, Any, None]], *, expected: frozenset[Watch]
@@ -185,13 +184,13 @@ class _Life:
         self._watch, self._expected = watch, expected
         self._main_loop, self._loop = asyncio.get_running_loop(), asyncio.new_event_loop()
         self._loop.set_exception_handler(_note_leftover)
-        self._over, self._told_to_stop = asyncio.Event(), asyncio.Event()  # the second is of its loop
+        self._over, self._told_to_stop = asyncio.Event(), asyncio.Event()  # the second belongs to kopf's loop
         self._asked: dict[Watch, float] = {}
         self.sessions: list[aiohttp.ClientSession] = []
         self.reason = "stopped"
 
     async def live(self) -> None:
-        """Start the thread and wait for its end; it is told to end when kopf overlooks a kind."""
+        """Start the thread and wait for its end. Stops kopf if it does not watch all resources."""
         threading.Thread(target=self._run, name="kopf", daemon=True).start()
         while not await self.ended(_LOOK_SECONDS):
             if overlooked := self._overlooked():
@@ -199,23 +198,23 @@ class _Life:
                 self.stop()
 
     async def ended(self, seconds: float) -> bool:
-        """Wait for the end, so long at most; say whether it has come."""
+        """Wait at most this long for the end; return whether the run has ended."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._over.wait()
         return self._over.is_set()
 
     def asked(self, watch: Watch) -> None:
-        """Note that kopf asked for this."""
+        """Note that kopf has requested this list or watch."""
         self._asked.setdefault(watch, time.monotonic())
 
     def stop(self) -> None:
-        """Tell it to end."""
-        with suppress(RuntimeError):  # its loop is closed
+        """Request the end of the run."""
+        with suppress(RuntimeError):  # kopf's loop is closed
             self._loop.call_soon_threadsafe(self._told_to_stop.set)
 
     def _overlooked(self) -> frozenset[Watch]:
-        """A kind that was not served when kopf looked, once, is never watched by it."""
+        """Return the missing watches. kopf never watches a kind that was not served at its discovery."""
         asked = dict(self._asked)
         if not asked or min(asked.values()) > time.monotonic() - _ALL_ASKED_SECONDS:
             return frozenset()
@@ -226,7 +225,7 @@ class _Life:
             self._loop.run_until_complete(self._main())
             self._loop.close()
         finally:
-            with suppress(RuntimeError):  # the process ends
+            with suppress(RuntimeError):  # the process is ending
                 self._main_loop.call_soon_threadsafe(self._over.set)
 
     async def _main(self) -> None:
@@ -240,11 +239,11 @@ class _Life:
                 await self._clear()
 
     async def _clear(self) -> None:
-        """End what kopf began: all other tasks of this loop, its generators, its connections."""
+        """Cancel all other tasks of this loop, and close its generators and kopf's connections."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        # Not gather, which waits even when cancelled: a task of kopf may wait for one that has ended.
+        # Not gather, which waits even when cancelled; a task of kopf may wait for one that has ended.
         done, _ = await asyncio.wait(tasks, timeout=_END_SECONDS / 2) if tasks else (set(), set())
         await asyncio.gather(*done, return_exceptions=True)
         await self._loop.shutdown_asyncgens()
@@ -253,6 +252,6 @@ class _Life:
 
 
 def _note_leftover(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Tell of an error in kopf's loop that nobody waits for; most come at its end."""
+    """Log an unhandled error in kopf's loop. Most of them occur when kopf stops."""
     error = context.get("exception") or context.get("message")
     logger.warning("Unhandled error in a watch", extra={"fields": {"error": repr(error)}})

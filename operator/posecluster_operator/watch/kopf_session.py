@@ -1,7 +1,6 @@
-"""The HTTP session that kopf watches with: fresh credentials, polite waits, and signs of life.
+"""The HTTP session of kopf, whose middleware adds credentials, waits between requests, and reports activity.
 
-One client middleware does it all, because kopf tells nothing of a watch that lives but is quiet: its
-bookmarks reach no handler.
+The middleware detects bookmarks, which show that a quiet watch works. kopf does not pass them to handlers.
 """
 
 import asyncio
@@ -18,23 +17,23 @@ from posecluster_operator.kube.client import Access
 from posecluster_operator.kube.responses import retry_after_seconds
 
 _LONGEST_WAIT_SECONDS = 60.0
-# kopf opens a watch that was cut again at once, and again
+# kopf reopens a broken watch without a pause
 _BETWEEN_WATCHES_SECONDS = 1.0
 _OUTAGE_CODES = frozenset({429, *range(500, 600)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """Who hears of what the session sees; called in kopf's thread."""
+    """Callbacks of the session, which are called in kopf's thread."""
 
     health: Health
-    call: Callable[[str, str], None]  # verb and code of each answer; `error` without one
-    asked: Callable[[Watch], None]  # kopf lists or watches this
-    listed: Callable[[], None]  # something was listed (again): what vanished before was not told
+    call: Callable[[str, str], None]  # verb and status code of each call; `error` without a response
+    asked: Callable[[Watch], None]  # kopf sends a list or watch request
+    listed: Callable[[], None]  # a list is complete; deletions before it may have caused no event
 
 
 def open_session(access: Access, listener: Listener) -> aiohttp.ClientSession:
-    """Return a session for the running loop; whoever gets it closes it."""
+    """Return a session for the running loop. The caller closes it."""
     connector = aiohttp.TCPConnector(limit=0, ssl=access.ssl if access.ssl is not None else True)
     return aiohttp.ClientSession(
         connector=connector,
@@ -46,12 +45,12 @@ def open_session(access: Access, listener: Listener) -> aiohttp.ClientSession:
 
 
 def describe(url: URL) -> tuple[str, Watch]:
-    """Return the verb of kopf's GET, and what it lists or watches: `list`, `watch`, or `get` of discovery."""
+    """Return the verb (`list`, `watch`, or `get` for discovery) and the resource of a request."""
     parts = url.path.strip("/").split("/")
     namespace = ""
     if "namespaces" in parts[:-1]:
         namespace = parts[parts.index("namespaces") + 1]
-    # /api/v1/pods, /apis/apps/v1/deployments, the same with /namespaces/NAME/; shorter ones are discovery
+    # /api/v1/pods, /apis/apps/v1/deployments, each also with /namespaces/NAME/; shorter paths are discovery
     kind_at = (2 if parts[0] == "api" else 3) + (2 if namespace else 0)
     if len(parts) != kind_at + 1:
         return "get", Watch("", "")
@@ -105,7 +104,7 @@ class _Middleware:
 
 
 class _Heard:
-    """A response's stream that tells of each chunk which kopf reads."""
+    """A response's stream that reports each chunk that kopf reads."""
 
     def __init__(self, stream: aiohttp.StreamReader, heard: Callable[[], None]) -> None:
         self._stream, self._heard = stream, heard
