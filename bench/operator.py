@@ -121,7 +121,7 @@ def one_by_one() -> Figures:
 def burst(count: int, settled_seconds: float) -> Figures:
     """Measure so many PoseClusters at once, and what they cost when they are settled.
 
-    The latter over a whole round of looking at a hundred, if not over `settled_seconds`: right after
+    The latter over a whole round of reconciling a hundred, if not over `settled_seconds`: right after
     a burst all were reconciled just now, so that a shorter time might show nothing at all.
     """
     settled_seconds = settled_seconds or _ROUND_SECONDS

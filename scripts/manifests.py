@@ -85,7 +85,7 @@ def main() -> int:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             name = str(path.relative_to(ROOT))
             stale.append(name)
-            # at once: what is written below may be made of it
+            # immediately, because the files below may use it
             print(f"{name} is out of date: run make manifests" if check else f"Wrote {name}", flush=True)
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)

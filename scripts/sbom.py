@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 CYCLONEDX = ROOT / "build" / "scanners" / "scan" / "bin" / "cyclonedx-py"
 LOCK_FILES = {"inference": ("inference", "otel"), "operator": ("operator",)}  # of each image's packages
-LICENSES = {"protobuf": "BSD-3-Clause"}  # its wheel says "3-Clause BSD License", which is no SPDX identifier
+LICENSES = {
+    "protobuf": "BSD-3-Clause"
+}  # its wheel says "3-Clause BSD License", which is not an SPDX identifier
 NATIVE = ("libegl1", "libgles2", "libglvnd0")  # as in inference/Dockerfile, stage libraries
 
 

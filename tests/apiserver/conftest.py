@@ -21,7 +21,7 @@ from harness.kubernetes.proxy import FIRST_DOOR, FaultProxy
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[Api]:
-    """Admin of a real API server that has the CRD; skips, saying what to set, if there is none."""
+    """Admin of a real API server that has the CRD; skips with what to set if there is none."""
     with find_server() as server:
         made = Api(server)
         try:

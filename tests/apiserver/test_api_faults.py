@@ -81,7 +81,7 @@ def subject(call: Call) -> str:
 
 
 def by_subject(calls: Iterable[Call], namespace: str) -> dict[str, list[Call]]:
-    """Calls about PoseClusters of a namespace, watches left out."""
+    """Calls about PoseClusters of a namespace, without watches."""
     found: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
         if (

@@ -51,7 +51,7 @@ DECISIONS = 5
 LISTED_TOLD_SECONDS, BACK_SECONDS = 30.0, 5.0  # back: two intervals, and the pass that writes it
 TOLD_SECONDS = LISTED_TOLD_SECONDS if LONG else 10.0
 SCRAPE_SECONDS, SCRAPE_KIB = 1.5, 256
-# what the two kernels take besides; nobody reads it
+# what the two kernels buffer in addition; it is never read
 KERNEL_KIB = 192
 
 ZEROS = """
@@ -101,12 +101,13 @@ def wanted(per_second: float) -> list[float]:
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    """For whatever constants the autoscaler has."""
+    """For any constants of the autoscaler."""
     low, high = 1.0, 1_000.0
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if wanted(middle)[-1] < PODS - 0.9 else (low, middle)
-    # far enough below PODS that the jitter of ticks orders none. Seen after a gap; a pod that stood still until it was found out has arrivals to tell later
+    # Far enough below PODS that the jitter of ticks orders none. The rate is observed after a gap, because a
+    # pod with unchanging metrics reports its arrivals later.
     return Plan(low, min(MOST, math.ceil(max(wanted(1.5 * low)))))
 
 
@@ -143,7 +144,7 @@ def wait_active(api: Api, namespace: str, wanted: dict[str, tuple[str, str | Non
         return found
 
     try:
-        wait_until(lambda: not left(), seconds, "as it should be told")
+        wait_until(lambda: not left(), seconds, "reported as expected")
     except AssertionError as error:
         raise AssertionError(f"{error}: {left()}") from None
     return time.monotonic() - begin

@@ -226,7 +226,7 @@ def test_auto_keeps_the_size_within_its_bounds(
     api.create(posecluster(NAME, namespace, replicas=9, scaling=scaling))
     wait_rolled_out(api, namespace, NAME)
     assert size(api, namespace) == 4
-    # with no load measured the size is held, whatever spec.replicas says
+    # while no load is measured the size is held, independent of spec.replicas
     for bounds, wanted in (
         ({"minReplicas": 1, "maxReplicas": 3}, 3),
         ({"minReplicas": 5, "maxReplicas": 6}, 5),

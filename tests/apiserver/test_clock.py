@@ -102,7 +102,7 @@ def test_an_operator_that_slept_goes_on(
     wait_rolled_out(api, namespace, "meanwhile", BACK_SECONDS)
     api.wait_until(lambda: api.find("services", namespace, "before-pose"), BACK_SECONDS, "the Service again")
     took = time.monotonic() - woken
-    # nobody else wrote the Lease, so what it says is still so; but it is written before anything else
+    # no other holder wrote the Lease, so it is still valid; but it is written before anything else
     calls = proxy.writes(since=woken, lease=True)
     assert calls[0].resource == "leases"
     assert operator.leader()

@@ -200,7 +200,7 @@ def test_in_a_terminating_namespace_calls_are_bounded_and_end(
     api.delete("namespaces", None, namespace)
     assert api.get("namespaces", None, namespace)["status"]["phase"] == "Terminating"
 
-    # the namespace's controller begins with whatever it likes, and ends with the held object
+    # the namespace controller starts with any object, and ends with the held one
     since = time.monotonic()
     for plural, name in sorted(names(NAME)):
         api.delete(plural, namespace, name)
@@ -236,6 +236,6 @@ def test_in_a_terminating_namespace_calls_are_bounded_and_end(
 
 
 def gone(proxy: FaultProxy, since: float, name: str) -> bool:
-    """Whether the operator's last look at a PoseCluster found none."""
+    """Whether the operator's last read of a PoseCluster found none."""
     looks = proxy.find(verb="get", resource="poseclusters", name=name)
     return bool(looks) and looks[-1].status == 404

@@ -101,7 +101,7 @@ def test_without_the_operators_answer_explain_uses_the_resource(
     missing = "Missing the operator's figures: "
     assert f"{missing}there is no Lease default/posecluster-operator: set the" in lost.words
 
-    # the harness's operator is no pod
+    # the harness's operator is not a pod
     podless = explain(admin, "demo", "-n", namespace, "--lease-namespace", namespace)
     assert podless.code == 0
     assert re.search(rf"{missing}.* responded with 404: pods \S+ not found", podless.words)
@@ -219,7 +219,7 @@ def closed_port() -> int:
 
 
 def outside_address() -> str:
-    """An address of this machine that is no loopback: API servers proxy to no others."""
+    """An address of this machine that is not a loopback address: API servers proxy only to those."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
         try:
             unsent.connect(("192.0.2.1", 9))

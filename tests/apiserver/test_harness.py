@@ -47,7 +47,7 @@ def deployment(namespace: str, *, image: str = "example.test/pose:1", replicas: 
 
 
 def wait_status(api: Api, namespace: str, fact: Callable[[Json], object], what: str) -> Json:
-    """Wait until the Deployment's status says so; the Deployment."""
+    """Wait for this status of the Deployment; return the Deployment."""
     found: Json = {}
 
     def holds() -> bool:

@@ -142,7 +142,7 @@ def test_silence_and_410_reach_an_open_watch(
     with proxy.fault(verb="watch", resource="configmaps", do="silence") as rule:
         wait_until(lambda: rule.hits, 5, "silent")
         caller.post(path, json=config_map("lost"))
-        time.sleep(0.3)  # that nothing comes cannot be waited for
+        time.sleep(0.3)  # the absence of events cannot be waited for
         assert "lost" not in watcher.names()
     caller.post(path, json=config_map("seen"))
     wait_until(lambda: "seen" in watcher.names(), 5, "heard again")

@@ -32,7 +32,7 @@ HEAL_SECONDS = 15.0
 
 @pytest.fixture
 def operator(start_operator: Callable[..., OperatorProcess]) -> OperatorProcess:
-    """With a resync every second: strangers' objects are not watched."""
+    """With a resync every second, because unmanaged objects are not watched."""
     return start_operator(resync_seconds=1)
 
 

@@ -220,7 +220,7 @@ for row in table.CHILDREN:
 @pytest.mark.acceptance(7)
 @pytest.mark.control
 def test_random_names_leave_children_twice(make_world, tmp_path):
-    """The same judge on an operator whose names for children live in its memory alone."""
+    """The same checks on an operator that keeps its names for children only in memory."""
     (tmp_path / "sitecustomize.py").write_text(RANDOM_NAMES)
     world = make_world(env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'operator'}"})
     _, undisturbed = world.run(PHASES[0])

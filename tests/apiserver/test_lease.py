@@ -22,7 +22,7 @@ START = Callable[..., "Candidate"]
 
 
 class Candidate:
-    """A Lease that runs, what it told, and a clock that can be moved on."""
+    """A running Lease, its notifications, and a clock that can be advanced."""
 
     def __init__(self, kube: Kube, namespace: str, identity: str) -> None:
         self.told: list[bool] = []

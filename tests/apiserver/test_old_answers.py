@@ -45,7 +45,7 @@ def test_an_old_posecluster_shrinks_nothing(
     api.patch("poseclusters", namespace, NAME, {"spec": {"replicas": 3, "image": "example.test/pose:1"}})
     wait_rolled_out(api, namespace, NAME)
     serve_old(api, namespace, proxy, "poseclusters", old)
-    # and when the answers are right again, it goes on
+    # and when the answers are right again, it continues
     api.patch("poseclusters", namespace, NAME, {"spec": {"replicas": 2}})
     assert wait_rolled_out(api, namespace, NAME)["status"]["readyReplicas"] == 2
 

@@ -1,6 +1,6 @@
 """Check 23: of two operators only one writes, whatever happens to it; and it ends in order on SIGTERM.
 
-Who wrote what and when is what the proxy saw: each operator has a door of its own.
+The proxy's record shows who wrote what and when: each operator has a separate port (`door`).
 """
 
 import time
@@ -44,7 +44,7 @@ def faults(writes: Sequence[Call], *, handovers: int) -> list[str]:
 
 @dataclass(slots=True)
 class Pair:
-    """Two operators of the same namespace; whoever is lost is started again as the standby."""
+    """Two operators of the same namespace; one that ends is started again as the standby."""
 
     api: Api
     namespace: str

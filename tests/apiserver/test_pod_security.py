@@ -152,7 +152,7 @@ def test_a_pod_that_lacks_one_setting_is_refused(
 
 
 def refused_without_one_setting(api: Api, whole: Json) -> None:
-    """The pod is admitted as it is, and without any of the needed settings it is not."""
+    """The pod is admitted unchanged, and not without any of the needed settings."""
     api.create(whole, dry_run=True)
     for setting, places in NEEDED.items():
         spoilt = copy.deepcopy(whole)

@@ -25,7 +25,7 @@ MOST_CPU = 0.02
 SHARED_CPU = 0.02 if LONG else 0.03
 SETTLE_SECONDS = 600.0 if LONG else 150.0  # no bar: test_scale has that
 LEASE_SECONDS = 15  # the operator's own default: renewing more often would cost more
-# with the default resync each is looked at every 90 s; their last passes are all about as old, so
+# with the default resync each is reconciled every 90 s; their last passes are all about as old, so
 # that a window of half a minute might have none: a third of them are woken instead
 WOKEN = 0 if LONG else COUNT // 3
 

@@ -113,7 +113,7 @@ def test_every_right_is_used_and_none_is_missing(
     answered = [call for call in calls if call.status]  # 404 and 409 are answers to who may ask
     seen = set[Right]().union(*map(used, answered))
     assert sorted(rights() - seen) == []
-    # whoever is authenticated may review himself and read what kinds there are
+    # every authenticated user may review their own rights and list the kinds
     assert sorted(seen - rights()) == [("selfsubjectaccessreviews", "create")]
     assert operator.probe("/livez") == 200
     record_figure(
@@ -163,7 +163,7 @@ def take(api: Api, namespace: str, rule: Rule, verbs: Sequence[str]) -> None:
 
 @pytest.fixture
 def account(api: Api, namespace: str) -> Account:
-    """The operator's account, for `namespace` alone."""
+    """The operator's account, only for `namespace`."""
     return api.operator_account(namespaces=(namespace,), lease_namespace=namespace)
 
 
@@ -275,7 +275,7 @@ def test_a_budget_that_may_not_be_deleted_shows_and_heals(
     wait_rolled_out(api, namespace, "demo")
     (rule,) = [one for one in WATCHED if one.resource == "poddisruptionbudgets"]
     take(api, namespace, rule, ["delete"])
-    time.sleep(1.0)  # the API server has its roles from a watch, and nothing tells when it has read them
+    time.sleep(1.0)  # the API server reads its roles from a watch, and does not report when it has read them
     api.patch("poseclusters", namespace, "demo", {"spec": {"replicas": 1}})
     condition = api.wait_condition(
         namespace, "demo", "Progressing", reason="Forbidden", seconds=REVOKED_SECONDS

@@ -71,7 +71,7 @@ def judged(item: Json) -> str:
 
 
 def is_ready(item: Json) -> bool:
-    """Of a size of 0 too, which nobody calls Available."""
+    """Also with a size of 0, which is never Available."""
     return is_settled(item) or item["status"].get("desiredReplicas") == item["status"].get("replicas") == 0
 
 

@@ -45,7 +45,7 @@ class Wave:
 
 
 def wave(api: Api, proxy: FaultProxy, where: str, names: list[str], seconds: float) -> Wave:
-    """Create these PoseClusters at once and wait until all of them are rolled out."""
+    """Create these PoseClusters together and wait until all of them are rolled out."""
     since = time.monotonic()
     begun = create_all(api.server, [posecluster(name, where) for name in names])
     wait_all_rolled_out(api, where, names, seconds)

@@ -145,7 +145,7 @@ def test_the_size_falls_after_the_hold_and_the_idlest_pods_go(
     api.wait_until(
         lambda: len(player.ready_pods(namespace, "held-pose")) >= raised["held"].size, 10, "all ready"
     )
-    busy, *idle = pods.addresses("held")  # one goes on with a little, the others have nothing to do
+    busy, *idle = pods.addresses("held")  # one still has a little load, the others have none
     pods.of("held").change(per_second=2.0, running=1, weights=dict.fromkeys(idle, 0.0))
     quick = wait_change(proxy, "quick", since=raised["quick"].time, up=False, seconds=20)
     held = wait_change(proxy, "held", since=raised["held"].time, up=False, seconds=20)
@@ -187,7 +187,7 @@ def test_costs_that_were_not_needed_are_removed(
     pods.of("demo")
     api.create(posecluster("demo", namespace, replicas=4, scaling=auto(1, 6)))
     api.wait_ready(namespace, "demo")
-    player.pause()  # nobody takes the pods that will be marked
+    player.pause()  # no controller deletes the pods that will get a deletion cost
     wait_change(proxy, "demo", since=0.0, up=False, seconds=30)
     assert set(pod_costs(api, namespace, "demo").values()) == {"-1"}
     since = time.monotonic()

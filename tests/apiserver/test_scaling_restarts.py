@@ -88,7 +88,7 @@ def test_counters_of_restarted_pods_are_no_load(
     for _ in range(3):
         pods.restart("demo")  # from 0: a step of minus all that came before
         wait_ticks(fast_operator, 2)
-        pods.restart("demo", arrivals=5_000, busy_seconds=250)  # much to do while nobody looked
+        pods.restart("demo", arrivals=5_000, busy_seconds=250)  # much load while no operator was running
         wait_ticks(fast_operator, 2)
     assert [change.size for change in size_changes(proxy, "demo", since=since)] == []
     assert deployment_size(api, namespace, "demo") == size

@@ -79,7 +79,7 @@ def test_a_settled_load_costs_no_write(
     start_measured(api, namespace, pods, ["idle"], auto(1, 4))
     start_measured(api, namespace, pods, ["busy"], auto(3, 3))
     pods.of("busy").change(per_second=30.0, running=2)
-    # a fifth less than the busy one's rate is no news, so it may be what the status shows of it for good
+    # a fifth less than the busy one's rate is no significant change, so the status may keep showing it
     api.wait_until(lambda: shown_rate(api, namespace, "busy") >= 24, 45, "the rate in the status")
     wait_quiet(operator, proxy, 45)
     since, scrapes = time.monotonic(), 12
@@ -178,7 +178,7 @@ def test_while_paused_the_load_changes_nothing(
 
     api.patch("poseclusters", namespace, "demo", {"metadata": {"annotations": {PAUSED: None}}})
     assert wait_change(proxy, "demo", since=since, up=True).size == 4
-    # the change of size is no new generation: the status of before it looks as settled
+    # a change of size is not a new generation: the status before it looks settled, too
     api.wait_until(lambda: ready_pods(api, namespace, "demo") == 4, 10, "4 pods")
     api.wait_condition(namespace, "demo", "ScalingActive", status="True", seconds=5)
     api.patch("poseclusters", namespace, "demo", {"metadata": {"annotations": {PAUSED: "true"}}})

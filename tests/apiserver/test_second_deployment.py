@@ -46,7 +46,7 @@ def test_a_second_deployment_is_made_watched_repaired_and_kept_apart_from_the_fi
     order = [call.name for call in proxy.writes() if call.resource in ("services", "deployments")]
     assert order[:5] == [f"{NAME}-pose", f"{NAME}-pose-pods", f"{NAME}-pose", GATEWAY, GATEWAY]
 
-    # watched: without an event nothing would look at it for minutes
+    # watched: without an event it would not be reconciled for minutes
     before = api.get("deployments", namespace, GATEWAY)["metadata"]["uid"]
     api.delete("deployments", namespace, GATEWAY)
     api.wait_until(lambda: api.find("deployments", namespace, GATEWAY), SECONDS, "the gateway again")

@@ -27,7 +27,7 @@ SERVICES: dict[str, Json] = {
         "trafficDistribution": "PreferClose",
     },
 }
-# fields that a type has and another does not, whoever sets them
+# fields that only some types have, whoever sets them
 OF_A_TYPE = {
     "externalTrafficPolicy", "loadBalancerClass", "healthCheckNodePort", "allocateLoadBalancerNodePorts"
 }  # fmt: skip

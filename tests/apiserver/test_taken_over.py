@@ -143,7 +143,7 @@ def test_a_size_is_handed_back_by_a_change_of_the_spec_or_a_pause(
         pods.of(name).per_second = HUGE
     wait_ticks(operator, 2)
     for name in ("changed", "paused", "fixed"):
-        # a note in the metadata is no change of the spec
+        # an annotation is not a change of the spec
         api.patch("poseclusters", namespace, name, {"metadata": {"annotations": {"example.test/a": "b"}}})
     wait_ticks(operator, 2)
     assert [deployment_size(api, namespace, name) for name in ("changed", "paused", "fixed")] == [3, 3, 3]
@@ -181,7 +181,7 @@ def test_a_new_leader_knows_who_owns_the_size(
         take(api, namespace, name, autoscale, 3)
         pods.of(name).per_second = HUGE
     operator.kill()
-    # the user's word counts, though nobody was there to hear it
+    # the user's change counts, although no operator was running
     api.patch("poseclusters", namespace, "changed", {"spec": {"queueLength": 7}})
     since = time.monotonic()
     operator = start_operator(resync_seconds=1)

@@ -34,7 +34,7 @@ def theirs(api: Api, namespace: str) -> Iterator[Json]:
 def test_a_second_release_for_all_namespaces_is_refused(api: Api, namespace: str, theirs: Json) -> None:
     with pytest.raises(ChartError, match=r"first-posecluster-operator watches all namespaces already.*set"):
         install(api, namespace, "second")
-    # its own other name is none; neither is a release beside it that watches others
+    # another name for its own objects is not refused; nor is a release that watches other namespaces
     assert "STATUS: pending-install" in install(api, namespace, "first", "fullnameOverride=other")
     assert "STATUS: pending-install" in install(api, namespace, "second", NAMED)
 

@@ -1,6 +1,6 @@
 """Check 11: a watch that is silent, gets 410 or is cut misses nothing for long.
 
-The periodic look at everything is put off, so that only the watches can tell.
+The periodic resync is postponed, so that only the watches can report changes.
 """
 
 import time
@@ -53,7 +53,7 @@ def is_known(operator: OperatorProcess, name: str) -> bool:
 
 
 def is_resting(operator: OperatorProcess) -> bool:
-    """Whether half a second goes by without a pass."""
+    """Whether half a second passes without a reconcile pass."""
     before = operator.metrics("reconcile_total")
     time.sleep(0.5)
     return operator.metrics("reconcile_total") == before

@@ -1,6 +1,6 @@
 """Check 9, the operator's half: without it nothing changes, and afterwards only the last change is applied.
 
-That traffic does not need the operator is shown end to end.
+The end-to-end tests show that traffic does not need the operator.
 """
 
 import time
@@ -121,7 +121,7 @@ def watch_rollout(api: Api, namespace: str, player: Player) -> int:
 def test_objects_created_and_deleted_meanwhile_are_found(
     api: Api, namespace: str, player: Player, operator: OperatorProcess, start_operator: StartOperator
 ) -> None:
-    """One created, one deleted, one made anew, and a child gone, all while nobody looks."""
+    """One created, one deleted, one recreated, and a child deleted, all without an operator."""
     for name in ("stays", "goes", "again"):
         api.create(posecluster(name, namespace))
         wait_rolled_out(api, namespace, name)

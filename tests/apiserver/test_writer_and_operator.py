@@ -1,7 +1,7 @@
 """Check 22, the operator's part: a writer of PoseClusters gains nothing beyond the writer's own rights.
 
-What the schema refuses is in test_writer_gains_nothing.py. Here each try is a PoseCluster of its own in
-one namespace, made with the writer's own token, and the operator acts on those that are stored.
+test_writer_gains_nothing.py has what the schema refuses. Here each try is a separate PoseCluster in one
+namespace, created with the writer's token, and the operator reconciles those that are stored.
 """
 
 import json
@@ -91,7 +91,7 @@ def prepare(api: Api, namespace: str) -> dict[str, str]:
 
 
 def attempt(writer: httpx.Client, namespace: str, name: str, one: Try) -> int:
-    """Create the PoseCluster as he would who hopes that nobody looks; the status."""
+    """Create the PoseCluster without strict validation; return the HTTP status."""
     body = posecluster(name, namespace, **one.spec)
     body["metadata"] |= one.metadata
     body["status"] = {"readyReplicas": 9, "endpoint": "http://evil.test"}
@@ -100,7 +100,7 @@ def attempt(writer: httpx.Client, namespace: str, name: str, one: Try) -> int:
 
 
 def check_child(body: Json, cluster: Json) -> None:
-    """Only what is documented is in a child, whatever the PoseCluster asks for."""
+    """A child has only what is documented, whatever the PoseCluster asks for."""
     name, metadata = cluster["metadata"]["name"], body["metadata"]
     assert metadata["ownerReferences"][0]["uid"] == cluster["metadata"]["uid"]
     assert metadata["labels"]["app.kubernetes.io/name"] == "posecluster"

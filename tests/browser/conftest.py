@@ -18,7 +18,7 @@ from harness.server import ServerProcess, start_server
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium; skips where there is none (`scripts/chromium` installs it)."""
+    """Chromium; skips if it is missing (`scripts/chromium` installs it)."""
     path = find_chromium()
     if path is None:
         pytest.skip("no chromium on PATH: run scripts/chromium as root, or install it")

@@ -172,7 +172,7 @@ def test_a_click_beside_all_joints_names_none(visit, stub_server):
     }""")
     opened.page.mouse.click(*far)
     assert opened.page.is_hidden("#tip")
-    opened.page.keyboard.press("ArrowRight")  # by keyboard it goes on
+    opened.page.keyboard.press("ArrowRight")  # it continues by keyboard
     assert opened.page.is_visible("#tip")
 
 

@@ -47,7 +47,7 @@ def test_a_hostile_file_is_refused_in_words(visit, stub_server, content, name, w
     assert [word for word in words if word not in said] == []
     assert opened.page.locator(".joint").count() == 0
     assert len(opened.detections()) == 1  # asking again would not help
-    opened.choose(command_png(Command.OK), "good.png", "image/png")  # and the page goes on
+    opened.choose(command_png(Command.OK), "good.png", "image/png")  # and the page continues
     opened.wait_for_skeleton()
     assert opened.page.is_hidden("#notice")
 

@@ -40,7 +40,7 @@ ALERTS = rules()
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """promtool's end and output; skips the test when there is none."""
+    """promtool's exit code and output; skips the test if it is missing."""
     program = (
         os.environ.get("PROMTOOL")
         or shutil.which("promtool")

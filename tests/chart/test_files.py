@@ -127,7 +127,7 @@ def test_the_dashboard_shows_every_metric_and_no_other() -> None:
     text = "\n".join(expressions(document))
     assert unknown(text) == set()
     unseen = {name for name in (inference() | operator()) if name.startswith("pose") and name not in text}
-    # the operator's version and pace, the seconds of a reading: for an inquiry, not for a glance
+    # the operator's version and pace, the seconds of a reading: for a closer analysis, not for an overview
     assert unseen == {
         "posecluster_operator_build_info",
         "posecluster_operator_scrape_interval_seconds",

@@ -1,7 +1,7 @@
 """Check 40, manifests: what the chart renders and the operator makes is sound, and fits every Kubernetes.
 
-Sound by checkov's rules, and valid by the schemas of the oldest Kubernetes that the chart takes and of the
-newest that there is. Objects of prometheus-operator have no schema there; its own CRDs check them.
+They follow checkov's rules, and are valid by the schemas of the oldest Kubernetes that the chart supports and
+of the newest one. Objects of prometheus-operator have no schema there; its own CRDs check them.
 """
 
 import copy
@@ -160,7 +160,7 @@ def versions() -> tuple[str, str]:
 
 
 def validate(version: str, documents: list[Json], folder: Path) -> tuple[int, list[str]]:
-    """How many objects are valid, and what is said of those that are not; only `NO_SCHEMA` may be unknown."""
+    """How many objects are valid, and the errors of those that are not; only `NO_SCHEMA` may be unknown."""
     program = scanners.scanner("scan", "kubernetes-validate")
     (file,) = written(folder, {"all": documents})  # it reads the schemas again for each file
     done = scanners.run(program, "--strict", "--kubernetes-version", version, file)

@@ -218,7 +218,7 @@ def test_every_setting_of_the_operator_is_reachable_or_the_chart_s_own() -> None
         "namespaces",
         "inference_image_pull_policy",
         "inference_otlp_endpoint",
-    }  # empty here, and left out
+    }  # empty here, and not rendered
     by_chart |= {"inference_run_as_user", "inference_run_as_group", "inference_fs_group"}
     fixed = {"host", "port", "identity"}
     assert named.keys() & fixed == set()

@@ -37,7 +37,7 @@ def _form(length: int) -> bytes:
     return start + _padded(length - len(start) - len(end)) + end
 
 
-# name -> a whole request whose body, without its framing, has so many bytes
+# name -> a whole request whose body, without chunk headers, has so many bytes
 _WAYS: dict[str, Callable[[int], bytes]] = {
     "declared": lambda length: sized(_padded(length)),
     "chunked": lambda length: chunked(chunks(_padded(length), size=65_000)),
@@ -151,7 +151,7 @@ def test_many_chunks_of_one_byte_do_not_stall_the_server(server, record_figure, 
     "coding", ["gzip", "br", "zstd", "deflate", "x-gzip", "gzip, gzip", "identity, gzip", "GZIP", "unknown"]
 )
 def test_coded_bodies_are_refused_unread(server, coding):
-    """A gzip bomb of 1 GiB would be as short; its content is never looked at."""
+    """A gzip bomb of 1 GiB would be as short; its content is never read."""
     for fields in ([coding], ["identity", coding]):
         lines = [b"Content-Encoding: " + field.encode() for field in fields]
         started = time.monotonic()

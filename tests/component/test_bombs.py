@@ -1,7 +1,7 @@
 """Check 6: decompression bombs are refused at the header, or at their first frame, within 64 MiB.
 
-The bombs of rows I-1 to I-6 and I-10, ten times each and eight at a time. Their copies differ by a
-number behind the picture's end, which no format reads.
+The bombs of rows I-1 to I-6 and I-10, each ten times, eight in parallel. Copies differ by a number behind the
+picture's end, which no format reads.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _WARM_REQUESTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Bomb:
-    """A file, what it must be answered with, and whether its header is enough to tell."""
+    """A file, its expected answer, and whether its header is enough to refuse it."""
 
     body: bytes
     status: int
@@ -88,7 +88,7 @@ def all_bombs() -> dict[str, Bomb]:
 
 @pytest.fixture(scope="module")
 def server(full_model: Any) -> Iterator[ServerProcess]:
-    """Warm: its memory has seen eight ordinary photos at once."""
+    """A server whose memory has been used by eight ordinary photos at the same time."""
     share = worker_share_bytes(1 << 30, workers=2)
     with start_server(workers=2, cache_entries=0, worker_memory_bytes=share) as one:
         asyncio.run(warm(one))

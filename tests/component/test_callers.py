@@ -1,6 +1,6 @@
 """Check 39, the server's part: quotas per caller, forged fields, and what the client port does not expose.
 
-Callers are addresses of 127.0.0.0/8: each is another host to the server.
+Callers are addresses of 127.0.0.0/8: to the server each is another host.
 """
 
 import time
@@ -168,14 +168,14 @@ def test_quota_headers_say_what_remains_and_when_to_retry(start: Start) -> None:
     for reply in replies[3:]:
         assert reply.reason == "quota"
         assert 1 <= (reply.retry_after or 0) <= 3  # a token a second, and two seconds of jitter
-    # whoever does as told is served
+    # callers that obey Retry-After are served
     waiting = min(reply.retry_after or 60 for reply in replies[3:])
     end = time.monotonic() + waiting + 2
     while (later := detect(slow.picture(99))).status == 429:
         assert time.monotonic() < end
         time.sleep(0.1)
     assert later.status == 200
-    # a refusal of another kind tells of the quota too, and a cached answer counts as asked for
+    # other refusals have quota headers as well, and a cached answer counts as a request
     assert "RateLimit" in detect(b"no picture", "127.0.0.9").headers
 
 
@@ -238,13 +238,13 @@ def test_a_trusted_proxy_is_believed_only_about_its_own_peer(start: Start) -> No
     limited = [200, 200, 429]
     assert statuses("127.0.0.1", "198.51.100.1") == limited
     assert statuses("127.0.0.1", "198.51.100.2") == limited, "two clients behind one proxy are two callers"
-    # left of the nearest stranger everything is the stranger's own words
+    # everything left of the nearest untrusted address was written by that client
     assert statuses("127.0.0.1", "1.1.1.1, 198.51.100.3", "2.2.2.2, 198.51.100.3", "198.51.100.3") == limited
-    # a chain of our own proxies leads to the stranger behind them
+    # a chain of trusted proxies leads to the client behind them
     assert statuses("127.0.0.1", "198.51.100.4, 10.1.2.3", "198.51.100.4, 10.9.9.9, 10.1.2.3") == limited
-    # what is no address ends the chain at the proxy itself
+    # an invalid address ends the chain at the proxy itself
     assert statuses("127.0.0.1", "nobody", "", "198.51.100.5, unknown") == limited
-    # a stranger is not believed, whatever proxies it names
+    # an untrusted client is not believed, whatever proxies it names
     assert statuses("127.0.0.7", "198.51.100.6", "198.51.100.7", "127.0.0.1") == limited
 
 

@@ -28,7 +28,7 @@ def ages(server: ServerProcess, connections: int, limit_seconds: float) -> list[
 
 
 def test_connections_end_at_a_jittered_age(start: Start, record_figure: RecordFigure) -> None:
-    """So that new pods get their share; each answer is whole, and the next comes on a new connection."""
+    """New pods get their share; each answer is complete, and the next request opens a new connection."""
     seen = ages(start(engine="stub", connection_age_ms=1_000), 12, 5)
     bar = "0.79 to 1.7 (set: 0.8 to 1.2; the next answer closes, and other tests share the two cores)"
     record_figure("connection ages at 1 s", f"{min(seen):.2f} to {max(seen):.2f}", bar=bar, unit="s")

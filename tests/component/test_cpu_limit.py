@@ -21,7 +21,7 @@ from harness.throttling import Throttling
 from posecluster_inference.machine.cgroup import allowed_cpus
 
 PERIOD_US = 100_000
-# quota -> workers; None is no quota; on a machine that allows at least two processors
+# quota -> workers; None means no quota; on a machine that allows at least two processors
 WORKERS: dict[float | None, int] = {0.5: 1, 1: 1, 1.5: 2, 2: 2, None: allowed_cpus()}
 # share of capacity that scaling aims at, at which a pod must not be throttled
 TARGET_LOAD = 0.6
@@ -237,7 +237,7 @@ async def test_a_pool_of_the_nodes_size_is_throttled(
 
 
 def idle_share() -> float:
-    """Share of processor time that nobody wanted in the last half second."""
+    """Idle share of processor time in the last half second."""
 
     def times() -> tuple[int, int]:
         numbers = [

@@ -41,7 +41,7 @@ async def test_a_deadline_that_the_queue_makes_impossible_is_refused_uncomputed(
         )
         still = (await asyncio.to_thread(server.health))["queue"]["length"]
         assert still * QUEUED_MS > 300, "the queue was gone before the last request asked"
-        # the queue runs empty: whatever was let in against the rule would be computed now
+        # the queue drains: anything that was admitted wrongly would be computed now
         await asyncio.to_thread(wait_waiting, server, queued=0, running=0)
     bar_ms = 400 if long_run else 800
     bar = bar_text(f"<= {bar_ms} ms", "<= 400 ms")

@@ -1,8 +1,8 @@
 """Check 37: mutated pictures against header checks and decoders, in real workers and without a server.
 
-Three rounds: the decoders in a process of their own, servers whose workers decode and then run the
-stub engine, and a server with the full model. Each input is known by (seed, format, index), so that
-one that crashes is made again and kept in tests/data/regressions.
+Three rounds: the decoders in a separate process, servers whose workers decode and then run the stub
+engine, and a server with the full model. Each input is identified by (seed, format, index), so that an
+input that crashes can be generated again and stored in tests/data/regressions.
 """
 
 import asyncio

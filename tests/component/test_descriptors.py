@@ -87,7 +87,7 @@ def test_a_flood_of_connections_leaves_descriptors_for_all_else(
         with ExitStack() as stack:
             crowd = [stack.enter_context(RawConnection(server.address)) for _ in range(cap)]
             server.wait_until(lambda: server.metrics("connections") == cap, "full")
-            # beyond the cap, all at once: each is told or closed
+            # beyond the cap, all at the same time: each gets a refusal or is closed
             for _ in range(limit):
                 stack.enter_context(RawConnection(server.address))
             before = server.worker_pids()

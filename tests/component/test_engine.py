@@ -1,6 +1,6 @@
 """The MediaPipe engine: equal to plain MediaPipe, right on golden pictures, clear errors when it cannot run.
 
-"Alone" is the plain public way, in a process of its own: `import mediapipe`, OpenCV, default options.
+"Plain" means as documented, in a separate process: `import mediapipe`, OpenCV, default options.
 """
 
 import json
@@ -191,7 +191,7 @@ def run(script: str, **environment: str) -> str:
 
 
 def test_missing_graphics_libraries_are_explained(tmp_path: Path, model: Path) -> None:
-    """A file that is no library stands first in the search path, which fails as an absent one does."""
+    """A file that is not a library is first in the search path, which fails like a missing library."""
     (tmp_path / "libEGL.so.1").write_bytes(b"")
     script = (
         "from pathlib import Path\n"

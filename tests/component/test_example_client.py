@@ -54,7 +54,7 @@ RIGHT = Answer(200, b'{"people": []}')
 
 @dataclass(slots=True)
 class Stub:
-    """Gives its answers in order, the last one for ever; `limits` are the X-Request-Timeout-Ms it got."""
+    """Sends its answers in order, then always the last one; `limits` are the X-Request-Timeout-Ms it got."""
 
     answers: list[Answer]
     url: str = ""

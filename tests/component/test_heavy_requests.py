@@ -42,7 +42,7 @@ def heavy(index: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Latencies of a polite caller in seconds: alone, beside four like it, and beside four heavy ones."""
+    """Latencies in seconds of an ordinary caller: on its own, beside four like it, beside four heavy ones."""
 
     p50_alone: float
     p95_beside_light: float
@@ -55,7 +55,7 @@ class Shared:
 
 
 async def share(server: ServerProcess, seconds: float = SECONDS) -> Shared:
-    """Let one polite caller ask alone, beside four others like it, and beside four heavy ones."""
+    """Measure one ordinary caller on its own, beside four others like it, and beside four heavy ones."""
     url = server.url + DETECT
 
     async def polite(first: int, length: float) -> Load:
@@ -94,7 +94,7 @@ async def test_four_heavy_callers_leave_an_ordinary_one_its_share(
         sample=len(seen.heavy.outcomes),
     )
     assert seen.p95_beside_heavy <= bar, seen
-    # one worker gives them a fifth of its time; what that cannot answer in time is refused at once
+    # one worker gives them a fifth of its time; what that cannot answer in time is refused immediately
     assert set(seen.heavy.statuses) <= {200, 504}, seen.heavy.summary()
     assert len(seen.heavy.right) >= workers, "heavy callers have their share, too"
 

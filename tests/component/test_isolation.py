@@ -39,7 +39,7 @@ def _samples(rng):
 
 
 def _cut(data, share):
-    """The first `share` of a picture's content, but whole in form, so that only a decoder can tell."""
+    """The first `share` of a picture's content, but complete in form, so that only a decoder notices."""
     if data.startswith(b"\xff\xd8"):
         scan = data.index(b"\xff\xda")
         return data[: scan + 20 + int((len(data) - scan - 20) * share)].rstrip(b"\xff") + b"\xff\xd9"

@@ -1,7 +1,7 @@
 """kind accepts kind-config.yaml: it reads and checks the file before it creates anything.
 
-kind is real; docker is a stand-in that has no image and gets none, which is where kind then stops. That a
-cluster comes up is proven only where there is a container engine (`make kind-up`).
+kind is real; docker is a stand-in without images, at which kind stops. Only a machine with a container engine
+can show that the cluster starts (`make kind-up`).
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Every test picture, posted to a real server with the full model.
 
-Each gets the answer that the gallery states, within a bounded time, and the next good request to the
-same worker is right. Answers equal those of MediaPipe alone for the same bytes.
+Each gets the answer that the gallery states, within a bounded time, and the next valid request to the same
+worker is answered correctly. Answers equal those of plain MediaPipe for the same bytes.
 """
 
 import time
@@ -42,7 +42,7 @@ def faults(server: ServerProcess) -> float:
 
 @pytest.fixture(scope="module")
 def bare(full_model: Path) -> dict[str, Any]:
-    """People by MediaPipe alone, of every file that must be served."""
+    """People according to plain MediaPipe, for every file that must be served."""
     served = names(served=True)
     return dict(zip(served, detect_plain(full_model, pictures(served)), strict=True))
 
@@ -59,7 +59,7 @@ def good_request(server: ServerProcess) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def good(pose_server: ServerProcess, full_model: Path) -> list[Any]:
-    """What `good_request` must find, by MediaPipe alone."""
+    """What `good_request` must find, according to plain MediaPipe."""
     return detect_plain(full_model, [built_in()])[0]  # type: ignore[no-any-return]
 
 
@@ -115,7 +115,7 @@ def test_the_other_variants_serve(
     assert client.get(server.url + "/v1/model").json()["variant"] == variant
     found = people(reply)
     assert found == detect_plain(model, [data])[0]
-    if variant == "heavy":  # the golden for lite does not hold for MediaPipe alone either
+    if variant == "heavy":  # plain MediaPipe does not match the golden for lite either
         assert off_golden(found[0][0], manifest()[name].golden, variant) < GOLDEN_TOLERANCE
 
 

@@ -77,7 +77,7 @@ def test_every_name_of_the_contract_is_there(start: Start) -> None:
 
 
 def test_rates_have_a_zero_to_start_from(start: Start) -> None:
-    """A counter that appears with its first event shows no rise: the closed lists are there at once."""
+    """A counter that appears with its first event shows no increase, so all exist from the start."""
     found = families(start(engine="stub"))
     assert {labels["reason"] for labels in found["refused"][1]} == REFUSED
     assert {labels["reason"] for labels in found["failed"][1]} == FAILED
@@ -146,7 +146,7 @@ def test_lost_workers_are_counted_by_cause(start: Start) -> None:
 
 
 def test_callers_cannot_make_labels(start: Start) -> None:
-    """Paths and methods of strangers end in a fixed few series."""
+    """Unknown paths and methods are counted in a few fixed series."""
     server = start(engine="stub")
     for index in range(20):
         client.get(f"{server.url}/wp-admin/{index}")

@@ -36,7 +36,7 @@ Start = Callable[..., Operator]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start operators; whatever is left of them is killed, their log is in `stderr`."""
+    """Start operators; remaining processes are killed at the end, their log is in `stderr`."""
     started: list[Operator] = []
 
     def start(*flags: str, kubeconfig: Path | None = None, **limits: int) -> Operator:

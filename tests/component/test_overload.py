@@ -1,6 +1,7 @@
 """Check 5: at three times its capacity the server still answers at capacity and refuses the rest fast.
 
-The stub engine sleeps, so that capacity is a matter of workers and not of this machine's processors.
+The stub engine sleeps, so that capacity depends on the number of workers and not on this machine's
+processors.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ class Bar:
     rss_bytes: int = 64 * MIB
 
     def shown(self, name: str) -> str:
-        """One of the three as the record tells it."""
+        """One of the three figures as it is recorded."""
         return bar_text(self._texts()[name], _LISTED._texts()[name])
 
     def _texts(self) -> dict[str, str]:
@@ -160,7 +161,7 @@ async def test_three_times_capacity_is_answered_at_capacity_and_refused_fast(
 async def test_an_unbounded_queue_lets_answers_come_too_late(
     overloaded: Callable[..., ServerProcess],
 ) -> None:
-    """The same judge on a server that takes everything: no refusals, and answers after the deadline."""
+    """The same checks on a server that accepts everything: no refusals, and answers after the deadline."""
     server = await asyncio.to_thread(overloaded, queue_length=100_000, deadline_ms=60_000)
     run = await overload(server, seconds=2.0, capacity_seconds=1.0)
     faults = run.faults(replace(_LISTED, accepted=50, refused=50))

@@ -81,7 +81,7 @@ async def test_equal_poison_costs_two_workers_in_all(start, tmp_path, record_fig
     body = command_png(Command.SEGV)
 
     def poison():
-        with posting(server) as poster:  # some at once, then one after the other
+        with posting(server) as poster:  # some at the same time, then one after the other
             replies = [reply.result() for reply in [poster.post(body) for _ in range(5)]]
         return replies + [client.post(url, body) for _ in range(_TIMES - len(replies))]
 
@@ -104,7 +104,7 @@ async def test_equal_poison_costs_two_workers_in_all(start, tmp_path, record_fig
 async def test_different_poison_is_tried_twice_each_and_good_requests_go_on(
     start, tmp_path, record_figure, long_run
 ):
-    """Each comes when three workers live: 20 of them take about 70 s, for the delays of the slots grow."""
+    """Each is sent when three workers are available: 20 take about 70 s, because restart delays grow."""
     log = tmp_path / "work"
     server = start(workers=_WORKERS, engine="stub", env={"STUB_LOG": str(log)})
     times = _TIMES if long_run else _TIMES // 2
@@ -130,7 +130,7 @@ async def test_different_poison_is_tried_twice_each_and_good_requests_go_on(
 async def test_after_poison_without_a_pause_a_worker_is_back_within_one_start(
     start, tmp_path, record_figure, long_run
 ):
-    """Each comes as soon as there is a worker to kill, so that the pool is down again and again."""
+    """Each is sent as soon as a worker is available, so that the pool is down repeatedly."""
     log = tmp_path / "work"
     server = start(workers=_WORKERS, engine="stub", env={"STUB_LOG": str(log)})
     times = _TIMES if long_run else _TIMES // 2

@@ -180,7 +180,7 @@ def test_a_full_queue_is_no_reason_to_be_unready(
 
 @pytest.mark.acceptance(32)
 def test_liveness_fails_when_workers_cannot_start_any_more(start: Callable[..., ServerProcess]) -> None:
-    """Only when each slot has died again and again and nobody lives does `/livez` fail."""
+    """`/livez` fails only if every slot has died repeatedly and no worker is available."""
     server = start(engine=DOOMED, ready=False)
     statuses: list[int] = []
 

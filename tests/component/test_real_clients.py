@@ -1,7 +1,7 @@
 """Requests that many kinds of clients send are answered: recorded byte for byte, or sent by the clients.
 
-`tests/tools/record_clients.py` records the requests. No Apple, Dart or WebKit client was available for it:
-the boundaries that these make are in tests/unit/test_pictures_multipart.py.
+`tests/tools/record_clients.py` records the requests. No Apple, Dart or WebKit client was available;
+tests/unit/test_pictures_multipart.py has the boundaries that they generate.
 """
 
 import json

@@ -104,7 +104,7 @@ async def test_memory_does_not_creep(start, record_figure, long_run):
         )
         statuses |= set(load.statuses)
         assert set(load.statuses) <= {200, 413, 415, 422}, load.summary()
-        sizes.append(server.rss_with_workers())  # nobody asks for anything now
+        sizes.append(server.rss_with_workers())  # there are no requests now
     assert statuses == {200, 413, 415, 422}
     slope = _slope(sizes, _BATCH)
     bar = 1 if long_run else 4
@@ -116,7 +116,7 @@ async def test_memory_does_not_creep(start, record_figure, long_run):
 
 
 class _Watch:
-    """The largest growth of each worker process since it was first ready, and the fewest live at once."""
+    """The largest growth of each worker process since it was first ready, and the fewest live workers."""
 
     def __init__(self, server):
         self._server = server

@@ -87,7 +87,7 @@ def test_thousands_of_bad_cookie_pairs_are_at_most_one_log_line(server):
 
 @contextmanager
 def _listening() -> Iterator[tuple[int, list[object]]]:
-    """A port of ours and whoever connects to it."""
+    """A port of the test, and the connections to it."""
     callers: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.05)

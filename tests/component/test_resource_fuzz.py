@@ -1,6 +1,6 @@
 """Check 35, the pure half: generated PoseClusters and live objects through all that a pass computes.
 
-Each input is known by (seed, index). What the API server has to say of such objects is in
+Each input is identified by (seed, index). How the API server treats such objects is tested in
 tests/apiserver/test_resource_fuzz.py.
 """
 
@@ -147,7 +147,7 @@ def _check_status(status: dict[str, Any]) -> None:
 def _check_quiet(
     cluster: PoseCluster, status: dict[str, Any], compute: Callable[[PoseCluster, datetime], dict[str, Any]]
 ) -> None:
-    """Equal facts give no write, whatever the time is."""
+    """Equal facts cause no write at any time."""
     patch = status_patch(cluster.status, status)
     if patch is None:
         return

@@ -1,7 +1,7 @@
 """Check 1: every pod is replaced under traffic while endpoints lag, and no request is lost.
 
-As a Deployment does it: a new pod is ready first, then an old one gets SIGTERM, and the next new one
-starts while that drains. MediaPipe computes.
+As with a Deployment, a new pod becomes ready, then an old one gets SIGTERM, and the next new one starts while
+the old one drains. MediaPipe computes.
 """
 
 import random

@@ -1,7 +1,7 @@
 """Check 2: the size goes up and down under traffic, and no request is lost.
 
-Pods are real servers behind a balancer that forgets a terminating one only after a lag. The stub
-engine sleeps, so that capacity is a matter of workers; with POSECLUSTER_LONG=1 MediaPipe computes.
+Pods are real servers behind a balancer that removes a terminating one only after a lag. The stub
+engine sleeps, so that capacity depends on the number of workers; with POSECLUSTER_LONG=1 MediaPipe computes.
 """
 
 import asyncio

@@ -126,7 +126,7 @@ async def test_a_failing_pod_gets_a_reason_and_does_not_affect_the_others(
     assert time.monotonic() - start < 1 + MARGIN_SECONDS
     assert isinstance(answers[good], PodSample)
     assert pods.redirect_hits == 0
-    # one that tells its length is not read at all
+    # one that declares its length is not read at all
     assert pods.bytes_sent(bad) - sent < BUFFER_BYTES + LIMIT_BYTES * (fault is not Fault.HUGE_DECLARED)
     if fault in READABLE:
         assert isinstance(answers[bad], PodSample)

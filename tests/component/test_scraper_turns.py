@@ -42,7 +42,7 @@ class Counted(scraper._Socket):
 async def test_more_pods_than_connections_take_turns(
     pods: MetricsPods, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hang: bool
 ) -> None:
-    """All are read, no more connections than that are ever open, one warning says so, and half are kept."""
+    """All are read, no more connections than that are ever open, one warning is logged, and half are kept."""
     monkeypatch.setattr(scraper, "_Socket", Counted)
     Counted.now = Counted.most = 0
     addresses = [pods.start() for _ in range(PODS)]

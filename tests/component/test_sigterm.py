@@ -112,7 +112,7 @@ def test_sigterm_drains_and_exits_in_order(
 def test_after_the_delay_open_connections_are_refused_and_work_is_finished(
     start: Callable[..., ServerProcess],
 ) -> None:
-    """The end of the order: the port is closed, an open connection is told 503 draining, exit 0."""
+    """The last steps: the port is closed, an open connection gets 503 draining, exit 0."""
     server = start(workers=1, engine="stub", drain_delay_ms=200)
     with ExitStack() as stack:
         idle = kept(server)
@@ -191,7 +191,7 @@ def test_a_body_on_its_way_at_the_end_of_the_delay_is_still_answered(
 
 @pytest.mark.acceptance(8)
 def test_signals_up_to_the_very_end_change_nothing(start: Callable[..., ServerProcess]) -> None:
-    """Also while Python itself is shut down, when nobody handles signals any more."""
+    """Also while Python itself shuts down, when its signal handlers are gone."""
     server = start(workers=1, engine="stub", drain_delay_ms=100)
     end, sent = time.monotonic() + 20, 0
     while server.process.poll() is None:
@@ -206,7 +206,7 @@ def test_signals_up_to_the_very_end_change_nothing(start: Callable[..., ServerPr
 @pytest.mark.acceptance(8)
 @pytest.mark.control
 def test_aiohttps_own_handling_refuses_new_connections() -> None:
-    """Without a drain delay, whoever is still sent here by an endpoint list is turned away."""
+    """Without a drain delay, requests that an outdated endpoint list still sends here are refused."""
     with subprocess.Popen(
         [sys.executable, "-c", _PLAIN_AIOHTTP], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

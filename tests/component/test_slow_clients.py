@@ -163,7 +163,7 @@ def test_slow_clients_are_ended_without_affecting_others(start, record_figure, l
 def _upload(
     server: ServerProcess, body: bytes, piece: int, every_seconds: float, *, first: int = 0
 ) -> Exchange:
-    """Send `first` bytes of a body at once, the rest in pieces; what came back, and when since the start."""
+    """Send `first` bytes of a body, then the rest in pieces; return the response and its time."""
     started = time.monotonic()
     with RawConnection(server.address, timeout_seconds=20) as connection:
         sent = first

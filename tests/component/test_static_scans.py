@@ -1,6 +1,6 @@
 """Check 40, sources: linters and scanners find nothing in Dockerfiles, scripts and both packages.
 
-Each has a control beside it: a planted fault of the kind that it is there to find.
+Each has a control: a planted fault that it must find.
 """
 
 from pathlib import Path

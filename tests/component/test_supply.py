@@ -117,7 +117,7 @@ def audit(folder: Path, lines: str, service: str) -> list[dict[str, Any]]:
 
 @pytest.mark.acceptance(40)
 def test_no_pin_has_a_known_weakness(tmp_path: Path, record_figure: RecordFigure) -> None:
-    # its control comes first: a database that does not know this one was not asked, or knows nothing
+    # the control is first: a database that does not report this one was not queried, or is empty
     knowing = [
         service
         for service in ("pypi", "osv")

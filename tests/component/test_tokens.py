@@ -30,7 +30,7 @@ def secret(tmp_path: Path) -> Path:
 
 
 def rotate(folder: Path, tokens: dict[str, str]) -> None:
-    """Swap the Secret's content at once, and drop the old one, as kubelet does."""
+    """Swap the Secret's content atomically, and remove the old one, as kubelet does."""
     fresh = folder / f"..{time.monotonic_ns()}"
     fresh.mkdir()
     for name, token in tokens.items():
@@ -86,7 +86,7 @@ def test_tokens_are_asked_for_and_rotate_without_restart(start: Start, secret: P
 def test_a_token_that_stays_in_the_folder_stays_valid_through_rotations(
     start: Start, secret: Path, record_figure: RecordFigure
 ) -> None:
-    """Kubelet swaps the files while the server reads them: nobody whose token stays may get a 401."""
+    """Kubelet swaps the files while the server reads them: a caller whose token stays must not get a 401."""
     server = start(engine="stub", auth_tokens_dir=str(secret))
     caller, picture = Caller(server), Slow(0).picture(0)
     statuses: Counter[int] = Counter()

@@ -45,7 +45,7 @@ def test_all_workers_killed_during_requests_are_replaced(start):
     with posting(server) as poster:
         jobs = [(1_500 + index, b"") for index in range(4)]
         replies = [poster.post(command_png(Command.OK, *job)) for job in jobs]
-        # requests posted at once arrive in any order: a short one must not get a worker before a long one
+        # requests posted together arrive in any order: a short one must not get a worker before a long one
         server.wait_until(lambda: busy(server) == 4, "all at work")
         more = [(5, b"%d" % index) for index in range(8)]
         replies += [poster.post(command_png(Command.OK, *job)) for job in more]
@@ -129,7 +129,7 @@ def test_a_worker_killed_while_it_sends_a_large_answer(start, tmp_path, seed):
     with posting(server) as poster:
         reply = poster.post(body, {"Accept": "image/png"})
         server.wait_until(lambda: bool(work(log)), "at work")
-        server.signal(signal.SIGSTOP)  # so that nobody reads the pipe
+        server.signal(signal.SIGSTOP)  # so that the pipe is not read
         victim = work(log)[0].pid
         _wait_blocked(victim)
         os.kill(victim, signal.SIGKILL)
@@ -257,12 +257,12 @@ def test_workers_that_cannot_start_any_more_are_tried_with_pauses(start, tmp_pat
 
 
 def test_without_descriptors_for_a_worker_the_server_waits_for_them(start):
-    """Spawning fails at once then: it must be neither given up nor tried without a pause."""
+    """Spawning then fails immediately: it must be neither abandoned nor retried without a pause."""
     server = start(workers=1, engine="stub")
     old = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     victim = live_pids(server)[0]
     with probing(server):
-        pass  # whatever the server opens once is open now
+        pass  # everything that the server opens once is open now
     limit = processes.descriptors(server.pid)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, old[1]))
     try:
@@ -311,7 +311,9 @@ async def test_a_worker_that_is_stopped_before_it_has_a_pipe_ends(monkeypatch, t
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "inference"))
     told = _Told()
     limits = {"max_people": 1, "max_pixels": 1, "max_side_pixels": 1, "memory_share_bytes": 1}
-    config = WorkerConfig(engine="", task="unknown", variant="", model_path="", **limits)  # it ends at once
+    config = WorkerConfig(
+        engine="", task="unknown", variant="", model_path="", **limits
+    )  # it ends immediately
     worker = WorkerProcess(told, config, Limits(start_seconds=60, hang_seconds=60))
     started = asyncio.create_task(worker.start())
     for _ in range(turns):

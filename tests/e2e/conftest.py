@@ -42,8 +42,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _collected(api: Api, namespaces: list[str], folder: Path) -> str:
     try:
         return collect(api, namespaces, folder)
-    except Exception as error:  # noqa: BLE001  whatever it is, the test's own failure must be told
-        return f"could not be looked at: {error!r}"
+    except Exception as error:  # noqa: BLE001  any error here must not hide the test's own failure
+        return f"could not be read: {error!r}"
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +61,7 @@ def users(shared_folder: Path) -> Users:
 
 @pytest.fixture(scope="session")
 def api(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Api]:
-    """Admin of the cluster; skips, saying what to set, if there is none for tests."""
+    """Admin of the cluster; skips with what to set if there is none for tests."""
     if not (CHART / "Chart.yaml").is_file():
         pytest.skip("no chart in charts/posecluster")
     with find_cluster(Users(shared_folder, "cluster")) as found:

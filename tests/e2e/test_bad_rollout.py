@@ -24,7 +24,7 @@ MISSING_IMAGE = "registry.invalid/posecluster-inference:none"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What breaks the rollout and what heals it; the reason to be told, with words of the pod's own."""
+    """What breaks the rollout and what repairs it; the expected reason, with parts of the pod's message."""
 
     breaks: Json
     heals: Json
@@ -34,7 +34,7 @@ class Fault:
 
 FAULTS = {
     "pull": Fault({"image": MISSING_IMAGE}, {"image": INFERENCE_IMAGE}, "ImagePullBackOff", MISSING_IMAGE),
-    # an operator without the right to be one says so, and exits
+    # an operator without its rights reports that, and exits
     "exit": Fault({"image": OPERATOR_IMAGE}, {"image": INFERENCE_IMAGE}, "CrashLoopBackOff", "exit code 1"),
     # no room to start its workers before the rollout counts as stuck
     "unready": Fault(
@@ -64,7 +64,7 @@ class Watched:
         assert self.serving <= ready, f"{self.pose.name}: pods that were ready are not any more"
 
     def step(self) -> bool:
-        """Go on as far as it is; whether it is healed."""
+        """Continue with the next step; return whether it has recovered."""
         if self.healed:
             return True
         self.look()
@@ -87,7 +87,7 @@ class Watched:
 
 @pytest.fixture
 def traffics(place: Place) -> Iterator[ExitStack]:
-    """Ends what is asked of several PoseClusters at once."""
+    """Ends the requests to several PoseClusters together."""
     with ExitStack() as stack:
         yield stack
 
@@ -97,7 +97,7 @@ def traffics(place: Place) -> Iterator[ExitStack]:
 def test_three_bad_rollouts_cost_nothing_say_why_and_heal(
     release: Release, place: Place, traffics: ExitStack, record_figure: RecordFigure
 ) -> None:
-    """All three at once, on PoseClusters of their own: most of the time is Kubernetes' own patience."""
+    """All three in parallel, on separate PoseClusters: most of the time is Kubernetes' progress deadline."""
     poses = {name: place.pose(name, wait=False) for name in FAULTS}
     watched: list[Watched] = []
     asked: dict[str, Traffic] = {}

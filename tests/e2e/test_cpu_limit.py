@@ -37,7 +37,7 @@ pytestmark = pytest.mark.serial
 
 
 def pod(place: Place, name: str, cpu: str | None, **env: str) -> Inside:
-    """The image as it is, outside of any PoseCluster, with this CPU limit."""
+    """A pod of the image, outside of any PoseCluster, with this CPU limit."""
     values = {"POSECLUSTER_HOST": "0.0.0.0", "POSECLUSTER_MODEL_VARIANT": "lite"}
     values |= {"POSECLUSTER_CACHE_ENTRIES": "0", "POSECLUSTER_DRAIN_DELAY_MS": "0", **env}
     # without a CPU limit there is a worker for each of the node's processors, be they sixteen

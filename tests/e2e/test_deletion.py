@@ -130,7 +130,7 @@ def test_uninstall_leaves_only_what_is_documented(release: Release, api: Api, pl
 
 
 def left_of(api: Api) -> set[tuple[str, str]]:
-    """What in the cluster is the release's, by its labels or its name; Events tell, they are nothing."""
+    """Objects of the release in the cluster, by labels or name; Events are ignored."""
     found = set()
     for kind in BY_PLURAL.values():
         if kind.plural in {"poseclusters", "events", "namespaces"}:

@@ -49,11 +49,11 @@ def test_edited_and_deleted_children_come_back(
         for kind, edit in EDITS.items():
             edited[kind] = put_right(api, pose, kind, edit)
         pose.wait_settled(2)
-        # all but the clients' Service and the pods: without these nobody can be answered
+        # all except the clients' Service and the pods, without which no request can be answered
         for kind in (("services", "{}-pose-pods"), ("poddisruptionbudgets", "{}-pose")):
             deleted[kind] = made_anew(api, pose, kind)
         traffic.wait_total(LEAST)
-    # now those: pods made anew, the Service under another address
+    # now these: the pods are recreated, the Service has another address
     for kind in (("services", "{}-pose"), ("deployments", "{}-pose")):
         deleted[kind] = made_anew(api, pose, kind)
     pose.wait_settled(2)
@@ -147,7 +147,7 @@ def test_while_paused_nothing_changes(api: Api, pose: Pose) -> None:
 
 
 def wait_paused(pose: Pose) -> None:
-    """Wait until the operator says that it leaves the present spec alone."""
+    """Wait until the operator reports that it ignores the present spec."""
 
     def paused() -> bool:
         item = pose.get()

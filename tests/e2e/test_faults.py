@@ -57,7 +57,7 @@ def test_evictions_in_turn_lose_nothing(
             status = evict(api, second)
             assert status in {201, 429}
             refused += status == 429
-            # as soon as it is let go, the first one must have its successor
+            # the first one must have its successor before it is released
             assert status == 429 or len(pose.ready_pods()) >= SIZE - 1
             return status == 201
 
@@ -87,7 +87,7 @@ def test_one_replica_can_be_evicted(
 @pytest.mark.usefixtures("release")
 @pytest.mark.parametrize(
     ("end", "pause_seconds"),
-    # a pod that is deleted leaves the Service at once; one that crashes, when the kubelet has told
+    # a deleted pod leaves the Service immediately; a crashed one when the kubelet has reported it
     [("deleted without grace", 0.5), ("container killed", 3.0)],
 )
 def test_a_killed_pod_and_operator_cost_one_retry(

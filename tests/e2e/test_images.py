@@ -14,7 +14,7 @@ from harness.recorder import RecordFigure
 pytestmark = pytest.mark.serial  # three servers start at once
 
 VARIANTS = ("lite", "full", "heavy")
-# a text that nobody may execute lies over each of them
+# a text file without execute permission covers each of them
 SHELLS = ("/bin/sh", "/bin/bash")
 STRANGER = 54_321  # not the image's user: no file of it may be needed either
 

@@ -48,7 +48,7 @@ def wait_available(api: Api, pose: Pose) -> None:
 
 
 def first_answer(agent: Agent, pose: Pose) -> Reply:
-    """Ask until 200 comes: just before, the Service's name may not resolve."""
+    """Repeat the request until it gets 200: at first the Service's name may not resolve."""
     replies: list[Reply] = []
 
     def answered() -> bool:

@@ -24,7 +24,7 @@ WORKERS, DEATHS, REFUSALS = 2, 6, 50
 AGAIN_SECONDS = 2.0
 RESOURCES = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
 
-# fills the pod's memory to 95.5 % by the server's own figure, and holds it until it is told to stop
+# fills the pod's memory to 95.5 % by the server's own figure, and holds it until it is stopped
 _FILL = """
 import json, os, time, urllib.request
 held, end = [], time.monotonic() + 60

@@ -68,7 +68,7 @@ def test_traffic_does_not_need_the_operator(
     record_figure("last change rolled out after the return", took, bar=f"<= {BACK_SECONDS:.0f} s", unit="s")
     assert traffic.failures == []
     assert rollout.fewest_ready >= 2
-    assert len(api.list("replicasets", pose.namespace)) == 2, "one rollout, to the last change alone"
+    assert len(api.list("replicasets", pose.namespace)) == 2, "one rollout, only to the last change"
     assert pose.deployment()["spec"]["template"]["spec"]["containers"][0]["image"] == SAME_IMAGE
     assert took <= BACK_SECONDS
 
@@ -123,7 +123,7 @@ def test_a_standby_takes_over_from_a_killed_leader(
 def test_a_second_operator_by_mistake_writes_nothing(
     release: Release, api: Api, place: Place, record_figure: RecordFigure
 ) -> None:
-    """Scaled to three by hand: the one Lease stays with one of them, and all writes are that one's."""
+    """Scaled to three manually: one of them holds the Lease, and all writes are its writes."""
     holder = leading(release)
     release.scale(3)
     try:

@@ -25,7 +25,7 @@ PROBERS = 12  # on one worker with four places: well over three times what it ca
 
 @dataclass(slots=True)
 class Probed:
-    """What a pod's probes said in one state, asked from beside it."""
+    """Results of a pod's probes in one state, requested from another pod."""
 
     agent: Agent
     address: str
@@ -39,7 +39,7 @@ class Probed:
 
     @property
     def answered(self) -> list[Reply]:
-        """Answers of /livez; before it listens there is none."""
+        """Answers of /livez, which are missing until it listens."""
         return [one for one in self.live if one.status]
 
     def slowest(self) -> float:
@@ -93,7 +93,7 @@ def test_probes_in_every_state(release: Release, place: Place, record_figure: Re
         ask_until(probed, lambda: traffic.look() >= OVERLOAD, f"{OVERLOAD} asked")
         assert pod.is_ready(), "the kubelet has taken it out of the Service"
     refused = sum(one.reason == "queue_full" for one in traffic.asked)
-    # three times what it can do: of three requests it answers one, and refuses the others at once
+    # three times its capacity: it answers one of three requests, and refuses the others immediately
     answered = sum(one.right for one in traffic.asked)
     offered = len(traffic.asked) / max(1, answered)
     record_figure("offered at 3 x C, in capacities", offered, bar=">= 3", sample=len(traffic.asked))

@@ -93,7 +93,7 @@ def test_tokens_are_rotated_without_a_restart(
     assert [status(first, headers) for headers in ({}, bearer("wrong"), bearer(""))] == [401, 401, 401]
     begin = time.monotonic()
     secret(api, shared_place.namespace, {"polite": "polite-0002"})
-    for pod in pods:  # a pod that changes is looked at at once: else the kubelet takes up to a minute
+    for pod in pods:  # a changed pod is synchronised immediately: otherwise the kubelet takes up to a minute
         note = {"metadata": {"annotations": {"example.test/turned": "now"}}}
         api.patch("pods", pose.namespace, pod.name, note)
     for pod in pods:
@@ -133,7 +133,7 @@ def policed(release: Release, api: Api, place: Place) -> Iterator[Pose]:
 
 @pytest.mark.acceptance(39)
 def test_network_policies_break_nothing_and_are_enforced(api: Api, place: Place, policed: Pose) -> None:
-    """A pod that is no monitor's does not reach the admin port, where the cluster's network can do that."""
+    """A pod outside of monitoring cannot reach the admin port, if the cluster's network enforces policies."""
     policies = api.list("networkpolicies", NAMESPACE) + api.list("networkpolicies", place.namespace)
     assert {one["metadata"]["namespace"] for one in policies} == {NAMESPACE, place.namespace}
     policed.patch(drainSeconds=2)

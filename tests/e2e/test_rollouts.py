@@ -42,7 +42,7 @@ def test_a_rollout_loses_nothing(
     drain: int,
     change: dict[str, object],
 ) -> None:
-    pose.patch(drainSeconds=drain)  # as it is already, unless this test runs by itself
+    pose.patch(drainSeconds=drain)  # this is the state already, unless the test runs on its own
     pose.wait_rolled_out()
     pose.wait_settled(SIZE)
     old = uids(pose.pods())
@@ -68,7 +68,7 @@ def test_a_rollout_loses_nothing(
 
 
 def drain_of(pod: Json) -> int:
-    """What its server was told, in milliseconds."""
+    """A setting of its server, in milliseconds."""
     env = {one["name"]: one["value"] for one in pod["spec"]["containers"][0]["env"]}
     return int(env["POSECLUSTER_DRAIN_DELAY_MS"])
 

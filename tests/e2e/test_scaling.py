@@ -139,7 +139,7 @@ def test_the_size_follows_the_load_and_loses_nothing(
 
 
 def capacity_beside(place: Place) -> float:
-    """Answers a second of a pod like those of the test, from a PoseCluster that goes before it begins."""
+    """Answers per second of one pod, measured with a PoseCluster that is deleted before the test."""
     measured = place.pose("measured", replicas=1)
     capacity = place.agent.capacity(measured.url)
     measured.patch(replicas=0)

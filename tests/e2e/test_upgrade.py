@@ -67,6 +67,6 @@ def test_upgrade_and_rollback_lose_no_request(
 
 
 def wait_judged(api: Api, pose: Pose) -> None:
-    """Wait until the operator that is there now has looked at it: it answers a change."""
+    """Wait until the present operator has reconciled it, by a change that it must react to."""
     pose.patch(scaling={"maxReplicas": 11 if pose.get()["spec"]["scaling"]["maxReplicas"] == 10 else 10})
     wait_rolled_out(api, pose.namespace, pose.name, 60)

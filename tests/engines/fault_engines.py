@@ -88,7 +88,7 @@ class KeepsBuffer(StubEngine):
 
 
 class WrongFrames(StubEngine):
-    """Sends what is no answer: a picture's argument, from 70 on, picks it from the list in FAULT_FRAMES."""
+    """Sends a malformed answer: a picture's argument, from 70 on, picks it from the list in FAULT_FRAMES."""
 
     last_argument = 0
 

@@ -123,7 +123,7 @@ class StubEngine:
             case Command.HANG:
                 time.sleep(_HANG_SECONDS)
             case Command.RAISE:
-                raise RuntimeError("The stub was told to raise")
+                raise RuntimeError("The picture asked the stub to raise")
             case Command.LEAK:
                 self._kept.append(b"\x01" * (argument * _MIB))  # ones, so that the pages are touched
             case Command.GROW:

@@ -57,7 +57,7 @@ class Answer:
 
 
 class Balancer:
-    """See the module. All but the relaying happens in the caller's thread; `rng` is the balancer's alone."""
+    """See the module. Only relaying runs outside the caller's thread; no one else may use `rng`."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -99,7 +99,7 @@ class Balancer:
         return list(self._answers)
 
     def served(self, pod: Pod) -> int:
-        """How many requests this pod has answered, whatever it said."""
+        """How many requests this pod has answered, with any status."""
         return sum(answer.pid == pod.pid and answer.status != 0 for answer in self.answers)
 
     def add(self, pod: Pod) -> None:

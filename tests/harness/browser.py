@@ -36,7 +36,7 @@ _ARGUMENTS = [
 _WAIT_MS = 15_000
 # Chromium itself notes each answer of 400 and more
 _REFUSED = "Failed to load resource: the server responded with a status of"
-# Chromium drops all connections whenever an interface comes or goes, such as a pod's on this machine
+# Chromium drops all connections whenever a network interface appears or disappears, such as a pod's
 _DROPPED = "ERR_NETWORK_CHANGED"
 _MOST_LOADS = 10
 _LEAST_RED, _MOST_OTHER = 200, 80

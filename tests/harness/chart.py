@@ -25,7 +25,7 @@ class ChartError(AssertionError):
 def helm(*arguments: str, stdin: str = "") -> str:
     """What helm prints; ChartError with its errors. Skips the test when there is no helm."""
     program = find_program("helm")
-    # no cluster is asked, whatever the caller's environment names
+    # helm must not contact the cluster of the caller's environment
     environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
     done = subprocess.run(
         [program, *arguments], input=stdin, capture_output=True, encoding="utf-8", env=environment, timeout=60

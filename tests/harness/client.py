@@ -21,7 +21,7 @@ class Reply:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON; raises ValueError if it is none."""
+        """The body as JSON; raises ValueError if it is not JSON."""
         return json.loads(self.body)
 
     @property

@@ -61,12 +61,12 @@ def nodes(start: Json | None = None, path: tuple[str, ...] = ()) -> Iterator[Nod
 
 
 def rules_of(one: Json) -> list[Json]:
-    """CEL rules of a place about the object as it is, not about how it changes."""
+    """CEL rules of a place about the object itself, not about a change of it."""
     return [rule for rule in one.get("x-kubernetes-validations", []) if "oldSelf" not in rule["rule"]]
 
 
 def rules() -> list[tuple[str, str]]:
-    """Place and message of every CEL rule about the object as it is."""
+    """Place and message of every CEL rule about the object itself."""
     return [(node.name, rule["message"]) for node in nodes() for rule in rules_of(node.schema)]
 
 

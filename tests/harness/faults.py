@@ -53,7 +53,7 @@ class Poster:
         self._server, self._pool = server, pool
 
     def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> "Future[Reply]":
-        """Send a picture now; the answer comes later."""
+        """Send a picture now; the answer arrives later."""
         url = self._server.url + "/v1/detect"
         return self._pool.submit(client.post, url, body, headers=headers, timeout_seconds=30)
 
@@ -67,7 +67,7 @@ def posting(server: ServerProcess) -> Iterator[Poster]:
 
 @dataclass(slots=True)
 class Seen:
-    """What a prober of the client port's /healthz saw; 0 is no answer."""
+    """What a prober of the client port's /healthz saw; 0 means no answer."""
 
     statuses: list[int] = field(default_factory=list)
 

@@ -73,7 +73,7 @@ def live(rng: random.Random, manifest: Json, *, touched: bool) -> Json:
 
 
 def pods(rng: random.Random, deployment: Json | None) -> list[Json]:
-    """Pods with this PoseCluster's labels: of this template, of an older one, a stranger's."""
+    """Pods with this PoseCluster's labels: of this template, of an older one, or of another owner."""
     template: Json = (deployment or {}).get("spec", {}).get("template", {"metadata": {}})
     name = (deployment or {}).get("metadata", {}).get("name", "x-pose")
     return [_pod(rng, name, template) for _ in range(rng.choice((0, 1, 3, 20)))]
@@ -174,7 +174,7 @@ def _terminated(rng: random.Random) -> Json:
 
 
 def _forged_status(rng: random.Random) -> Any:
-    """What a hand wrote into the status, or an older version of the CRD allowed."""
+    """A status that somebody edited, or that an older version of the CRD allowed."""
     types, reasons = list(_CONDITIONS), ("FixedSize", "Made", "", "RolloutComplete")
     forged: Json = _maybe(
         rng,

@@ -72,7 +72,7 @@ def _misspell(rng: random.Random, box: Json) -> None:
 
 
 def _fill(rng: random.Random, box: Json) -> None:
-    """A known field anywhere in the schema, with an odd value."""
+    """A known field anywhere in the schema, with an unusual value."""
     fields = schema()["properties"]["spec"]["properties"]
     name = rng.choice(sorted(fields))
     if isinstance(box.get("spec"), dict):
@@ -89,7 +89,7 @@ def _repeat(rng: random.Random, box: Json) -> None:
 
 
 def _cross(rng: random.Random, box: Json) -> None:
-    """Fields that are fine alone and not together."""
+    """Fields that are valid separately but not together."""
     if isinstance(box.get("spec"), dict):
         box["spec"] |= rng.choice(
             (

@@ -97,7 +97,7 @@ def bad_huffman_webp() -> list[bytes]:
     one_length = [0b1] * 19  # nineteen codes of one bit
     over_full = _lossless(_code_lengths([1] * 19))
     incomplete = _lossless(_code_lengths([3, *[0] * 18]) + one_length)
-    # lengths 14 and 15 only: one bit tells them apart, and every symbol gets a long code
+    # lengths 14 and 15 only: one bit distinguishes them, and every symbol gets a long code
     longest = [0] * 19
     for length in (14, 15):
         longest[_LENGTH_ORDER.index(length)] = 1

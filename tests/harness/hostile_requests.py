@@ -52,7 +52,7 @@ def sized(body: bytes, *fields: bytes, line: bytes = b"POST /v1/detect HTTP/1.1"
 
 
 def chunked(framed_body: bytes, *fields: bytes) -> bytes:
-    """A whole request with Transfer-Encoding; `framed_body` comes as it is."""
+    """A whole request with Transfer-Encoding; `framed_body` is sent unchanged."""
     return request(b"Transfer-Encoding: chunked", *fields) + framed_body
 
 
@@ -79,7 +79,7 @@ def strict_server(folder: Path) -> Iterator[ServerProcess]:
 
 
 def assert_well(server: ServerProcess, *, workers: list[int] | None = None) -> None:
-    """What always holds after a hostile request: the next good one is right, nothing restarted.
+    """Check what must hold after a hostile request: the next valid one is answered, nothing restarted.
 
     No answer was a 500, no turn of the loop took over 0.25 s, and no traceback is in the log.
     """
@@ -95,5 +95,5 @@ def assert_well(server: ServerProcess, *, workers: list[int] | None = None) -> N
 
 
 def slowest_turn_seconds(logs: str) -> float:
-    """The longest turn of the server's loop that its log tells of; 0 if none took over 0.1 s."""
+    """The longest turn of the server's loop according to its log; 0 if none took over 0.1 s."""
     return max((float(match) for match in _SLOW_TURN.findall(logs)), default=0.0)

@@ -18,7 +18,7 @@ def deployment(
     observed_generation: int = 3,
     conditions: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return Deployment `demo-pose`; counts left out are `replicas`."""
+    """Return Deployment `demo-pose`; counts that are not given are `replicas`."""
     return {
         "metadata": {"name": "demo-pose", "namespace": "default", "generation": generation},
         "spec": {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def limited(command: tuple[str, ...], *, soft: int, hard: int | None = None) -> tuple[str, ...]:
-    """The command, with these limits on descriptors; without `hard`, that one stays as it is."""
+    """The command, with these limits on descriptors; without `hard`, the hard limit is unchanged."""
     limits = f"ulimit -Sn {soft}" + (f" && ulimit -Hn {hard}" if hard is not None else "")
     return ("sh", "-c", f'{limits} && exec "$@"', "sh", *command)
 

@@ -52,7 +52,7 @@ class Load:
 
     @property
     def statuses(self) -> Counter[int]:
-        """How often each status came; 0 is no answer."""
+        """How often each status was received; 0 means no answer."""
         return Counter(outcome.status for outcome in self.outcomes)
 
     @property

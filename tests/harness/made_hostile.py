@@ -71,7 +71,7 @@ def _overwritten(data: bytes, at: int, new: bytes) -> bytes:
 
 
 def _corrupt_scan() -> bytes:
-    """Sixty bytes of the entropy-coded data are others; no marker comes or goes."""
+    """Sixty bytes of the entropy-coded data are changed; markers stay the same."""
     random, data = Random(7), bytearray(small_jpeg())
     start = next(begin for marker, begin, _ in _segments(small_jpeg()) if marker == 0xDA) + 20
     for at in random.sample(range(start, len(data) - 2), 60):
@@ -90,7 +90,7 @@ def _corrupt_huffman_table() -> bytes:
 
 
 def _many_scans() -> bytes:
-    """A progressive JPEG one of whose scans comes 2,000 times: each walks all blocks again."""
+    """A progressive JPEG that repeats one scan 2,000 times: each visits all blocks again."""
     data = jpeg_of(np.full((4_000, 4_000), 128, np.uint8), 80, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     *_, (_, begin, end) = (each for each in _segments(data) if each[0] == 0xDA)
     return data[:-2] + data[begin:end] * 2_000 + JPEG_END

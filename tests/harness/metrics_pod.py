@@ -1,7 +1,7 @@
 """Fake admin ports of pods: real sockets on loopback that serve /metrics correctly, or with a chosen fault.
 
     with MetricsPods() as pods:  # port 9090, as pods have; MetricsPods(port=...) for another
-        address = pods.start()  # a free address of 127/8; or pods.start("127.4.5.6")
+        address = pods.start()  # a free address; or pods.start("127.4.5.6")
         pods.set_load(address, per_second=40, service_seconds=0.05, queued=3)
         pods.set_fault(address, Fault.SILENT)  # None: answers well again
         pods.restart(address)  # counters from 0, a new start time
@@ -99,11 +99,11 @@ class MetricsPods:
         self._call(_change_load(self._pods[address], Load(**load)))
 
     def set_fault(self, address: str, fault: Fault | None) -> None:
-        """Do this from the next request on (ABSENT: at once); the counters grow on behind it."""
+        """Apply this fault from the next request on (ABSENT: now); the counters still grow."""
         self._call(_change_fault(self._pods[address], fault, self.port))
 
     def restart(self, address: str, **counters: float) -> None:
-        """As a new process: counters at 0 or these, a new start time, connections cut; the load goes on."""
+        """Simulate a new process: counters at 0 or these, a new start time, cut connections."""
         self._call(_start_anew(self._pods[address], counters))
 
     def scrapes(self, address: str) -> int:

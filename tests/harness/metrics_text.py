@@ -38,7 +38,7 @@ class Fault(StrEnum):
     FOREIGN_LABELS = "arrivals have a label"
     MISSING = "arrivals are not there"
     GARBAGE = "200, with a body of random bytes"
-    STALE = "the answer of the moment when the fault was set, for ever"
+    STALE = "always the answer from the moment when the fault was set"
     EXTRA = "all families whatever was asked for, and 180 kB of strangers'; still a good answer"
 
 

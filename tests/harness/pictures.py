@@ -14,7 +14,7 @@ _PNG_HEAD_BYTES = 8 + 25  # signature and IHDR
 
 
 def built_in() -> bytes:
-    """The JPEG of one person that comes with the package and that readiness uses."""
+    """The JPEG of one person that the package contains and that readiness uses."""
     folder = resources.files("posecluster_inference") / "data"
     found = sorted(item.name for item in folder.iterdir() if item.name.endswith(".jpg"))
     return (folder / found[0]).read_bytes()
@@ -41,7 +41,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def tiny_png(width: int = 8, height: int = 8, shade: int = 128) -> bytes:
-    """A valid grey PNG made here, for tests that need a picture but nobody in it."""
+    """A generated valid grey PNG, for tests that need a picture without people."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = (b"\0" + bytes([shade]) * width) * height
     chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")

@@ -24,7 +24,7 @@ class Pods:
     terminated_at: dict[int, float] = field(default_factory=dict)
 
     def launch(self, count: int) -> list[ServerProcess]:
-        """Start so many at once; each gets traffic as soon as it is ready."""
+        """Start this many pods in parallel; each gets traffic as soon as it is ready."""
         starting = [self.start() for _ in range(count)]
         for pod in starting:
             pod.wait_ready(_START_SECONDS)
@@ -45,13 +45,13 @@ class Pods:
         assert set(codes.values()) == {0}, codes
 
     def interrupt(self, pods: Sequence[ServerProcess]) -> None:
-        """End those that are left, all at once and without their drain delay."""
+        """End the remaining pods in parallel and without their drain delay."""
         for pod in pods:
             pod.signal(signal.SIGINT)
         self.wait_ended(pods, delay_seconds=0)
 
     def wait_dropped(self, pod: ServerProcess, timeout_seconds: float) -> None:
-        """Wait until no new connection goes to it; it may have ended long before."""
+        """Wait until it gets no new connections; it may have ended long before."""
         end = time.monotonic() + timeout_seconds
         while pod in self.balancer.pods:
             assert time.monotonic() < end
@@ -68,7 +68,7 @@ class Pods:
             )
 
     def is_too_early(self, answer: Answer) -> bool:
-        """Whether it comes from a pod that had not been ready yet."""
+        """Whether it is from a pod that had not been ready yet."""
         return answer.started < self.joined_at.get(answer.pid, float("inf"))
 
     def is_of_ending(self, answer: Answer) -> bool:

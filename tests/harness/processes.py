@@ -10,7 +10,7 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process now; `started` (clock ticks after boot) tells a reused pid from the old one."""
+    """A process now; `started` (clock ticks after boot) distinguishes a reused pid from the old one."""
 
     pid: int
     parent: int
@@ -37,7 +37,7 @@ def alive(process: Process) -> bool:
 
 
 def in_session(session: int) -> list[Process]:
-    """All live processes of a session: a server started by `start_server` and whatever it started."""
+    """All live processes of a session: a server started by `start_server` and all that it started."""
     found = (read(int(path.name)) for path in _PROC.iterdir() if path.name.isdigit())
     return [process for process in found if process and process.session == session and process.state != "Z"]
 

@@ -160,7 +160,7 @@ def post(path: str, body: bytes, *headers: str, host: str = "test") -> bytes:
 
 
 def parse_responses(data: bytes) -> list[RawResponse]:
-    """The answers in `data`, in order; stops at what is no status line. The last may be incomplete."""
+    """The answers in `data`, in order; stops at an invalid status line. The last may be incomplete."""
     found = []
     while data.startswith(b"HTTP/1."):
         head, blank, rest = data.partition(b"\r\n\r\n")

@@ -160,7 +160,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest, seed: int) -> random.Random:
-    """Randomness of this test alone: the same for the same seed, whatever else runs."""
+    """Randomness of this test: the same for the same seed, whichever tests run."""
     return random.Random(f"{seed} {request.node.nodeid}")
 
 

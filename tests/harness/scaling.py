@@ -62,6 +62,6 @@ def fixed_decision(replicas: int = 1) -> Decision:
 
 
 def sample(name: str, at: float, **counters: float) -> PodSample:
-    """One scrape of a pod; what is left out is 0."""
+    """One scrape of a pod; what is not given is 0."""
     usual = {"started": 1.0, "arrivals": 0.0, "completed": 0.0, "busy_seconds": 0.0, "queued": 0.0}
     return PodSample(name=name, at=at, **usual | counters)

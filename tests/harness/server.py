@@ -74,7 +74,7 @@ class ServerProcess:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def health(self) -> dict[str, Any]:
-        """GET /healthz of the admin port, whatever its status."""
+        """GET /healthz of the admin port, with any status."""
         document: dict[str, Any] = client.get(self.admin_url + "/healthz", timeout_seconds=5).json()
         return document
 
@@ -91,7 +91,7 @@ class ServerProcess:
         return read_metric(self.admin_url, name, labels)
 
     def rss(self) -> int:
-        """Resident bytes of the server process alone; see `rss_with_workers`."""
+        """Resident bytes of the server process without its workers; see `rss_with_workers`."""
         return processes.rss(self.pid)
 
     def rss_with_workers(self) -> int:
@@ -103,7 +103,7 @@ class ServerProcess:
         return total
 
     def signal(self, number: int) -> None:
-        """Send a signal to the server process alone."""
+        """Send a signal to the server process, not to its workers."""
         self.process.send_signal(number)
 
     def terminate(self) -> None:

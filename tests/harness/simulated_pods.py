@@ -163,7 +163,7 @@ def falls(sizes: Iterable[int]) -> list[tuple[int, int]]:
     return [(one, other) for one, other in pairwise(sizes) if other < one]
 
 
-# ---- how a pod's load goes unread: the good sample, the last one read -> what `decide` is given
+# ---- faults of samples: the good sample, the last one read -> what `decide` is given
 
 Fault = Callable[[PodSample, PodSample | None], Sequence[PodSample]]
 FAULTS: Mapping[str, Fault] = {

@@ -101,7 +101,7 @@ async def test_a_computation_is_joined_until_it_finishes() -> None:
     assert flights.get(_key(1)) is job
     assert flights.get(_key(2)) is None
     job.succeed(ANSWERS[1])
-    # until the loop has told of it the answer is nowhere else
+    # until the loop has run its callbacks, the answer is stored nowhere else
     assert flights.get(_key(1)) is job
     await _settle(job)
     assert flights.get(_key(1)) is None
@@ -124,7 +124,7 @@ async def test_an_old_computation_that_finishes_does_not_remove_its_successor() 
     flights, old, new = Flights(AnswerCache(4)), _job(), _job()
     flights.add(old, joinable=True)
     old.done.cancel()
-    flights.add(new, joinable=True)  # before the loop has told of the old one's end
+    flights.add(new, joinable=True)  # before the callbacks of the old one's end have run
     await _settle(old)
     assert flights.get(_key(1)) is new
 
@@ -139,7 +139,7 @@ async def test_finished_computations_are_removed() -> None:
 
 
 async def _settle(job: Job) -> None:
-    """Wait until the loop has told everybody of the job's end."""
+    """Wait until the loop has run all callbacks of the job's end."""
     told = job.done.get_loop().create_future()
     job.done.add_done_callback(lambda _done: told.set_result(None))
     await told

@@ -136,7 +136,7 @@ TAKEN = scaling("ReplicasTakenOver", 2)
         # it stays ours, and that it was taken back is known for the rest of the generation
         (size_of("posecluster-operator", noted="2"), scaling("Steady"), SizeOwner(taken_back=True)),
         (size_of("posecluster-operator", noted="1"), scaling("Steady"), SizeOwner()),
-        # a second write: theirs however long they are silent, until the user hands it back
+        # after a second write the size stays theirs, however long they are silent, until the user changes it
         (size_of("hpa", silent=9000, noted="2"), TAKEN, SizeOwner(taken_over=True, taken_back=True)),
         (size_of("hpa", silent=9000, noted="2"), scaling("ReplicasTakenOver", 1), SizeOwner()),
         (size_of("hpa", silent=9000, noted="2"), scaling("Paused", 2), SizeOwner()),

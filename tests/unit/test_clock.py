@@ -8,7 +8,7 @@ import pytest
 from harness.server import ROOT
 
 PACKAGE = ROOT / "operator" / "posecluster_operator"
-# each turns it into a text at once: conditions, the Lease's record, Events
+# each turns it into a text immediately: conditions, the Lease's record, Events
 DATES = {
     (module, "datetime.now") for module in ("app.py", "explain/client.py", "kube/events.py", "kube/lease.py")
 }
@@ -17,12 +17,12 @@ _WALL = {
     "date.today", "datetime.datetime.now", "datetime.datetime.utcnow", "datetime.date.today",
     "time.clock_gettime",
 }  # fmt: skip
-# the present time unless they are told another
+# the present time unless a time is passed
 _WALL_WITHOUT_ARGUMENTS = {"time.gmtime": 1, "time.localtime": 1, "time.strftime": 2, "time.asctime": 1}
 
 
 def wall_clock_reads(source: str) -> Iterator[str]:
-    """Names of what reads, or hands on, the wall clock in this source."""
+    """Names of what reads or passes on the wall clock in this source."""
     tree = ast.parse(source)
     told = {
         id(node.func)

@@ -37,7 +37,7 @@ def test_the_largest_pictures_count_as_heavy_before_any_was_seen(kind: PictureFo
 
 
 def test_people_in_a_picture_make_nothing_heavy() -> None:
-    """Inference depends on them, and no header tells of them: ten people must not push one aside."""
+    """Inference time depends on people, which headers do not show; ten must not make a picture heavy."""
     costs = learned((SMALL, "json", 0.004, 0.01), (Header(PictureFormat.JPEG, 640, 480), "json", 0.003, 0.6))
     assert not costs.estimate(SMALL, "json").is_heavy
 

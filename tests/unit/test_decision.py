@@ -177,7 +177,7 @@ def test_a_restarted_operator_says_so_until_it_has_watched_a_window() -> None:
 
 
 def until(fleet: SimulatedPods, blind: ScalingReason | None, *, unread: int | None, seconds: int = 60) -> int:
-    """Return after how many seconds `blind` is said, when the first `unread` pods (None: none) are silent."""
+    """Return after how many seconds `blind` is reported, while `unread` pods (None: none) are silent."""
     last: Pods = fleet.pass_second(120.0)
     for second in range(1, seconds):
         pods = fleet.pass_second(120.0)

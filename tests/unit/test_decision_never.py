@@ -102,7 +102,7 @@ def test_control_an_idle_service_that_is_read_shrinks_after_the_hold() -> None:
     assert sizes[-1] == 1
 
 
-# ---- never shrink while blind: a gap starts the window anew
+# ---- never shrink without metrics: a gap restarts the window
 
 
 def never_shrinks_after_a_gap(decide: Decide, gap: int, *, listed: bool) -> None:

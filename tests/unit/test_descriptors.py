@@ -20,7 +20,7 @@ Limits = tuple[int, int]
 
 
 class Kernel:
-    """A kernel's limits: soft ones up to `most`; without `allows_hard` it refuses the hard one as it is."""
+    """A kernel's limits: soft ones up to `most`; without `allows_hard` it refuses the hard limit itself."""
 
     def __init__(self, soft: int, hard: int, most: int = 1 << 20, *, allows_hard: bool = True) -> None:
         self.limits: Limits = (soft, hard)

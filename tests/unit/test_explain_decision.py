@@ -111,7 +111,7 @@ KNOWN: dict[ScalingReason, Snapshot] = {
     R.REPLICAS_TAKEN_OVER: known(blind(R.REPLICAS_TAKEN_OVER, 7), ready=7),
     R.FIXED_SIZE: known(fixed_decision(4), ready=4, policy=replace(POLICY, mode=ScalingMode.FIXED)),
 }
-# nothing is decided for it: the resource says so
+# nothing is decided for it; the resource shows that
 NEVER_KNOWN = {R.PAUSED}
 
 
@@ -174,7 +174,7 @@ def test_at_the_maximum_it_says_how_much_more_would_be_enough() -> None:
     words = " ".join(text(KNOWN[R.AT_MAXIMUM]).split())
     assert "The objective may be missed: 12.3 pods are needed, but only 10 are allowed" in words
     assert "Raise spec.scaling.maxReplicas to 13 or more" in words
-    lowered = known(of(R.AT_MAXIMUM, 10), ordered=12)  # by the bound alone
+    lowered = known(of(R.AT_MAXIMUM, 10), ordered=12)  # only by the bound
     assert "may be missed" not in text(lowered)
     assert "Nothing: the Deployment had more pods than spec.scaling.maxReplicas (10) allows" in text(lowered)
 
@@ -185,7 +185,7 @@ def test_right_after_a_start_the_text_says_until_when_the_size_is_held() -> None
     assert "two measurements" in " ".join(text(unread).split())
 
 
-# ---- the look ahead: what it says comes true when the load stays
+# ---- the forecast: it comes true if the load stays the same
 
 
 def look(fleet: SimulatedPods, rate: float) -> Snapshot:
@@ -199,18 +199,18 @@ def look(fleet: SimulatedPods, rate: float) -> Snapshot:
 def comes_true(
     fleet: SimulatedPods, rate: float, expected: Callable[[Snapshot], tuple[float, int] | None]
 ) -> int:
-    """Ask each second, until the size no longer changes; return how many steps down came as was said."""
+    """Ask each second, until the size no longer changes; return how many steps down happened as announced."""
     steps, told = 0, None
     for _ in range(int(3 * fleet.policy.max_hold_seconds)):
         before = fleet.replicas
         found = look(fleet, rate)
         if fleet.replicas < before:
-            assert told is not None, "a step down that was not told"
-            assert fleet.replicas == told[1], "to another size than was told"
-            assert told[0] <= 1.5, "earlier than was told"
+            assert told is not None, "a step down that was not announced"
+            assert fleet.replicas == told[1], "to another size than announced"
+            assert told[0] <= 1.5, "earlier than announced"
             steps += 1
         else:
-            assert told is None or told[0] > 0.0, "a step down was told, and did not come"
+            assert told is None or told[0] > 0.0, "an announced step down did not happen"
         told = expected(found)
     return steps
 
@@ -255,7 +255,7 @@ def test_control_a_wrong_look_ahead_is_seen(wrong: tuple[float, int]) -> None:
 
 
 def test_a_new_figure_is_noticed() -> None:
-    """A figure that is added to Numbers must be looked at here: is it told?"""
+    """A figure that is added to Numbers must be considered here: should the text show it?"""
     assert set(Numbers.__dataclass_fields__) == {
         *("requests_per_second", "busy_seconds", "refused_per_second", "service_seconds", "utilisation"),
         *(

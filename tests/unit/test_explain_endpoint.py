@@ -36,7 +36,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def scaler(clock: Callable[[], float], metrics: Metrics) -> Any:
-    """A scaler that no tick runs for: it knows what passes told it."""
+    """A scaler without ticks: it knows only what passes reported."""
     nobody: Any = None
     pod_list = PodList(nobody, namespaces=(), monotonic=clock, wanted=lambda: True)
     scraper = Scraper(monotonic=clock)

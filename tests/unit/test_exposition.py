@@ -235,7 +235,7 @@ def test_truncated_metrics_are_never_read_as_lower_values() -> None:
     assert TEXT.endswith(b"\n")
     for end in range(len(TEXT)):
         if TEXT[end - 1 : end] == b"\n":
-            continue  # between lines: the length of the answer tells
+            continue  # between lines: only the length of the answer shows it
         assert failure(TEXT[:end]) == "the last line is incomplete"
     assert read_sample(TEXT + b"\n", name="a", at=1.0) == expected
 

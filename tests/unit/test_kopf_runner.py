@@ -31,7 +31,7 @@ def test_back_offs_never_end_and_are_jittered_and_capped() -> None:
     assert all(11.25 <= seconds <= 15 for seconds in one[5:])
     again = BackOffs(Random(3))
     assert next(iter(again)) <= 1
-    assert next(iter(again)) <= 1, "each request begins anew"
+    assert next(iter(again)) <= 1, "each request starts the delays again"
 
 
 def test_kopf_is_configured_with_our_time_limits_and_without_posting() -> None:

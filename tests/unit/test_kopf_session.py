@@ -53,7 +53,7 @@ class StubAccess:
 
 
 class Seen:
-    """A server, a session to it, and what its listener heard."""
+    """A server, a session to it, and what its listener received."""
 
     def __init__(self) -> None:
         self.answers: list[web.Response] = []
@@ -117,7 +117,7 @@ async def test_an_event_counts_as_a_sign_of_life_of_its_watch(seen: Seen) -> Non
     response = await seen.session.get(f"{seen.url}{PODS}?watch=true")
     assert seen.health.ready().ok
     seen.now = 200.0
-    assert not seen.health.live().ok, "an answer alone is no sign of life"
+    assert not seen.health.live().ok, "a response without an event is no sign of life"
     async with response:
         chunks = [chunk async for chunk in response.content.iter_chunked(1 << 20)]
     assert chunks == [b'{"type": "BOOKMARK"}\n']

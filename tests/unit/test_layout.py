@@ -127,7 +127,7 @@ class Marked:
 
 
 def marked_in(tests: Iterable[Marked], marker: str) -> set[object]:
-    """What these tests are marked with."""
+    """All arguments of this marker on these tests."""
     return set().union(*(test.marks.get(marker, set()) for test in tests))
 
 
@@ -167,7 +167,7 @@ def _marks(function: Function, named: Mapping[str, ast.AST]) -> dict[str, set[ob
             marks = found.setdefault(node.func.attr, set())
             marks |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
             if any(isinstance(argument, ast.Name) for argument in node.args):
-                # a row that a loop over a table hands on: the table's keys (`*rows(file)` proves nothing)
+                # a row that a loop over a table passes on: the table's keys (`*rows(file)` proves nothing)
                 marks |= rows if node.func.attr == "hostile" else set()
     return found
 

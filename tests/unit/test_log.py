@@ -154,7 +154,7 @@ def test_text_that_is_not_valid_unicode_is_still_written(capfd: pytest.CaptureFi
 
 @pytest.fixture
 def stuck_reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A pipe in place of stderr; gives the end that nobody reads."""
+    """A pipe in place of stderr; returns its unread end."""
     read_end, write_end = os.pipe()
     monkeypatch.setattr(log, "_STDERR", write_end)
     yield read_end

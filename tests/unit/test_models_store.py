@@ -34,7 +34,7 @@ TINY = Model(
 
 
 class Given:
-    """A source that gives what it was told, or has nothing; counts how often it was asked."""
+    """A source that returns the given file, or has none; counts how often it was asked."""
 
     chosen = False
 

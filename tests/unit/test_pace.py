@@ -11,7 +11,7 @@ DEFAULT = Pace(50 * KB, 60.0)
 
 
 def steady(bytes_per_second: int, every: float = 0.1, begin: float = 0.0) -> Iterator[tuple[float, int]]:
-    """When how many bytes arrive, for ever."""
+    """Endless times at which bytes arrive, and how many."""
     step = 1
     while True:
         yield begin + step * every, round(bytes_per_second * every)

@@ -78,7 +78,7 @@ def test_only_as_many_ticks_are_stored_as_the_rate_needs() -> None:
 
 @given(st.integers(2, 9), st.floats(0, 50), st.floats(0, 50))
 def test_requests_to_a_silent_pod_are_counted_once_it_answers(silent: int, rate: float, other: float) -> None:
-    """Two pods; one answers again after some seconds, and tells what it was asked for since."""
+    """Two pods; one answers again after some seconds, and reports its arrivals since."""
     whole, partly = watched(20, rate + other), watched(20, rate + other)
     for second in range(20, 20 + silent):
         whole = observe(float(second), demand(rate + other, measured=2), whole, complete=True)

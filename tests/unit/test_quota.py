@@ -109,7 +109,7 @@ def test_the_table_keeps_those_that_asked_last() -> None:
     table.take("one more", 0.0)
     assert not table.take(_caller(0), 0.0).allowed
     assert not table.take(_caller(2), 0.0).allowed
-    assert table.take(_caller(1), 0.0).allowed, "pushed out, so it starts anew"
+    assert table.take(_caller(1), 0.0).allowed, "evicted, so it starts again"
 
 
 @pytest.mark.acceptance(39)

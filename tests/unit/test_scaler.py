@@ -78,7 +78,7 @@ class World:
         return known.decision.state.history.lowered_at
 
     async def tick(self, seconds: int = 1, *, passes: bool = True) -> None:
-        """Seconds go by; whoever is woken gets its pass."""
+        """Let seconds pass; each enqueued key gets its pass."""
         for _ in range(seconds):
             self.now += 1.0
             woken = len(self.woken)

@@ -219,7 +219,7 @@ def test_variables_that_no_setting_has_are_found() -> None:
 
 
 def test_the_server_warns_of_a_variable_that_no_setting_has(tmp_path: Path) -> None:
-    """It does not start here for want of a model; the warning comes first, by name and without the value."""
+    """The server does not start without a model; before that it logs the name, not the value."""
     done = subprocess.run(
         [sys.executable, "-m", "posecluster_inference", "serve"],
         env={

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
         ([1_000], 2, 1, 4, "up: not enough even so"),
         ([540], 2, 1, 2, "up: with it, less than a tenth above"),
         ([300], 3, 2, 3, "up would become down: nothing"),
-        ([100, 100], 3, 1, 1, "down: a pod that starts is left out"),
+        ([100, 100], 3, 1, 1, "down: a starting pod is not counted"),
         ([], 3, 3, 3, "nothing is measured"),
     ],
 )

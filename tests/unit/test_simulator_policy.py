@@ -91,7 +91,7 @@ def test_a_stricter_objective_costs_more_pods(adapter: ModuleType) -> None:
         sum(simulate(adapter.PoseClusterPolicy(SimConfig(), **fields), STEP))
         for fields in (
             {"late_permille": 100},
-            {"late_permille": "10"},  # --set hands over text that is no number's
+            {"late_permille": "10"},  # --set passes text that is not a number
             {"late_permille": 1, "latency_ms": 120.0},
         )
     ]

@@ -62,7 +62,7 @@ def reasons(status: Any) -> tuple[str, str]:
     return available, progressing
 
 
-# --- what is told ---
+# --- what is reported ---
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_only_a_changed_status_gets_a_new_time() -> None:
     }
 
 
-# --- odd and forged objects ---
+# --- unusual and forged objects ---
 
 
 @given(JSON, JSON, st.lists(JSON, max_size=3))

@@ -61,7 +61,7 @@ class WorkerOnPaper:
 
 
 class OwnerOnPaper:
-    """Notes what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.changes = 0

@@ -50,7 +50,7 @@ def test_a_caller_is_named_by_its_tokens_file(tmp_path: Path) -> None:
         ["s3cret"],
         ["Bearer s3cret", "Bearer s3cret"],
         ["Bearer " + "x" * 1_048_576],
-        ["Bearer \udcff"],  # a byte that is no UTF-8, as aiohttp gives it
+        ["Bearer \udcff"],  # a byte that is not UTF-8, as aiohttp decodes it
     ],
 )
 def test_anything_else_is_unauthorized(tmp_path: Path, fields: list[str]) -> None:

@@ -26,7 +26,7 @@ _SOON = 5.0
 
 @dataclass
 class Passes:
-    """What the queue was told to do, and how each pass ended."""
+    """The results for the queue to return, and how each pass ended."""
 
     behave: Callable[[str, int], Awaitable[Result]]
     times: dict[str, list[float]] = field(default_factory=dict)

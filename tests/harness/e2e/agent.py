@@ -77,7 +77,7 @@ class Traffic:
         return sum(one.kept is kept for one in self.asked)
 
     def between(self, begin: float, end: float) -> int:
-        """How many were begun in this time."""
+        """How many requests started in this time."""
         return sum(begin <= one.started <= end for one in self.asked)
 
     def look(self) -> int:
@@ -168,7 +168,7 @@ class Agent:
         return traffic.rate()
 
     def wait_reached(self, url: str) -> None:
-        """Wait until whatever is behind the URL answers."""
+        """Wait until the server behind the URL answers."""
 
         def reached() -> bool:
             return self.send("GET", f"{url}/healthz", timeout_seconds=5).status == 200

@@ -29,8 +29,8 @@ OURS = "posecluster.io/made-by"
 RESTRICTED = {f"pod-security.kubernetes.io/{level}": "restricted" for level in ("enforce", "warn", "audit")}
 _GONE_SECONDS = 90.0
 _OPERATORS = "app.kubernetes.io/name=posecluster-operator"
-_MOST_LISTED = 50  # images that a kubelet tells of, by default: the largest
-_LISTED_SECONDS = 60.0  # until it tells of one that was just loaded
+_MOST_LISTED = 50  # images that a kubelet reports by default: the largest
+_LISTED_SECONDS = 60.0  # until it reports an image that was just loaded
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class Run:
     def __init__(self, name: str, order: dict[str, Any], files: Files) -> None:
         self.name, self.order, self.files = name, order, files
         self.asked: list[dict[str, Any]] = []
-        self.timed_out = False  # its time ended it, nobody else
+        self.timed_out = False  # it ended by its time limit
         self._over = threading.Event()
         self._left = itertools.count(1)
         self._end = time.monotonic() + min(order["seconds"], MOST_SECONDS)
@@ -124,7 +124,7 @@ class Run:
 
 
 class Client:
-    """One prober's connection, which http.client opens anew after an answer with `Connection: close`."""
+    """One prober's connection, which http.client reopens after an answer with `Connection: close`."""
 
     def __init__(self, order: dict[str, Any], *, keeps: bool) -> None:
         parts = urlsplit(order["url"])

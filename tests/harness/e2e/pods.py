@@ -59,7 +59,7 @@ class Inside:
     prefix: str = "posecluster_"
 
     def get(self) -> Json:
-        """It, as it is now."""
+        """The pod, read again."""
         return self.api.get("pods", self.namespace, self.name)
 
     def is_ready(self) -> bool:
@@ -97,7 +97,7 @@ class Inside:
         return sum_metric(text, self.prefix + name, labels)
 
     def health(self) -> Json:
-        """Its /healthz, whatever the status."""
+        """Its /healthz, with any status."""
         found: Json = self.admin("/healthz").json()
         return found
 

@@ -46,7 +46,7 @@ class Pose:
         return f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component=inference"
 
     def get(self) -> Json:
-        """It, as it is now."""
+        """The PoseCluster, read again."""
         return self.api.get("poseclusters", self.namespace, self.name)
 
     def condition(self, kind: str) -> Json:
@@ -117,7 +117,7 @@ class Place:
         return self._agent
 
     def pose(self, name: str = "demo", *, wait: bool = True, **spec: object) -> Pose:
-        """A PoseCluster that is `SMALL` but for `spec`; rolled out, unless told not to wait."""
+        """A PoseCluster that is `SMALL` except for `spec`; waits for its rollout unless `wait` is false."""
         self.api.create(posecluster(name, self.namespace, **(SMALL | spec)))
         made = Pose(self.api, self.namespace, name)
         if wait:

@@ -23,7 +23,7 @@ _SECONDS = 60.0
 
 
 class HelmFailed(AssertionError):
-    """helm said no; with its words."""
+    """helm failed; the message is helm's."""
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Release:
     api: Api
 
     def helm(self, *arguments: str) -> str:
-        """Run helm in the release's namespace; all that it said."""
+        """Run helm in the release's namespace; return its output."""
         done = subprocess.run(
             [find_program("helm"), "--namespace", NAMESPACE, *arguments],
             env=os.environ | {"KUBECONFIG": str(self.api.server.kubeconfig)},
@@ -136,7 +136,7 @@ class Release:
         return Inside(self.api, NAMESPACE, name, port=OPERATOR_PORT, prefix="posecluster_operator_")
 
     def holder(self) -> str:
-        """Who holds the Lease; "" if nobody does."""
+        """The holder of the Lease; "" if there is none."""
         lease = self.api.find("leases", NAMESPACE, OPERATOR) or {}
         return str(lease.get("spec", {}).get("holderIdentity") or "")
 

@@ -20,7 +20,7 @@ class Rollout:
     seconds: float = 0.0
 
     def look(self, pose: Pose) -> list[Json]:
-        """Note how its pods are now; these pods, so that whoever stops looking at them has noted them."""
+        """Record the present state of its pods, and return them."""
         now, pods = time.time(), pose.pods()
         self.fewest_ready = min(self.fewest_ready, sum(is_ready(pod) for pod in pods))
         for pod in pods:
@@ -31,7 +31,7 @@ class Rollout:
         return pods
 
     def asked_meanwhile(self, asked: list[Asked]) -> int:
-        """How many requests were begun while any pod was ending."""
+        """How many requests started while any pod was terminating."""
         spans = [(begin, self.ended.get(uid, time.time())) for uid, begin in self.ending.items()]
         return sum(any(low <= one.started <= high for low, high in spans) for one in asked)
 

@@ -30,7 +30,7 @@ _CONTENT = (
 
 
 class ApiError(AssertionError):
-    """The API server (status 0: kubectl) said no."""
+    """The API server (status 0: kubectl) refused a request."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"{status} {reason}: {message}")
@@ -151,7 +151,7 @@ class Api:
         grace_seconds: int | None = 0,
         propagation: str = "Background",
     ) -> None:
-        """Delete one object; that there is none is fine. Pods go at once, no kubelet is asked."""
+        """Delete one object if it exists. Pods are removed immediately, without a kubelet."""
         options: Json = {"propagationPolicy": propagation}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
@@ -247,7 +247,7 @@ class Api:
         """Delete a namespace with all that is in it; without a controller manager we end it ourselves."""
         if self.find("namespaces", None, name) is None:
             return
-        # first, so that nobody puts anything new into it
+        # first, so that nothing new is created in it
         self.delete("namespaces", None, name)
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -100,7 +100,7 @@ class OwnServer(Server):
         raise AssertionError(f"API server not ready after {_START_SECONDS} s:\n{self._log_tail()}")
 
     def stop(self) -> None:
-        """End the API server at once, as a crash does; etcd stays, so `start` brings all back."""
+        """Kill the API server, as a crash does; etcd stays, so `start` restores everything."""
         _end(self._api)
         self._api = None
 
@@ -158,7 +158,7 @@ class OwnServer(Server):
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={certificates / 'sa.pub'}",
             f"--service-account-signing-key-file={certificates / 'sa.key'}",
-            # nobody makes the ServiceAccount `default` of a namespace here
+            # no controller creates a namespace's ServiceAccount `default` here
             "--disable-admission-plugins=ServiceAccount",
             f"--cert-dir={self.folder / 'apiserver'}",
         ]
@@ -221,9 +221,9 @@ def _assets() -> Path | None:
 
 
 def named_server(folder: Path, *, needs_own_context: bool = False) -> Server:
-    """The server of KUBECONFIG's current context; skips if it is foreign or away, or the file not there.
+    """The server of KUBECONFIG's current context; skips if it is missing, unreachable or not for tests.
 
-    needs_own_context: for tests that install something; its address alone does not make it theirs.
+    needs_own_context: for tests that install something; a loopback address is not enough for these.
     """
     source = Path(os.environ["KUBECONFIG"])
     if not source.is_file():

@@ -20,9 +20,9 @@ Do = Literal[
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One call through a proxy. Times are monotonic; `ended` and `status` are 0 while there is none.
+    """One call through a proxy. Times are monotonic; `ended` and `status` are 0 until they are known.
 
-    For a watch `status` is that of its start; `forwarded` says whether the API server heard of it.
+    For a watch `status` is that of its start; `forwarded` says whether the API server received it.
     """
 
     time: float
@@ -93,7 +93,7 @@ class Rule:
     _taken: set[int] = field(default_factory=set)
 
     def describes(self, call: Call) -> bool:
-        """Whether the call is one of those meant; counts are not looked at."""
+        """Whether the call matches the patterns; counts are ignored."""
         return (
             _verb_is(call, self.verb)
             and _is(call.resource, self.resource)
@@ -120,7 +120,7 @@ class Rule:
 def read_call(
     now: float, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], *, door: str
 ) -> Call:
-    """What a request asks of the API server; of what is no resource (discovery, /readyz) `resource` is ""."""
+    """What a request asks of the API server; `resource` is "" for other paths (discovery, /readyz)."""
     namespace, resource, name = _read_path(path)
     verb = _METHODS.get(method, "get")
     if verb == "get" and resource and not name:

@@ -55,7 +55,7 @@ class Connection:
     async def watch(
         self, resource: str, namespace: str | None, labels: str = ""
     ) -> AsyncIterator[tuple[str, Json]]:
-        """Events for ever: after each (re)connection RELISTED with the whole list, then single changes."""
+        """Endless events: after each (re)connection RELISTED with the whole list, then single changes."""
         path = BY_PLURAL[resource].path(namespace)
         selector = {"labelSelector": labels} if labels else {}
         while True:
@@ -86,7 +86,7 @@ async def close_session(session: aiohttp.ClientSession) -> None:
     if session.connector is not None:
         await session.connector.close()
     await session.close()
-    # a watch that was cancelled says goodbye by TLS, and waits for the answer; asyncio does not tell when
+    # a cancelled watch closes its TLS connection and waits for the answer; asyncio does not report when
     loop = asyncio.get_running_loop()
     end = loop.time() + _GOODBYE_SECONDS
     while len(vars(loop)["_selector"].get_map()) > 1 and loop.time() < end:  # noqa: ASYNC110  one is the loop's own

@@ -106,7 +106,7 @@ def shown(calls: Iterable["Call"]) -> list[str]:
 
 
 def templates(calls: Iterable["Call"]) -> list[str]:
-    """Hashes of the pod templates in applies of a Deployment, repeats of the one before left out."""
+    """Hashes of the pod templates in applies of a Deployment, without consecutive repeats."""
     found: list[str] = []
     for call in calls:
         annotations = call.document()["spec"]["template"]["metadata"]["annotations"]

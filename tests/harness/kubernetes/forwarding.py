@@ -54,8 +54,8 @@ class Answer:
 class Forwarder:
     """Sends calls to one API server; lives in the proxy's loop.
 
-    rules: the rules in force now. `changed` is called by the proxy when they are others, so that open
-    watches look at them.
+    rules: the rules in force now. The proxy calls `changed` after a change, so that open
+    watches apply them.
     """
 
     def __init__(self, url: str, context: ssl.SSLContext, rules: Callable[[], tuple[Rule, ...]]) -> None:
@@ -66,7 +66,7 @@ class Forwarder:
         self._session: aiohttp.ClientSession | None = None
 
     def changed(self) -> None:
-        """Wake everything that waits for a change of the rules."""
+        """Wake all tasks that wait for a change of the rules."""
         self._changes.set()
         self._changes = asyncio.Event()
 
@@ -154,7 +154,7 @@ class Forwarder:
         content: aiohttp.StreamReader,
         response: web.StreamResponse,
     ) -> web.StreamResponse:
-        """Pass whole lines on as they come, until an end comes from above, from a rule or the caller."""
+        """Forward whole lines as they arrive, until the API server, a rule or the caller ends the watch."""
         line, ended, silence = b"", False, None
         reading = asyncio.ensure_future(content.readany())
         try:

@@ -19,7 +19,7 @@ LEAST_LOOKS = 10
 
 @dataclass(slots=True)
 class Looks:
-    """The PoseCluster each time that it was seen; `summary` is its verdicts in order, repeats left out."""
+    """The PoseCluster at each observation; `summary` is its verdicts in order, without repeats."""
 
     items: list[Json] = field(default_factory=list)
 

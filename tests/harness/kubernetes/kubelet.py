@@ -32,7 +32,7 @@ class Kubelet:
         self._lives: dict[Key, tuple[Behaviour, asyncio.Task[None]]] = {}
 
     def see(self, pod: Json) -> None:
-        """A pod as it is now, unless something newer is known."""
+        """The latest known state of a pod."""
         place = (pod["metadata"]["namespace"], pod["metadata"]["name"])
         known = self.pods.get(place)
         if known is None or _version(known) <= _version(pod):
@@ -52,7 +52,7 @@ class Kubelet:
             life[1].cancel()
 
     async def delete(self, place: Key) -> None:
-        """End a pod at once and let the API server forget it."""
+        """End a pod immediately and remove it from the API server."""
         if self._real:
             path = BY_PLURAL["pods"].path(*place)
             code, _ = await self._connection.send("DELETE", path, {"gracePeriodSeconds": 0})

@@ -123,7 +123,7 @@ class LoadedPods:
         return self._metrics
 
     def look(self) -> None:
-        """Listen for new pods, end those of pods that are gone, and share the load out anew."""
+        """Start listeners of new pods, end those of removed pods, and distribute the load again."""
         with self._lock:
             for cluster, load in list(self._loads.items()):
                 self._look_at(cluster, load.asked)
@@ -132,7 +132,7 @@ class LoadedPods:
         while not self._over.wait(_PAUSE_SECONDS):
             try:
                 self.look()
-            except Exception as error:  # noqa: BLE001  told at the end
+            except Exception as error:  # noqa: BLE001  reported at the end
                 self._problem = error
                 return
 

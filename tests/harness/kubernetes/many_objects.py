@@ -50,7 +50,7 @@ async def _create_all(server: Server, manifests: Sequence[Json]) -> dict[str, fl
 
 
 def foreign_pods(namespace: str, count: int) -> list[Json]:
-    """Manifests of pods that are none of ours."""
+    """Manifests of pods that no PoseCluster owns."""
     container = {"name": "main", "image": "example.test/other:1", "env": [{"name": "A", "value": "x" * 500}]}
     return [
         {

@@ -173,7 +173,7 @@ class OperatorProcess:
         return OperatorFailed(f"operator {self.pid}: {what}; its log ends with:\n{self.logs()[-_LOG_TAIL:]}")
 
     def close(self, seconds: float = 10.0) -> None:
-        """End it, if it still runs, and look at its log for tracebacks and tokens."""
+        """End it if it still runs, and check its log for tracebacks and tokens."""
         if self.running():
             self.resume()
             self.terminate()
@@ -195,7 +195,7 @@ class OperatorProcess:
 def unwanted(log: str, *, secrets: Sequence[str] = (), allowed: Sequence[str] = ()) -> str:
     """What a log must not have: an uncaught error or a token; "" if it is clean.
 
-    A token's signature alone counts too, and any token that a server of ours would take.
+    A token's signature counts as well, and any token that our server would accept.
     """
     for text in ("Traceback", "Task exception was never retrieved", "was never awaited"):
         if text in log and text not in allowed:

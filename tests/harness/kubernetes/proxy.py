@@ -41,7 +41,7 @@ class FaultProxy:
         self._listeners: dict[str, asyncio.Server] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
-        # no client certificate: the caller's token alone says who asks
+        # no client certificate: only the caller's token identifies the caller
         context = ssl.create_default_context(cafile=str(server.ca_file))
         self._forwarder = Forwarder(server.url, context, lambda: self._rules)
         self._http: web.Server | None = None
@@ -112,7 +112,7 @@ class FaultProxy:
     def find(
         self, *, verb: str = "*", resource: str = "*", name: str = "*", door: str = "*", since: float = 0.0
     ) -> list[Call]:
-        """Calls by patterns as a Rule's, begun at `since` or later."""
+        """Calls that match patterns as in a Rule and started at `since` or later."""
         pattern = Rule(verb=verb, resource=resource, name=name, door=door)
         return [one for one in list(self.calls) if one.time >= since and pattern.describes(one)]
 

@@ -11,7 +11,7 @@ READY, REFUSED, NAME_TAKEN, INVALID = "RolloutComplete", "refused", "NameTaken",
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """What is asked for, what is there before, and what comes of it: a reason of Progressing, or refused."""
+    """The requested change, what exists before it, and its outcome: a reason of Progressing, or refused."""
 
     spec: Json = field(default_factory=dict)
     metadata: Json = field(default_factory=dict)
@@ -20,7 +20,7 @@ class Try:
     twin: bool = False
 
 
-def stranger(kind: str, name: str, **metadata: Any) -> Json:
+def unmanaged(kind: str, name: str, **metadata: Any) -> Json:
     """Somebody's object; `name` is completed with the try's."""
     made = {"Service": {"ports": [{"port": 1}]}, "PodDisruptionBudget": {"selector": {}, "maxUnavailable": 1}}
     pod = {
@@ -50,25 +50,25 @@ SHOP = {
 }
 TRIES: dict[str, Try] = {
     # names that others hold
-    "a Service's name": Try(outcome=NAME_TAKEN, before=stranger("Service", "{}-pose")),
-    "the headless Service's name": Try(outcome=NAME_TAKEN, before=stranger("Service", "{}-pose-pods")),
-    "a Deployment's name": Try(outcome=NAME_TAKEN, before=stranger("Deployment", "{}-pose")),
+    "a Service's name": Try(outcome=NAME_TAKEN, before=unmanaged("Service", "{}-pose")),
+    "the headless Service's name": Try(outcome=NAME_TAKEN, before=unmanaged("Service", "{}-pose-pods")),
+    "a Deployment's name": Try(outcome=NAME_TAKEN, before=unmanaged("Deployment", "{}-pose")),
     "a budget's name": Try(
-        {"replicas": 2}, outcome=NAME_TAKEN, before=stranger("PodDisruptionBudget", "{}-pose")
+        {"replicas": 2}, outcome=NAME_TAKEN, before=unmanaged("PodDisruptionBudget", "{}-pose")
     ),
     "a budget's name, to have it deleted": Try(
-        outcome=NAME_TAKEN, before=stranger("PodDisruptionBudget", "{}-pose", labels=OURS)
+        outcome=NAME_TAKEN, before=unmanaged("PodDisruptionBudget", "{}-pose", labels=OURS)
     ),
-    "an object with our labels": Try(outcome=NAME_TAKEN, before=stranger("Service", "{}-pose", labels=OURS)),
+    "an object with our labels": Try(outcome=NAME_TAKEN, before=unmanaged("Service", "{}-pose", labels=OURS)),
     "another controller's object": Try(
-        outcome=NAME_TAKEN, before=stranger("Deployment", "{}-pose", ownerReferences=owned("ReplicaSet"))
+        outcome=NAME_TAKEN, before=unmanaged("Deployment", "{}-pose", ownerReferences=owned("ReplicaSet"))
     ),
     "another PoseCluster's object": Try(
-        outcome=NAME_TAKEN, before=stranger("Service", "{}-pose", ownerReferences=owned("PoseCluster"))
+        outcome=NAME_TAKEN, before=unmanaged("Service", "{}-pose", ownerReferences=owned("PoseCluster"))
     ),
     "an object that a kind of our name owns": Try(
         outcome=NAME_TAKEN,
-        before=stranger(
+        before=unmanaged(
             "Deployment",
             "{}-pose",
             ownerReferences=owned("PoseCluster", apiVersion="example.test/v1", name="{}"),
@@ -87,7 +87,7 @@ TRIES: dict[str, Try] = {
         metadata={"ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": "bank", "uid": "1-1"}]}
     ),
     "a finalizer": Try(metadata={"finalizers": ["example.test/for-ever"]}),
-    # fields that the API server drops when it is told not to be strict
+    # fields that the API server drops without strict validation
     "a ServiceAccount": Try({"serviceAccountName": "admin", "automountServiceAccountToken": True}),
     "the node": Try({"hostNetwork": True, "hostPID": True, "nodeName": "master", "hostUsers": True}),
     "the node's files": Try({"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}),
@@ -121,7 +121,7 @@ TRIES: dict[str, Try] = {
     "a writer's name in managedFields": Try(
         metadata={"managedFields": [{"manager": "posecluster-operator", "operation": "Apply"}]}
     ),
-    # allowed, and all that comes of it is what is documented
+    # allowed, with only the documented effect
     "a Secret of the namespace": Try({"auth": {"tokenSecretName": "bank"}}, twin=True),
     "its pull secret": Try({"imagePullSecrets": [{"name": "bank"}]}, twin=True),
     "any node": Try({"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}]}, twin=True),
