@@ -9,7 +9,7 @@ from harness.pictures import tiny_png
 from harness.pool_in_state import PoolInState, admission_to, count
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.server.detection.cache import AnswerCache, Flights
-from posecluster_inference.server.detection.detector import Detection, Detector, PictureFacts, Source
+from posecluster_inference.server.detection.detector import AnswerSource, Detection, Detector, PictureFacts
 from posecluster_inference.server.workers.jobs import Answer, Job, JobQueue
 from posecluster_inference.worker.messages import AnswerForm
 
@@ -76,13 +76,15 @@ class Desk:
 
 def test_every_source_has_its_own_series_from_the_start() -> None:
     desk = Desk()
-    assert [count(desk.metrics, "cache_requests", result=source) for source in Source] == [0] * len(Source)
+    assert [count(desk.metrics, "cache_requests", result=source) for source in AnswerSource] == [0] * len(
+        AnswerSource
+    )
 
 
 async def test_a_new_picture_is_computed_and_the_next_request_is_a_hit() -> None:
     desk = Desk()
-    assert await desk.compute() == Detection(FIRST, Source.MISS, is_stored=True)
-    assert await desk.ask() == Detection(FIRST, Source.HIT)
+    assert await desk.compute() == Detection(FIRST, AnswerSource.MISS, is_stored=True)
+    assert await desk.ask() == Detection(FIRST, AnswerSource.HIT)
     assert len(desk.pool.queue) == 0
     assert desk.counted() == {"arrivals": 1, "late": 0, "refused": 0}
     assert count(desk.metrics, "cache_requests", result="miss") == 1
@@ -93,12 +95,12 @@ async def test_another_form_of_the_answer_is_computed() -> None:
     desk = Desk()
     await desk.compute()
     other = AnswerForm("json", is_coco=True)
-    assert await desk.compute(SECOND, form=other) == Detection(SECOND, Source.MISS, is_stored=True)
+    assert await desk.compute(SECOND, form=other) == Detection(SECOND, AnswerSource.MISS, is_stored=True)
 
 
 async def test_without_a_cache_an_answer_is_not_stored() -> None:
     desk = Desk(entries=0)
-    assert await desk.compute() == Detection(FIRST, Source.MISS)
+    assert await desk.compute() == Detection(FIRST, AnswerSource.MISS)
 
 
 async def test_an_identical_request_joins_the_computation_in_progress() -> None:
@@ -106,7 +108,11 @@ async def test_an_identical_request_joins_the_computation_in_progress() -> None:
     tasks = [await desk.waiting() for _ in range(3)]
     assert len(desk.pool.queue) == 1
     desk.start().succeed(FIRST)
-    assert [(await task).source for task in tasks] == [Source.MISS, Source.COLLAPSED, Source.COLLAPSED]
+    assert [(await task).source for task in tasks] == [
+        AnswerSource.MISS,
+        AnswerSource.COLLAPSED,
+        AnswerSource.COLLAPSED,
+    ]
     assert desk.counted()["arrivals"] == 1
     assert count(desk.metrics, "cache_requests", result="collapsed") == 2
 
@@ -114,8 +120,10 @@ async def test_an_identical_request_joins_the_computation_in_progress() -> None:
 async def test_a_request_that_skips_the_cache_is_computed_and_replaces_the_stored_answer() -> None:
     desk = Desk()
     await desk.compute(FIRST)
-    assert await desk.compute(SECOND, skip_cache=True) == Detection(SECOND, Source.BYPASS, is_stored=True)
-    assert await desk.ask() == Detection(SECOND, Source.HIT)
+    assert await desk.compute(SECOND, skip_cache=True) == Detection(
+        SECOND, AnswerSource.BYPASS, is_stored=True
+    )
+    assert await desk.ask() == Detection(SECOND, AnswerSource.HIT)
     assert count(desk.metrics, "cache_requests", result="bypass") == 1
 
 
@@ -126,7 +134,7 @@ async def test_a_request_that_skips_the_cache_joins_none_and_is_not_joined() -> 
     for _ in range(3):
         desk.start().succeed(FIRST)
     sources = [(await task).source for task in tasks]
-    assert sources == [Source.BYPASS, Source.MISS, Source.BYPASS, Source.COLLAPSED]
+    assert sources == [AnswerSource.BYPASS, AnswerSource.MISS, AnswerSource.BYPASS, AnswerSource.COLLAPSED]
 
 
 @pytest.mark.parametrize(("objective_seconds", "late"), [(0.0, 1), (PLENTY, 0)])
@@ -151,7 +159,7 @@ async def test_hits_and_joined_requests_are_never_late() -> None:
     first, joined = await desk.waiting(), await desk.waiting(within=SOON)
     desk.start().succeed(FIRST)
     await asyncio.gather(first, joined)
-    assert (await desk.ask()).source is Source.HIT
+    assert (await desk.ask()).source is AnswerSource.HIT
     assert desk.counted()["late"] == 1
 
 
@@ -192,7 +200,7 @@ async def test_a_caller_that_disconnects_frees_its_place_and_the_next_one_starts
     with suppress(asyncio.CancelledError):
         await task
     assert len(desk.pool.queue) == 0
-    assert (await desk.compute()).source is Source.MISS
+    assert (await desk.compute()).source is AnswerSource.MISS
     assert desk.counted() == {"arrivals": 2, "late": 0, "refused": 0}
 
 

@@ -14,7 +14,7 @@ from posecluster_inference.server.workers.jobs import Answer, AnswerKey, Job
 from posecluster_inference.worker.messages import AnswerForm
 
 
-class Source(StrEnum):
+class AnswerSource(StrEnum):
     """Where an answer came from; the label `result` of `cache_requests_total`."""
 
     HIT = "hit"
@@ -28,7 +28,7 @@ class Detection:
     """An answer and its source; `is_stored` if this request computed it and the cache contains it."""
 
     answer: Answer
-    source: Source
+    source: AnswerSource
     is_stored: bool = False
 
 
@@ -76,20 +76,20 @@ class Detector:
         if not skip_cache:
             cached = self.cache.get(key)
             if cached is not None:
-                self._count(Source.HIT)
-                return Detection(cached, Source.HIT)
+                self._count(AnswerSource.HIT)
+                return Detection(cached, AnswerSource.HIT)
             job = self.flights.get(key)
             if job is not None:
-                self._count(Source.COLLAPSED)
-                return Detection(await job.answer(deadline), Source.COLLAPSED)
-        source = Source.BYPASS if skip_cache else Source.MISS
+                self._count(AnswerSource.COLLAPSED)
+                return Detection(await job.answer(deadline), AnswerSource.COLLAPSED)
+        source = AnswerSource.BYPASS if skip_cache else AnswerSource.MISS
         self._count(source)
         job = self._start(picture, key, deadline, facts)
         self.flights.add(job, joinable=not skip_cache)
         answer = await self._wait(job, deadline)
         return Detection(answer, source, is_stored=key in self.cache)
 
-    def _count(self, source: Source) -> None:
+    def _count(self, source: AnswerSource) -> None:
         self.metrics.cache_requests.labels(source).inc()
 
     def _start(self, picture: bytes, key: AnswerKey, deadline: float, facts: PictureFacts) -> Job:

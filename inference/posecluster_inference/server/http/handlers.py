@@ -6,7 +6,7 @@ from dataclasses import asdict
 from aiohttp import hdrs, web
 
 from posecluster_inference.errors import Reason, Refusal
-from posecluster_inference.server.detection.detector import Detection, Source
+from posecluster_inference.server.detection.detector import AnswerSource, Detection
 from posecluster_inference.server.detection.quota import Allowance
 from posecluster_inference.server.http import openapi
 from posecluster_inference.server.http.client_identity import caller_of
@@ -29,10 +29,10 @@ from posecluster_inference.worker.tasks.pose import COCO_KEYPOINTS
 
 _ACCEPT_CHARACTERS = 1_024  # the rest is ignored, because parsed values are cached
 _CACHE_STATUS = {  # RFC 9211
-    Source.HIT: "posecluster; hit",
-    Source.COLLAPSED: "posecluster; fwd=miss; collapsed",
-    Source.MISS: "posecluster; fwd=miss",
-    Source.BYPASS: "posecluster; fwd=request",
+    AnswerSource.HIT: "posecluster; hit",
+    AnswerSource.COLLAPSED: "posecluster; fwd=miss; collapsed",
+    AnswerSource.MISS: "posecluster; fwd=miss",
+    AnswerSource.BYPASS: "posecluster; fwd=request",
 }
 
 
@@ -57,7 +57,7 @@ async def detect(request: web.Request) -> web.StreamResponse:
         if allowance is None:
             raise
         raise refusal.with_headers(_quota_headers(service, allowance)) from None
-    facts.answer = None if detection.source is Source.HIT else detection.answer
+    facts.answer = None if detection.source is AnswerSource.HIT else detection.answer
     facts.cache_status = _cache_status(detection)
     response = _response(detection, form.kind, facts)
     if allowance is not None:
@@ -102,7 +102,7 @@ def _cache_status(detection: Detection) -> str:
 
 
 def _response(detection: Detection, kind: str, facts: Facts) -> web.Response:
-    answer, is_cached = detection.answer, detection.source is Source.HIT
+    answer, is_cached = detection.answer, detection.source is AnswerSource.HIT
     headers = {
         hdrs.CONTENT_TYPE: CONTENT_TYPES[kind],
         hdrs.CACHE_CONTROL: "no-store",
