@@ -78,7 +78,9 @@ def build(settings: Settings) -> Service:
         write_seconds=settings.write_timeout_ms / 1000,
         age_seconds=settings.connection_age_ms / 1000,
         pace=pace,
-        no_place=lambda: admission.count_early_refusal(Reason.QUEUE_FULL, "All connections are taken."),
+        no_place=lambda: admission.count_early_refusal(
+            Reason.QUEUE_FULL, "All connections of this server are in use: retry later."
+        ),
     )
     cache = AnswerCache(settings.cache_entries)
     service = Service(
@@ -102,7 +104,7 @@ def build(settings: Settings) -> Service:
             pace=pace,
             budget_bytes=memory_limit // _BODIES_SHARE if memory_limit else _BODIES_WITHOUT_LIMIT_BYTES,
             no_memory=lambda: admission.count_early_refusal(
-                Reason.MEMORY, "Too many bodies are being received at once."
+                Reason.MEMORY, "Too many bodies are being received at once: retry later."
             ),
         ),
         quota=Quota(settings.rate_limit_per_minute, settings.rate_limit_burst)

@@ -87,7 +87,7 @@ class BodyReader:
         if size > self.max_bytes:
             raise Refusal(
                 Reason.BODY_TOO_LARGE,
-                f"The body exceeds the limit of {self.max_bytes} bytes: send a smaller file",
+                f"The body exceeds the limit of {self.max_bytes} bytes: send a smaller file.",
             )
         if self.held_bytes > self.budget_bytes:
             raise self.no_memory()

@@ -294,7 +294,9 @@ class ClientConnection(web.RequestHandler):
         if isinstance(exc, strict_parser.HeadTooLarge):
             refusal = Refusal(Reason.MALFORMED, exc.message, status=431)
         else:
-            refusal = Refusal(Reason.MALFORMED, "This is not a well-formed HTTP/1.1 request.")
+            refusal = Refusal(
+                Reason.MALFORMED, "This is not a well-formed HTTP/1.1 request: let an HTTP library write it."
+            )
         logger.info(
             "Request refused",
             extra={"fields": {"status": refusal.status, "reason": refusal.reason, "caller": request.remote}},
