@@ -37,6 +37,8 @@ def test_a_second_task_needs_one_module_and_one_row(
 
     refused = client.post(server.url + "/v1/detect?keypoints=coco", pictures.built_in())
     assert (refused.status, refused.reason) == (400, "malformed")
+    assert refused.json()["detail"] == "Unknown query parameter keypoints: this path takes draw, coordinates."
+    assert "keypoints" not in described["components"]["parameters"]
 
     drawn = client.post(server.url + "/v1/detect?draw=png", pictures.built_in())
     picture = cv2.imdecode(np.frombuffer(drawn.body, np.uint8), cv2.IMREAD_COLOR_RGB)

@@ -23,6 +23,7 @@ Hand = list[tuple[float, float]]  # x and y of each landmark
 
 NAMES: tuple[str, ...] = ("wrist", "thumb_tip", "index_tip")
 BONES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2))
+KEYPOINT_SETS: dict[str, tuple[str, ...]] = {}
 ENGINES = {"paper": "hand_task:PaperHand"}
 NETWORK = b"the network of a hand"
 _PINNED = Pinned(hashlib.sha256(NETWORK).hexdigest(), len(NETWORK), Origin.OFFICIAL)

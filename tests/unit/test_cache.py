@@ -16,8 +16,8 @@ LARGEST = 4 * MIB
 ANSWERS = {size: Answer(bytes(size), 0.0, 0.0, {}) for size in (0, 1, MIB, 3 * MIB, LARGEST, LARGEST + 1)}
 
 
-def _key(number: int, kind: str = "json", *, is_coco: bool = False, in_pixels: bool = False) -> AnswerKey:
-    return number.to_bytes(4, "big"), AnswerForm(kind, is_coco=is_coco, in_pixels=in_pixels)
+def _key(number: int, kind: str = "json", *, keypoints: str = "", in_pixels: bool = False) -> AnswerKey:
+    return number.to_bytes(4, "big"), AnswerForm(kind, keypoints=keypoints, in_pixels=in_pixels)
 
 
 def _job(number: int = 1) -> Job:
@@ -34,7 +34,7 @@ def test_an_answer_is_found_by_picture_and_form() -> None:
     assert cache.get(_key(1)) is ANSWERS[1]
     assert cache.get(_key(2)) is None
     assert cache.get(_key(1, "png")) is None
-    assert cache.get(_key(1, is_coco=True)) is None
+    assert cache.get(_key(1, keypoints="coco")) is None
     assert cache.get(_key(1, in_pixels=True)) is None
 
 

@@ -94,7 +94,7 @@ async def test_a_new_picture_is_computed_and_the_next_request_is_a_hit() -> None
 async def test_another_form_of_the_answer_is_computed() -> None:
     desk = Desk()
     await desk.compute()
-    other = AnswerForm("json", is_coco=True)
+    other = AnswerForm("json", keypoints="coco")
     assert await desk.compute(SECOND, form=other) == Detection(SECOND, AnswerSource.MISS, is_stored=True)
 
 

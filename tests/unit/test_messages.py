@@ -61,7 +61,7 @@ def test_a_configuration_arrives() -> None:
     assert WorkerConfig.of(carried(config.head())[0]) == config
 
 
-@pytest.mark.parametrize("form", [AnswerForm("webp"), AnswerForm("json", is_coco=True, in_pixels=True)])
+@pytest.mark.parametrize("form", [AnswerForm("webp"), AnswerForm("json", keypoints="coco", in_pixels=True)])
 def test_a_request_arrives(form: AnswerForm) -> None:
     request = WorkerRequest(3, Header(PictureFormat.PNG, 640, 480), form)
     assert WorkerRequest.of(carried(request.head())[0]) == request

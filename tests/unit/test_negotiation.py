@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from engines import hand_task
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.server.http.negotiation import (
     CONTENT_TYPES,
@@ -17,6 +18,7 @@ from posecluster_inference.server.http.negotiation import (
     parameters,
 )
 from posecluster_inference.worker.messages import AnswerForm
+from posecluster_inference.worker.tasks import pose
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LONGEST_MS = 10_000
@@ -101,13 +103,13 @@ SAFARI_IMG = (
     ],
 )
 def test_a_picture_only_if_the_caller_prefers_pictures(accept: str, kind: str) -> None:
-    assert answer_form([], accept) == AnswerForm(kind)
+    assert answer_form([], accept, pose) == AnswerForm(kind)
 
 
 @given(weights=st.dictionaries(st.sampled_from([*CONTENT_TYPES.values(), "image/*", "*/*", "a/b"]), tenths))
 def test_a_picture_is_the_answer_only_if_accept_prefers_it_to_all_else(weights: dict[str, int]) -> None:
     accept = ", ".join(f"{name};q={weight / 10}" for name, weight in weights.items())
-    kind = answer_form([], accept).kind
+    kind = answer_form([], accept, pose).kind
     if kind != "json":
         liked = weights.get(CONTENT_TYPES[kind], weights.get("image/*", 0))
         others = [weight for name, weight in weights.items() if not name.startswith("image/")]
@@ -116,7 +118,7 @@ def test_a_picture_is_the_answer_only_if_accept_prefers_it_to_all_else(weights: 
 
 @given(accept=st.text(max_size=200) | accept_like)
 def test_any_accept_gives_a_form_that_we_can_make(accept: str) -> None:
-    assert answer_form([], accept).kind in CONTENT_TYPES
+    assert answer_form([], accept, pose).kind in CONTENT_TYPES
 
 
 @pytest.mark.parametrize("accept", ["image/png", "application/json", CHROMIUM_FORM, "*/*;q=0"])
@@ -125,14 +127,14 @@ def test_any_accept_gives_a_form_that_we_can_make(accept: str) -> None:
     [
         ("draw=jpeg", AnswerForm("jpeg")),
         ("draw=webp", AnswerForm("webp")),
-        ("keypoints=coco", AnswerForm("json", is_coco=True)),
+        ("keypoints=coco", AnswerForm("json", keypoints="coco")),
         ("coordinates=pixels", AnswerForm("json", in_pixels=True)),
-        ("coordinates=pixels&keypoints=coco", AnswerForm("json", is_coco=True, in_pixels=True)),
+        ("coordinates=pixels&keypoints=coco", AnswerForm("json", keypoints="coco", in_pixels=True)),
         ("dr%61w=%70ng&", AnswerForm("png")),
     ],
 )
 def test_query_parameters_win_over_accept(query: str, form: AnswerForm, accept: str) -> None:
-    assert answer_form(parsed(query), accept) == form
+    assert answer_form(parsed(query), accept, pose) == form
 
 
 KNOWN = "this path takes draw, keypoints, coordinates."
@@ -170,9 +172,17 @@ KNOWN = "this path takes draw, keypoints, coordinates."
 )
 def test_other_query_parameters_are_malformed(query: str, detail: str) -> None:
     with pytest.raises(Refusal) as caught:
-        answer_form(parsed(query), "*/*")
+        answer_form(parsed(query), "*/*", pose)
     assert (caught.value.reason, caught.value.status) == (Reason.MALFORMED, 400)
     assert caught.value.detail == detail
+
+
+@pytest.mark.parametrize("query", ["keypoints=coco", "keypoints=", "keypoints"])
+def test_a_task_without_keypoint_sets_does_not_take_keypoints(query: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        answer_form(parsed(query), "*/*", hand_task)
+    assert (caught.value.reason, caught.value.status) == (Reason.MALFORMED, 400)
+    assert caught.value.detail == "Unknown query parameter keypoints: this path takes draw, coordinates."
 
 
 def test_a_path_without_query_parameters_takes_none() -> None:

@@ -17,12 +17,13 @@ import posecluster_inference
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.server.http import pages
 from posecluster_inference.server.http import routes as http_routes
-from posecluster_inference.server.http.negotiation import CONTENT_TYPES, PARAMETERS
+from posecluster_inference.server.http.negotiation import CONTENT_TYPES, detect_parameters
 from posecluster_inference.server.http.openapi import document, encoded
 from posecluster_inference.server.http.service import Service
 from posecluster_inference.server.workers.health import Status
 from posecluster_inference.server.workers.process import State
 from posecluster_inference.settings import Settings
+from posecluster_inference.worker.tasks import pose
 
 pytestmark = pytest.mark.unit
 
@@ -194,11 +195,12 @@ def test_closed_lists_are_those_of_the_code(described: dict[str, Any]) -> None:
     health = components["schemas"]["Health"]["properties"]
     assert health["status"]["enum"] == list(Status)
     assert health["workers"]["items"]["properties"]["state"]["enum"] == list(State)
-    parameters = {name: components["parameters"][name]["schema"]["enum"] for name in PARAMETERS}
-    assert parameters == {name: list(values) for name, values in PARAMETERS.items()}
+    known = detect_parameters(pose)
+    parameters = {name: components["parameters"][name]["schema"]["enum"] for name in known}
+    assert parameters == {name: list(values) for name, values in known.items()}
     detect, asset = paths["/v1/detect"]["post"], paths["/assets/{name}"]["get"]
     assert set(detect["responses"]["200"]["content"]) == set(CONTENT_TYPES.values())
-    assert ", ".join(CONTENT_TYPES[kind] for kind in PARAMETERS["draw"]) in detect["description"]
+    assert ", ".join(CONTENT_TYPES[kind] for kind in known["draw"]) in detect["description"]
     of_assets = {kind for suffix, kind in pages.CONTENT_TYPES.items() if suffix != ".html"}
     assert set(asset["responses"]["200"]["content"]) == of_assets
     names = next(one for one in asset["parameters"] if one.get("name") == "name")["schema"]["enum"]

@@ -29,6 +29,8 @@ def test_names_bones_and_files_fit_together(name: str, task: Task) -> None:
     assert all(model.task == name for model in task.MODELS)
     files = [model.file_name for _name, one in TASKS for model in one.MODELS]
     assert len(set(files)) == len(files)
+    assert all(len(set(chosen)) == len(chosen) for chosen in task.KEYPOINT_SETS.values())
+    assert all(set(chosen) <= set(task.NAMES) for chosen in task.KEYPOINT_SETS.values())
     assert task.ENGINES
     pictures = resources.files("posecluster_inference").joinpath("data")
     assert pictures.joinpath(task.WARM_UP_PICTURE).is_file()
@@ -49,7 +51,8 @@ def test_the_example_is_what_the_schema_describes(name: str, task: Task) -> None
 def test_openapi_follows_from_the_task(monkeypatch: pytest.MonkeyPatch, name: str, task: Task) -> None:
     monkeypatch.setattr(tasks, "CATALOGUE", tasks.CATALOGUE)
     monkeypatch.setitem(tasks.CATALOGUE, name, task)  # type: ignore[attr-defined]
-    components: dict[str, Any] = document(Settings(model_task=name))["components"]
+    described: dict[str, Any] = document(Settings(model_task=name))
+    components = described["components"]
     others = {schema for _name, one in TASKS if one is not task for schema in one.SCHEMAS}
     assert {key: components["schemas"][key] for key in task.SCHEMAS} == task.SCHEMAS
     assert not (others - set(task.SCHEMAS)) & set(components["schemas"])
@@ -58,6 +61,13 @@ def test_openapi_follows_from_the_task(monkeypatch: pytest.MonkeyPatch, name: st
     assert model["bones"] == [list(bone) for bone in task.BONES]
     answer = components["examples"]["Detection"]["value"]
     assert answer["model"]["task"] == name
+    parameters = components["parameters"].values()
+    query = {one["name"]: one["schema"]["enum"] for one in parameters if one["in"] == "query"}
+    assert query.get("keypoints", []) == list(task.KEYPOINT_SETS)
+    references = {one["$ref"] for one in described["paths"]["/v1/detect"]["post"]["parameters"]}
+    assert references == {f"#/components/parameters/{key}" for key in components["parameters"]} - {
+        "#/components/parameters/If-None-Match"
+    }
     root = {"$ref": "#/components/schemas/Detection", "components": components}
     jsonschema_rs.validator_for(json.loads(json.dumps(root))).validate(answer)
 

@@ -34,7 +34,6 @@ from posecluster_inference.worker.messages import (
 )
 from posecluster_inference.worker.tasks import CATALOGUE
 from posecluster_inference.worker.tasks.drawing import Drawn
-from posecluster_inference.worker.tasks.pose import COCO_KEYPOINTS
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _MIB = 1 << 20
@@ -179,7 +178,7 @@ class Worker:
                     self._named,
                     width=width,
                     height=height,
-                    chosen=COCO_KEYPOINTS if form.is_coco else (),
+                    chosen=self._task.KEYPOINT_SETS[form.keypoints] if form.keypoints else (),
                     in_pixels=form.in_pixels,
                 )
             return body, None

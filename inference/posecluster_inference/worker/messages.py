@@ -25,11 +25,12 @@ _STAGES = frozenset({"decode", "inference", "draw", "encode"})
 class AnswerForm(NamedTuple):
     """The form of an answer: `kind` is `json`, or `jpeg`, `png` or `webp` for a drawn picture.
 
-    For JSON: `is_coco` selects the 17 COCO keypoints, and `in_pixels` selects pixels instead of fractions.
+    For JSON: `keypoints` is the name of one of the task's keypoint sets, or empty for all landmarks, and
+    `in_pixels` selects pixels instead of fractions.
     """
 
     kind: str
-    is_coco: bool = False
+    keypoints: str = ""
     in_pixels: bool = False
 
 

@@ -24,8 +24,8 @@ from posecluster_inference.server.http.pages import PLAYGROUND, REFERENCE
 from posecluster_inference.server.http.problems import problem
 from posecluster_inference.server.http.service import Service
 from posecluster_inference.server.workers.health import Status
-from posecluster_inference.worker.messages import JSON_ANSWER
-from posecluster_inference.worker.tasks.pose import COCO_KEYPOINTS
+from posecluster_inference.worker.messages import JSON_ANSWER, ModelInfo
+from posecluster_inference.worker.tasks import CATALOGUE, Task
 
 _ACCEPT_CHARACTERS = 1_024  # the rest is ignored, because parsed values are cached
 _CACHE_STATUS = {  # RFC 9211
@@ -46,9 +46,10 @@ async def detect(request: web.Request) -> web.StreamResponse:
         service.admission.check_open()
         seconds = deadline_seconds(request.headers.get("X-Request-Timeout-Ms"), service.settings.deadline_ms)
         accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))[:_ACCEPT_CHARACTERS]
-        form = answer_form(request.query.items(), accept)
-        if form.is_coco:
-            _check_coco(service)
+        task = CATALOGUE[service.settings.model_task]
+        form = answer_form(request.query.items(), accept, task)
+        if form.keypoints:
+            _check_keypoints(form.keypoints, task, service.workers.model)
         skip_cache = skips_cache(request.headers.getall(hdrs.CACHE_CONTROL, []))
         async with service.bodies.picture(request) as picture:
             deadline = asyncio.get_running_loop().time() + seconds
@@ -65,12 +66,12 @@ async def detect(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _check_coco(service: Service) -> None:
-    """Refuse `keypoints=coco` if the engine of a user has other landmarks."""
-    model = service.workers.model
-    if model and not set(COCO_KEYPOINTS) <= set(model.landmarks):
+def _check_keypoints(name: str, task: Task, model: ModelInfo | None) -> None:
+    """Refuse a keypoint set of the task if the engine of a user has other landmarks."""
+    if model and not set(task.KEYPOINT_SETS[name]) <= set(model.landmarks):
         raise Refusal(
-            Reason.MALFORMED, "This model has no COCO keypoints: GET /v1/model lists its landmarks."
+            Reason.MALFORMED,
+            f"This model has no {name.upper()} keypoints: GET /v1/model lists its landmarks.",
         )
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.worker.messages import JSON_ANSWER, AnswerForm
+from posecluster_inference.worker.tasks import Task
 
 CONTENT_TYPES = {
     JSON_ANSWER: "application/json",
@@ -18,8 +19,6 @@ CONTENT_TYPES = {
 }
 # in order of preference among types that the client accepts equally
 _DRAWN = ("jpeg", "png", "webp")
-# Query parameters of POST /v1/detect and their allowed values
-PARAMETERS = {"draw": _DRAWN, "keypoints": ("coco",), "coordinates": ("pixels",)}
 
 _LONGEST_REQUEST_ID = 128
 _LONGEST_NAME = 40  # characters of a query parameter's name in a refusal
@@ -29,13 +28,19 @@ _WHOLE_NUMBER = re.compile(r"[0-9]+", re.ASCII)
 _CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 
 
-def answer_form(query: Iterable[tuple[str, str]], accept: str) -> AnswerForm:
+def detect_parameters(task: Task) -> dict[str, tuple[str, ...]]:
+    """Return the query parameters of POST /v1/detect for a task, and the allowed values of each."""
+    sets = {"keypoints": tuple(task.KEYPOINT_SETS)} if task.KEYPOINT_SETS else {}
+    return {"draw": _DRAWN, **sets, "coordinates": ("pixels",)}
+
+
+def answer_form(query: Iterable[tuple[str, str]], accept: str, task: Task) -> AnswerForm:
     """Return the requested form of the answer; query parameters take precedence over the Accept field.
 
     `draw` requests a picture; `keypoints` and `coordinates` request JSON. Raises Refusal (malformed) for a
     parameter or value that is unknown, repeated, or contradicts another parameter.
     """
-    given = parameters(query, PARAMETERS)
+    given = parameters(query, detect_parameters(task))
     of_json = given.keys() - {"draw"}
     if "draw" in given and of_json:
         raise Refusal(
@@ -43,7 +48,7 @@ def answer_form(query: Iterable[tuple[str, str]], accept: str) -> AnswerForm:
             f"The query parameter draw requests a picture, but {min(of_json)} requests JSON: send only one.",
         )
     if of_json:
-        return AnswerForm(JSON_ANSWER, is_coco="keypoints" in given, in_pixels="coordinates" in given)
+        return AnswerForm(JSON_ANSWER, keypoints=given.get("keypoints", ""), in_pixels="coordinates" in given)
     return AnswerForm(given.get("draw") or accepted_kind(accept))
 
 

@@ -62,6 +62,11 @@ def document(settings: Settings) -> _Object:
         "task": settings.model_task,
         "landmarks": task.NAMES,
         "bones": task.BONES,
+        "keypoint_sets": list(task.KEYPOINT_SETS),
+        "keypoints": " ".join(
+            f"`{name}` selects these {len(names)}: {', '.join(names)}."
+            for name, names in task.KEYPOINT_SETS.items()
+        ),
         "example": task.example(),
         "reasons": list(Reason),
         "asset_names": pages.asset_names(),
@@ -76,6 +81,11 @@ def document(settings: Settings) -> _Object:
             names = operation.pop("x-refusals")
             operation["responses"] = _with_refusals(operation["responses"], groups, names)
     components = described["components"]
+    if not task.KEYPOINT_SETS:
+        del components["parameters"]["keypoints"]
+        described["paths"]["/v1/detect"]["post"]["parameters"].remove(
+            {"$ref": "#/components/parameters/keypoints"}
+        )
     components["schemas"] |= task.SCHEMAS
     components["responses"]["UnknownPath"] = _with_refusals({}, groups, ["unknown path"])["404"]
     if not settings.auth_tokens_dir:

@@ -20,6 +20,8 @@ class Task(Protocol):
     """Names of the landmarks of each person, in order."""
     BONES: tuple[tuple[int, int], ...]
     """Pairs of indices into the names."""
+    KEYPOINT_SETS: Mapping[str, tuple[str, ...]]
+    """Selections of the names, which a client may request as `keypoints=NAME`; may be empty."""
     ENGINES: Mapping[str, str]
     """`package.module:Class` of each engine that runs this task's networks, by name."""
     MODELS: tuple[Model, ...]
@@ -27,7 +29,11 @@ class Task(Protocol):
     WARM_UP_PICTURE: str
     """A file in `data` that shows a person, whom each worker must detect before it is ready."""
     SCHEMAS: Mapping[str, Any]
-    """JSON Schema of `Person`, an item of an answer's `people`, and of each schema that it refers to."""
+    """JSON Schema of `Person`, an item of an answer's `people`, and of each schema that it refers to.
+
+    The page shows `landmarks` and `world_landmarks`, whose items have `name`, `x`, `y`, `z`, `visibility` and
+    optionally `presence`.
+    """
 
     def example(self) -> Any:
         """Return a `Person` as the OpenAPI document shows it, ready for json.dumps."""

@@ -36,6 +36,7 @@ COCO_KEYPOINTS: tuple[str, ...] = (
     *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
     *("left_knee", "right_knee", "left_ankle", "right_ankle"),
 )
+KEYPOINT_SETS: Mapping[str, tuple[str, ...]] = {"coco": COCO_KEYPOINTS}
 
 ENGINES: Mapping[str, str] = {
     "mediapipe": "posecluster_inference.worker.engines.mediapipe_pose:MediaPipePose"
