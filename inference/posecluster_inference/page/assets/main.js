@@ -191,7 +191,7 @@ function show(got) {
   const cached = got.answer.cached ? ", kept from before" : "";
   byId("summary").textContent = `${found} · ${image.width} × ${image.height}${picture ? ` · ${describe(picture.blob, picture.name)}` : ""} · ${Math.round(got.totalMs)} ms${cached}`;
   if (people.length === 0) {
-    notice.show("No person was found in this picture", "Use a picture in which the whole person, or the upper body from the hips, is visible and not too small.", { mild: true });
+    notice.show("No person was found in this picture", "Use a picture in which the person is larger, or more of the person is visible.", { mild: true });
   }
   for (const id of ANSWERED) byId(id).disabled = false;
   if (byId("answer-box").open) showAnswer();

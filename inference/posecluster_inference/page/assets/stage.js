@@ -6,16 +6,20 @@ const JOINT_RADIUS = 4.5; // sizes in CSS pixels
 const REACH = 26;
 const NAME_SIZE = 12;
 const NAME_SHAPE = 0.56; // mean width of a letter, relative to the font size
-// Names that take precedence where names would overlap.
+// Joints of the pose task whose names take precedence where names would overlap. If no name of another task
+// matches, the names take precedence in the order of the landmarks.
 const FIRST = /shoulder|elbow|wrist|hip|knee|ankle|nose/;
 
 export const spoken = (name) => name.replaceAll("_", " ");
 
+const percent = (share) => `${Math.round(share * 100)} %`;
+
 /** Return the description of a joint for its tooltip and for screen readers. */
 function facts(joint, world) {
+  const present = joint.presence === undefined ? "" : `  present ${percent(joint.presence)}`;
   return [
     `x ${fixed(joint.x, 3)}  y ${fixed(joint.y, 3)}  z ${fixed(joint.z, 3)}`,
-    `visible ${Math.round(joint.visibility * 100)} %  present ${Math.round(joint.presence * 100)} %`,
+    `visible ${percent(joint.visibility)}${present}`,
     `in space ${["x", "y", "z"].map((axis) => fixed(world[axis], 2)).join("  ")} m`,
   ];
 }

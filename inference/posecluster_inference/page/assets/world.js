@@ -3,7 +3,7 @@
 const VIEWS = { front: [0.35, 0.12], side: [1.57, 0.08], top: [0, 1.5] };
 const STEP = 0.15;
 const STEEPEST = 1.55;
-const EYE = 4.2; // distance of the viewpoint from the hips in metres, for the perspective
+const EYE = 4.2; // distance of the viewpoint from the origin in metres, for the perspective
 const TURN_SECONDS = 9;
 
 export class World {
