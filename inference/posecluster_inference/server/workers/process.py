@@ -30,7 +30,7 @@ _STOP_SECONDS = 2.0  # time for a worker to end before it is killed
 # emptying the pipe. The kernel limits this size by net.core.wmem_max.
 _PIPE_BYTES = 1 << 20
 _NO_SUCH_INSTRUCTION = (
-    "SIGILL ended a worker during its start: this processor lacks an instruction that MediaPipe, "
+    "SIGILL ended a worker at start: this processor lacks an instruction that MediaPipe, "
     "OpenCV or NumPy uses (docs/platforms.md)"
 )
 
