@@ -1,4 +1,4 @@
-"""On the way down the idlest pods go: their deletion cost is lowered just before the size is."""
+"""Deletion costs, by which a step down removes the least busy pods."""
 
 import asyncio
 import logging
@@ -20,10 +20,10 @@ _MARKING_SECONDS = 3.0
 def costs(
     pods: Sequence[Json], activity: Mapping[str, tuple[float, float]], *, removed: int
 ) -> dict[str, str | None]:
-    """Return the deletion costs to set, by pod name; None removes one that an earlier step left. Pure.
+    """Return the deletion costs to set, by pod name; None removes the cost of an earlier step. Pure.
 
-    `activity` is by uid: requests in the pod, arrivals of the last second. A pod whose activity is not known
-    counts as the busiest. Pods that are not ready go first anyway; the controller sees to that.
+    `activity` is by uid: requests in the pod, and arrivals in the last second. A pod with unknown activity
+    counts as the busiest. The controller removes pods that are not ready first.
     """
     busiest = (float("inf"), 0.0)
     staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
@@ -40,9 +40,9 @@ def costs(
 
 
 async def mark(kube: Kube, namespace: str, wanted: Mapping[str, str | None]) -> None:
-    """Set these costs, in three seconds at most: the size must not wait for them.
+    """Set these costs within 3 s, because the change of size waits for them.
 
-    What fails is told in the log: a busier pod goes then, which loses no request.
+    Failures are logged. A busier pod may then be removed, which loses no request.
     """
     slots = asyncio.Semaphore(_AT_ONCE)
 

@@ -1,4 +1,4 @@
-"""The ready pods of every PoseCluster, from one LIST that is a few seconds old at most."""
+"""The ready pods of all PoseClusters, from one LIST that is at most a few seconds old."""
 
 import asyncio
 import logging
@@ -19,9 +19,9 @@ from posecluster_operator.scaling.scraper import Target
 logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0
-_LEAST_SECONDS = 0.5  # from one list to the next, however many events come
-_BELIEVED_SECONDS = 2 * FRESH_SECONDS  # while the API server is away; then pods may be missing in it
-_LISTING_SHARE = 0.05  # of the time, that listing may take when there are very many pods
+_LEAST_SECONDS = 0.5  # minimum time between two lists
+_BELIEVED_SECONDS = 2 * FRESH_SECONDS  # how long a list is used while the API server is unavailable
+_LISTING_SHARE = 0.05  # maximum share of the time for listing, for very many pods
 _FIRST_BACK_OFF_SECONDS = 1.0
 _LONGEST_BACK_OFF_SECONDS = 15.0
 _OURS = f"{labels.MANAGED_BY}={labels.MANAGER},{labels.COMPONENT}={INFERENCE_DEPLOYMENT.component}"
@@ -34,7 +34,7 @@ class _Listing:
 
 
 class PodList:
-    """Keeps the list while `run` runs; `wanted` says whether it is needed."""
+    """Maintains the list while `run` runs; `wanted` returns whether it is needed."""
 
     def __init__(
         self,
@@ -50,32 +50,32 @@ class PodList:
         self._failures = 0
 
     def touch(self) -> None:
-        """Something has changed: list soon."""
+        """Request a new list soon, because pods may have changed."""
         self._touched.set()
 
     @property
     def listed(self) -> bool:
-        """Whether the list is recent enough to say which pods there are."""
+        """Whether the list is recent enough to be complete."""
         return self._listing is not None and self._monotonic() - self._listing.at <= _BELIEVED_SECONDS
 
     def pods_of(self, key: str) -> tuple[Target, ...]:
-        """Return the ready pods of `namespace/name`, as listed last."""
+        """Return the ready pods of `namespace/name` in the last list."""
         return () if self._listing is None else self._listing.pods.get(key, ())
 
     async def run(self) -> None:
-        """List for ever: after `touch`, and every five seconds. A task of its own: an API server may hang."""
+        """List pods after `touch`, and at least every 5 s, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FRESH_SECONDS - _LEAST_SECONDS):
                     await self._touched.wait()
             pause = _LEAST_SECONDS
             if self._wanted():
-                self._touched.clear()  # what comes from now on may not be in the list
+                self._touched.clear()  # later changes may be missing in this list
                 pause = await self._list()
             await asyncio.sleep(pause)
 
     async def _list(self) -> float:
-        """List once; return how long to leave the API server alone."""
+        """List once; return the minimum time until the next list."""
         began = self._monotonic()
         try:
             found = [
@@ -102,7 +102,7 @@ class PodList:
 
 
 def _by_key(pods: Sequence[Json]) -> dict[str, tuple[Target, ...]]:
-    """Ready pods that are not ending, by the key of their PoseCluster."""
+    """Return ready pods that are not being deleted, by the key of their PoseCluster."""
     found: dict[str, list[Target]] = {}
     for pod in pods:
         metadata, status = pod["metadata"], child(pod, "status")
@@ -117,7 +117,7 @@ def _by_key(pods: Sequence[Json]) -> dict[str, tuple[Target, ...]]:
 
 
 def _is_child(pod: Json, name: str) -> bool:
-    """Whether a ReplicaSet of the PoseCluster's Deployment made it: labels are anybody's to write."""
+    """Return whether a ReplicaSet of the PoseCluster's Deployment owns it; any client can write labels."""
     return any(
         owner.get("kind") == "ReplicaSet"
         and str(owner.get("name", "")).startswith(f"{INFERENCE_DEPLOYMENT.name(name)}-")

@@ -1,4 +1,4 @@
-"""The tick: scrape the pods of all PoseClusters in `Auto`, let each autoscaler decide, wake passes."""
+"""The tick: scrapes all pods of PoseClusters in mode `Auto`, runs their autoscalers, and wakes passes."""
 
 import asyncio
 import logging
@@ -29,14 +29,14 @@ from posecluster_operator.scaling.size_owner import SizeOwner
 
 logger = logging.getLogger(__name__)
 
-_STALE_INTERVALS = 2.5  # of a stretched interval, so that one lost scrape makes no pod unreadable
+_STALE_INTERVALS = 2.5  # of a longer scrape interval, so that a pod stays readable after one failed scrape
 _LOG_AGAIN_SECONDS = 60.0
-_AT_ONCE = 50  # decisions between two looks at the event loop
+_AT_ONCE = 50  # decisions between two yields to the event loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
-    """What a pass is to do, and what the status is to show (None: what it shows now)."""
+    """The decision for a pass, and what the status shows; None keeps its current content."""
 
     decision: Decision
     shown: Shown | None = None
@@ -44,7 +44,7 @@ class Sizing:
 
 
 class Scaler:
-    """Has an autoscaler for each PoseCluster that passes asked it to size."""
+    """Holds an autoscaler for each PoseCluster for which a pass has requested a decision."""
 
     def __init__(
         self,
@@ -63,21 +63,21 @@ class Scaler:
 
     @property
     def active(self) -> bool:
-        """Whether there is anything to scale."""
+        """Whether there are PoseClusters to scale."""
         return bool(self._autoscalers)
 
     def forget(self, key: str) -> None:
-        """Stop sizing a PoseCluster: it is gone or paused."""
+        """Stop scaling a PoseCluster, because it was deleted or paused."""
         self._autoscalers.pop(key, None)
 
     def forget_all(self) -> None:
-        """Stop sizing all of them: another operator does it."""
+        """Stop scaling all PoseClusters, because another operator holds the Lease."""
         self._autoscalers.clear()
 
     def decide(self, cluster: PoseCluster, deployment: Json | None, owner: SizeOwner | None = None) -> Sizing:
-        """Decide for a pass, which has just read these; from now on each tick sizes the PoseCluster too.
+        """Decide for a pass with the objects that it read; each later tick decides for the PoseCluster, too.
 
-        `owner` None: the operator sets the size.
+        With `owner` None, the operator sets the size.
         """
         owner = owner or SizeOwner()
         now, policy = self._monotonic(), policy_of(cluster, self._windows)
@@ -86,7 +86,7 @@ class Scaler:
             self.forget(cluster.key)
             samples = Samples(replicas=replicas, ready=0)
             return Sizing(decision=decide(now, samples, State(policy=policy)))
-        if replicas is None:  # the Deployment was deleted: it had the size that it needed
+        if replicas is None:  # the Deployment was deleted; create it again with its last size
             had = count(cluster.status, "desiredReplicas")
             policy = replace(policy, fixed_replicas=max(policy.fixed_replicas, had))
         autoscaler = self._autoscalers.get(cluster.key)
@@ -100,29 +100,29 @@ class Scaler:
         return Sizing(decision=autoscaler.decision, shown=autoscaler.shown, owner=owner)
 
     def ordered(self, key: str, replicas: int) -> None:
-        """Take note that the Deployment has this size now."""
+        """Note that the Deployment now has this size."""
         if autoscaler := self._autoscalers.get(key):
             autoscaler.ordered(replicas)
 
     def snapshot(self, key: str) -> Snapshot | None:
-        """Return what there is to explain of a PoseCluster; None: it is not sized here."""
+        """Return the last decision about a PoseCluster, or None if this operator does not scale it."""
         autoscaler = self._autoscalers.get(key)
         return None if autoscaler is None else autoscaler.snapshot(self._monotonic())
 
     def activity(self, key: str) -> Mapping[str, tuple[float, float]]:
-        """Return how busy pods are, by uid: requests in the pod now, and arrivals since the tick before."""
+        """Return by uid the number of requests in a pod, and its arrivals since the previous tick."""
         autoscaler = self._autoscalers.get(key)
         return {} if autoscaler is None else autoscaler.activity()
 
     async def run(self) -> None:
-        """Tick for ever: every second, less often when there are very many pods."""
+        """Tick every second, or less often for very many pods, until cancelled."""
         while True:
             began = self._monotonic()
             interval = await self.tick()
             await asyncio.sleep(max(0.0, interval - (self._monotonic() - began)))
 
     async def tick(self) -> float:
-        """Scrape and decide once for every PoseCluster; return the seconds from this tick to the next."""
+        """Scrape and decide once for every PoseCluster; return the seconds until the next tick."""
         began = self._monotonic()
         pods = {key: self._pod_list.pods_of(key) for key in self._autoscalers}
         interval = interval_seconds(sum(map(len, pods.values())), least=self._windows.tick_seconds)
@@ -160,7 +160,7 @@ class Scaler:
         )
 
     def _log_failures(self, now: float, key: str, failures: Mapping[str, str]) -> None:
-        """Log each pod's failure once a minute at most."""
+        """Log the failure of each pod at most once a minute."""
         for pod, failure in failures.items():
             if (key, pod) not in self._logged:
                 self._logged[key, pod] = now

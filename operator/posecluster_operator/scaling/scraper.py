@@ -1,6 +1,6 @@
-"""Pods' /metrics to samples: all pods at once, each within limits of time and bytes; a failure is a phrase.
+"""Concurrent scraping of pods' /metrics into samples, each within limits of time and bytes.
 
-Pods run whatever image their owner named, so each of them may be hostile, and must cost the others nothing.
+Users choose the image of pods, so a pod may be malicious. It must not affect the scrapes of other pods.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ logger = logging.getLogger(__name__)
 # measures it; 0.33-0.47 ms on the two cores of docs/performance.md.
 SCRAPE_SECONDS = 0.0005
 _MOST_OF_A_CORE = 0.25
-# So many start together; the next ones after twice their CPU time, so that the Lease and the watches get
-# their turn, and none fails for the wait of its own kind.
+# Scrapes start in groups of this size, separated by twice their CPU time, so that the Lease and the watches
+# are processed in between, and no scrape times out because of the others.
 _TOGETHER = 100
-# Read at a turn of the loop: a good answer is 2 KiB, and 16 KiB of the worst take a millisecond.
+# Maximum size of a read. A normal response has 2 KiB, and the worst 16 KiB take a millisecond.
 _READ_BYTES = 1 << 14
-# Read before the answer's head is through; a good one is 150 bytes, and comes with the first read. More are
-# interim answers, which take the most time: 15 ms for 256 KiB of them.
+# Limit until the response's head is complete. A normal head has 150 bytes and arrives with the first read.
+# Interim responses may precede it and are expensive to parse: 15 ms for 256 KiB.
 _HEAD_BYTES = 2 * _READ_BYTES
-_KERNEL_BYTES = 1 << 16  # the kernel's own buffer of a connection, which may be 6 MiB by itself
-_KEPT_SECONDS = 60.0  # an unused connection, when nobody scrapes any more; far above any interval
+_KERNEL_BYTES = 1 << 16  # the kernel's receive buffer, which may grow to 6 MiB by default
+_KEPT_SECONDS = 60.0  # how long an unused connection stays open; longer than any interval
 _HEADERS = {"User-Agent": f"posecluster-operator/{__version__}", "Accept-Encoding": "identity"}
 _QUERY = [("name[]", name) for name in NAMES]
 
@@ -51,12 +51,12 @@ class Target:
 
 
 def interval_seconds(pods: int, *, least: float = WINDOWS.tick_seconds) -> float:
-    """Return the time between scrapes of so many pods: `least`, or what keeps them below 25 % of a core."""
+    """Return the seconds between scrapes of so many pods: `least`, or more to stay below 25 % of a core."""
     return max(least, pods * SCRAPE_SECONDS / _MOST_OF_A_CORE)
 
 
 class Scraper:
-    """One for the process; `scrape` runs in one task at a time."""
+    """Scrapes pods. `scrape` must not be called concurrently."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class Scraper:
         self._warned = False
 
     async def scrape(self, targets: Sequence[Target]) -> dict[str, PodSample | str]:
-        """Return each pod's sample, or why there is none, by uid: at most `seconds` after it was asked.
+        """Return by uid each pod's sample or the failure; each scrape takes at most `seconds`.
 
-        Up to 100 pods are asked at once; the whole takes 0.1 s more for each 100 beyond. A connection is
-        kept for its pod's next scrape, and closed when the pod is not among the targets. With more pods than
-        `connections`, half of these are kept, and the other pods take turns with the rest.
+        Scrapes start in groups of 100, 0.1 s apart. A connection is reused for the pod's next scrape, and
+        closed when the pod is no longer among the targets. If there are more pods than `connections`, half of
+        the connections are reused, and the remaining pods share the other half.
         """
         wanted = {target.pod: target for target in targets}
         keep = len(wanted)
@@ -137,36 +137,36 @@ class Scraper:
 
 
 class _NoText(Exception):
-    """The pod answered, but not as our server does; the text says it in a phrase."""
+    """The response is not that of an inference server; the text says why."""
 
 
 class _Client:
-    """One pod's connection, with a session of its own: it ends with the pod, and is never another one's.
+    """The connection to one pod, in a separate session, so that no other pod reuses it.
 
     Without `keeps` the connection is closed after each answer.
     """
 
     def __init__(self, target: Target, *, keeps: bool) -> None:
         self.keeps = keeps
-        host = str(ipaddress.ip_address(target.host))  # no name to look up; raises ValueError
+        host = str(ipaddress.ip_address(target.host))  # avoids name resolution; raises ValueError
         url = URL.build(scheme="http", host=host, port=target.port, path="/metrics")
         self.left = 0  # bytes that may still be read
         self._url = url.with_query(_QUERY)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=1,
-                # aiohttp refuses a time for connections that it does not keep
+                # aiohttp refuses keepalive_timeout together with force_close
                 **({"keepalive_timeout": _KEPT_SECONDS} if keeps else {"force_close": True}),
                 socket_factory=self._socket,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None),  # the caller's is for all of it
+            timeout=aiohttp.ClientTimeout(total=None),  # the caller limits the total time
             headers=_HEADERS,
         )
 
     async def text(self, most_bytes: int) -> bytes:
-        """Return the body of a plain 200, read within so many bytes; raises _NoText, ClientError, OSError."""
+        """Return the body of a 200 with at most this size; raises _NoText, ClientError and OSError."""
         self.left = min(_HEAD_BYTES, most_bytes)
         async with self._session.get(self._url, allow_redirects=False) as response:
             self.left += most_bytes - min(_HEAD_BYTES, most_bytes)
@@ -176,7 +176,7 @@ class _Client:
                 raise _NoText("response has an error status")
             if (response.content_length or 0) > most_bytes:
                 raise _NoText("response too large")
-            # of one that ends with its connection nobody can say whether it is whole
+            # without a length, a truncated response cannot be detected
             if not any(name in response.headers for name in ("Content-Length", "Transfer-Encoding")):
                 raise _NoText("unreadable metrics: the response has no length")
             if "Content-Encoding" in response.headers:
@@ -195,9 +195,9 @@ class _Client:
 
 
 class _Socket(socket.socket):
-    """Gives its client no more bytes than are left to it: aiohttp bounds a header, but not how many answers.
+    """Limits the bytes that its client receives: aiohttp limits headers, but not the number of responses.
 
-    The loop reads with `recv` only; a test would see if that changed (Fault.ENDLESS).
+    The event loop reads only with `recv`; a test detects if this changes (Fault.ENDLESS).
     """
 
     client: _Client

@@ -9,15 +9,15 @@ from posecluster_operator.resource.json_access import child, children, condition
 from posecluster_operator.resource.posecluster import PoseCluster
 from posecluster_operator.resource.reasons import ConditionType, ScalingReason
 
-SILENT_SECONDS = 600.0  # an HPA looks every 15 s, and holds a size down for 5 minutes at most by default
+SILENT_SECONDS = 600.0  # an HPA evaluates every 15 s, and by default delays a step down by at most 5 minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeOwner:
-    """Who sets the Deployment's size: the operator, or, with `taken_over`, somebody else.
+    """Who sets the Deployment's size: the operator, or, with `taken_over`, another client.
 
-    `taken_back`: in this generation the operator has taken the size back from a writer who had been silent.
-    `seconds_left`: the time until that happens; None: it does not.
+    `taken_back`: in this generation the operator has taken the size back from an inactive client.
+    `seconds_left`: the time until it does, or None if it does not.
     """
 
     taken_over: bool = False
@@ -26,11 +26,11 @@ class SizeOwner:
 
 
 def size_owner(cluster: PoseCluster, deployment: Json | None, *, now: datetime) -> SizeOwner:
-    """Return who sets the Deployment's size, from what the API server notes of each field.
+    """Return who sets the Deployment's size, according to its managedFields.
 
-    The user hands the size back by a change of the spec, or by a pause. Somebody who set it and then wrote
-    nothing for 10 minutes loses it too, once a generation: a second write shows that they go on writing,
-    as an HPA does. `now` is aware.
+    Users return the size to the operator by a change of the spec or by a pause. A client that set the size
+    and then wrote nothing for 10 minutes also loses it, but only once per generation, because a second write
+    shows that it keeps writing, as an HPA does. `now` is aware.
     """
     before = condition(cluster.status, ConditionType.SCALING_ACTIVE)
     reason = text(before, "reason")
@@ -52,7 +52,7 @@ def size_owner(cluster: PoseCluster, deployment: Json | None, *, now: datetime) 
 
 
 def _written_by_others(deployment: Json, now: datetime) -> datetime | None:
-    """Return when somebody else last set the size; None: it is ours. An unreadable time counts as now."""
+    """Return when another client last set the size, or None. A malformed time counts as now."""
     entries = [
         entry
         for entry in children(child(deployment, "metadata"), "managedFields")

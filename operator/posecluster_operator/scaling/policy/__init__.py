@@ -1,4 +1,4 @@
-"""How many pods there should be: pure, so that it can be simulated."""
+"""The autoscaling policy. Pure, so that it can be simulated."""
 
 from posecluster_operator.scaling.policy.autoscaler import Autoscaler, Scrape
 from posecluster_operator.scaling.policy.decision import decide

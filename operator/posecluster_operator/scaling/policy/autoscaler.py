@@ -1,8 +1,8 @@
-"""One PoseCluster's size, from tick to tick and from pass to pass: a state machine without I/O or a clock.
+"""The autoscaler of one PoseCluster: a state machine without I/O and without a clock.
 
-A tick decides from what a scrape found, and says whether a pass has something to do. That pass reads the
-current state and confirms the decision: it is made again, from the same samples and with what the pass read.
-So nothing happens that only the tick believed. When the size is applied, the pass reports it as ordered.
+A tick decides from a scrape, and returns whether a pass is needed. That pass reads the current state and
+confirms the decision: it is made again, from the same samples and the state that the pass read. So a tick
+alone never changes the size. After the pass has applied the size, it calls `ordered`.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from posecluster_operator.scaling.policy.values import Decision, Policy, Samples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scrape:
-    """What a tick found: the ready pods by uid, with None for each that could not be read.
+    """The result of a scrape: the ready pods by uid, with None for each that could not be read.
 
     `failures`: why it could not be read, by the pod's name. `listed`: the list of pods is recent.
     """
@@ -30,9 +30,9 @@ class Scrape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The last decision about a PoseCluster, made at `at`, and what it was made from.
+    """The last decision about a PoseCluster, made at `at`, and its inputs.
 
-    `failures`: why pods could not be read, by pod name. `now` and `at` are of one monotonic clock.
+    `failures`: why pods could not be read, by pod name. `now` and `at` are from the same monotonic clock.
     """
 
     policy: Policy
@@ -44,9 +44,9 @@ class Snapshot:
 
 
 class Autoscaler:
-    """The size of one PoseCluster in mode `Auto`, why it is that, and what the status shows of it.
+    """The size of one PoseCluster in mode `Auto`, with its reason and what the status shows.
 
-    `now` is always of one monotonic clock, in seconds. `at` is the last tick, and `decision` is made for it.
+    `now` is in seconds of one monotonic clock. `at` is the last tick, for which `decision` is made.
     """
 
     policy: Policy
@@ -60,14 +60,18 @@ class Autoscaler:
         self.shown: Shown | None = None
         self.samples = Samples(replicas=replicas, ready=ready)
         self._newest: Mapping[str, PodSample] = {}
-        self._before = History()  # as of the tick before; `decision` holds the history after the last tick
-        self._woken: tuple[int, float] | None = None  # for which size, and when
+        self._before = (
+            History()
+        )  # as of the previous tick; `decision` contains the history after the last tick
+        self._woken: tuple[int, float] | None = None  # the size for which a pass was woken, and when
         self.confirm(now, policy, replicas=replicas, taken_over=taken_over)
 
     def confirm(self, now: float, policy: Policy, *, replicas: int | None, taken_over: bool) -> Decision:
         """Decide again for a pass, which has just read these; see `Samples` for their meaning."""
         if self.samples.taken_over and not taken_over:
-            self._before = History()  # handed back: a whole window is watched before the size may fall
+            self._before = (
+                History()
+            )  # the operator sets the size again; observe a whole window before a step down
         self.policy = policy
         self.samples = replace(self.samples, replicas=replicas, taken_over=taken_over)
         self._decide()
@@ -86,13 +90,13 @@ class Autoscaler:
         # a silent pod's last sample counts until it is stale
         newest = {uid: sample or self._newest.get(uid) for uid, sample in scrape.pods.items()}
         self._newest = {uid: sample for uid, sample in newest.items() if sample is not None}
-        # what a step does to the hold counts when the step was made: see `ordered`
+        # a step affects the hold only when it was applied, see `ordered`
         self._before = _with_steps_of(self._before, self.decision.state.history)
         self.at = now
         ready = len(scrape.pods)
         self.samples = replace(
             self.samples,
-            # not listed yet: the Deployment's own number, which the pass read
+            # without a recent list, the number in the Deployment, which the pass read
             ready=ready if scrape.listed else max(self.samples.ready, ready),
             pods=tuple(self._newest.values()),
             listed=scrape.listed,
@@ -105,7 +109,7 @@ class Autoscaler:
         return self._show(now, resized=is_due) or is_due
 
     def snapshot(self, now: float) -> Snapshot:
-        """Return what there is to explain at this time."""
+        """Return the last decision and its inputs, to be explained at `now`."""
         return Snapshot(
             policy=self.policy,
             samples=self.samples,
@@ -131,18 +135,18 @@ class Autoscaler:
         return self.samples.replicas not in (None, self.decision.replicas)
 
     def _is_due(self, now: float) -> bool:
-        """Whether to wake a pass for the size: at once, but not every second while its passes are refused."""
+        """Return whether to wake a pass for the size now; repeated wakes are delayed while passes fail."""
         if self._woken is None or self._woken[0] != self.decision.replicas:
             return True
         return now - self._woken[1] >= self.policy.windows.wake_again_seconds
 
     def _show(self, now: float, *, resized: bool) -> bool:
-        """Choose what the status shows; return whether that is new."""
+        """Choose what the status shows; return whether it changed."""
         before = self.shown
         self.shown = next_shown(now, self.decision, before, resized=resized)
         return self.shown is not before
 
 
 def _with_steps_of(steps: History, history: History) -> History:
-    """Return `history` with what the steps up and down in `steps` have done to the hold."""
+    """Return `history` with the effects of the steps in `steps` on the hold."""
     return replace(history, lowered_at=steps.lowered_at, doublings=steps.doublings)

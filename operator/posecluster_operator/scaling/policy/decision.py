@@ -1,8 +1,8 @@
-"""The one function that sets the size. Time and load come in, a size and its reason go out.
+"""The scaling decision: computes a size and its reason from the time and the load.
 
-Read `decide` from top to bottom: what was measured, what that wants, what was wanted within the hold
-window; then up, down or neither. The size is always absolute: nothing is multiplied by the present
-size, so that refused requests and growing queues cannot feed back.
+`decide` measures the demand, computes the present need and the highest need within the hold window, and then
+scales up, down or not at all. The size is never computed by multiplying the present size, so that refused
+requests and growing queues cannot cause a feedback loop.
 """
 
 import math
@@ -36,7 +36,7 @@ from posecluster_operator.scaling.policy.values import Decision, Load, Numbers, 
 
 @dataclass(frozen=True, slots=True)
 class _PodsWanted:
-    """Pods wanted at present, fractions: by the rate, and by the bursts of the last seconds."""
+    """The present need in pods, as fractions: for the rate, and for bursts in the last seconds."""
 
     steady: float
     burst: float
@@ -49,8 +49,8 @@ class _PodsWanted:
 def decide(now: float, samples: Samples, state: State) -> Decision:
     """Return the size for this moment. `now` is in seconds of a monotonic clock.
 
-    Up at once to what is needed. Down to the highest need of the hold window, only when every ready
-    pod's load is known, and only after a whole window of watching without a gap.
+    It scales up at once to the present need. It scales down to the highest need of the hold window, but only
+    if the load of every ready pod is known and was observed for a whole window without a gap.
     """
     policy = state.policy
     if policy.mode is ScalingMode.FIXED:
@@ -86,7 +86,7 @@ def _is_taken_over(samples: Samples) -> bool:
 
 
 def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]:
-    """Turn counters into demand, and remember it."""
+    """Convert counters into demand, and add it to the history."""
     before, policy = state.history, state.policy
     demand, pods = measure(
         now,
@@ -96,7 +96,7 @@ def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]
         stale_seconds=samples.stale_seconds,
         looked_before=looked_before(before),
     )
-    unlisted = 0 if samples.listed else 1  # there may be a pod that we don't know of
+    unlisted = 0 if samples.listed else 1  # there may be unknown pods
     history = observe(
         now,
         demand,
@@ -111,12 +111,12 @@ def _watched(now: float, samples: Samples, state: State) -> tuple[Demand, State]
 
 
 def _gap_seconds(samples: Samples, policy: Policy) -> float:
-    """Return after how long without data the hold window starts again: later when scraping is stretched."""
+    """Return after how many seconds without data the hold window restarts."""
     return max(policy.windows.gap_seconds, samples.stale_seconds)
 
 
 def _bounded(decided: Decision, size: int, ordered: int) -> Decision:
-    """Say so when nothing but the bounds moves the size."""
+    """Return the decision with AtMinimum or AtMaximum as its reason if only the bounds change the size."""
     if decided.replicas != size or size == ordered:
         return decided
     reason = ScalingReason.AT_MINIMUM if size > ordered else ScalingReason.AT_MAXIMUM
@@ -131,7 +131,7 @@ def _choose(
     numbers: Numbers,
     state: State,
 ) -> Decision:
-    """Up, down, or neither."""
+    """Decide whether to scale up, down, or not at all."""
     policy, history = state.policy, state.history
     holds = {"hold_seconds": policy.hold_seconds, "max_hold_seconds": policy.max_hold_seconds}
     wanted = max(1, math.ceil(present.pods - 1e-9))
@@ -168,7 +168,7 @@ def _why_unchanged(size: int, wanted: int, samples: Samples) -> ScalingReason:
 
 
 def _unmeasured(size: int, samples: Samples, partial: bool, state: State) -> Decision:
-    """Hold: the first sample of a pod gives no rate yet, or nothing can be read."""
+    """Hold the size, because pods were measured only once or cannot be read."""
     if samples.ready == 0 or partial:
         return _held(size, ScalingReason.NO_METRICS, state)
     return Decision(replicas=size, reason=ScalingReason.JUST_STARTED, state=state)
@@ -179,7 +179,7 @@ def _held(replicas: int, reason: ScalingReason, state: State) -> Decision:
 
 
 def _pods_wanted(demand: Demand, state: State) -> _PodsWanted | None:
-    """Return what is wanted now; None: nothing could be measured."""
+    """Return the present need, or None if no pod was measured."""
     if demand.measured == 0:
         return None
     policy, objective = state.policy, state.policy.objective

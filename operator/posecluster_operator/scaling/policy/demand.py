@@ -1,6 +1,6 @@
-"""Counters of pods become a demand: requests a second and seconds of work a request.
+"""Conversion of pods' counters into demand: requests per second, and seconds of work per request.
 
-Missing is not zero: a pod without two good samples of the same process has no rate.
+A pod without two valid samples of the same process has no rate, which is not counted as zero.
 """
 
 import math
@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 
 from posecluster_operator.scaling.policy.windows import WINDOWS
 
-MAX_COUNTER = 2.0**53  # from here on a float no longer counts by ones (IEEE 754)
-MAX_RATE = 100_000.0  # requests a second; far above what one aiohttp process accepts
-LONGEST_REQUEST_SECONDS = 60.0  # a request's time may be counted when it ends; deadlines are shorter
+MAX_COUNTER = 2.0**53  # larger floats cannot represent every integer (IEEE 754)
+MAX_RATE = 100_000.0  # requests per second; far above the capacity of one aiohttp process
+LONGEST_REQUEST_SECONDS = 60.0  # a request's time is counted when it ends; deadlines are shorter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSample:
-    """One scrape of one pod. Times are of the operator's monotonic clock, counters are the pod's own.
+    """One scrape of one pod, at the time `at` of the operator's monotonic clock.
 
-    `started` names the process (its start time, by any clock); only a change of it is looked at.
-    `moved`, set by `measure`: when a counter moved last, if that was not just now.
+    `started` identifies the process by its start time, by any clock.
+    `moved`: when a counter last changed, if it did not change in this sample; set by `measure`.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PodSample:
     moved: float | None = None
 
     def credible(self, now: float, *, stale_seconds: float = WINDOWS.stale_seconds) -> bool:
-        """Say whether each number can be what it claims to be, and is fresh."""
+        """Return whether all numbers are plausible and the sample is recent."""
         numbers = (
             self.arrivals,
             self.completed,
@@ -50,11 +50,11 @@ class PodSample:
         if not (math.isfinite(self.started) and math.isfinite(self.at)):
             return False
         if max(self.completed, self.refused) > self.arrivals:
-            return False  # nobody asked for those answers: a counter stands still, or lies
+            return False  # more responses than requests: a counter is wrong
         return -1.0 <= now - self.at <= stale_seconds
 
     def continues(self, earlier: "PodSample") -> bool:
-        """Say whether both are of one process: same start, and no counter fell."""
+        """Return whether both samples are of one process: same start time, and no counter decreased."""
         return (
             self.started == earlier.started
             and self.arrivals >= earlier.arrivals
@@ -65,9 +65,9 @@ class PodSample:
         )
 
     def still_since(self, earlier: "PodSample | None") -> float | None:
-        """Return since when there is work in hand and yet no counter moves; None: nothing is odd.
+        """Return since when requests are in the pod but no counter has changed, or None.
 
-        No request takes so long (the pod itself ends one after 5 s), so this is an old answer given again.
+        Requests do not take that long (the pod aborts them after 5 s), so the pod repeats an old response.
         """
         if earlier is None or self.queued + self.running == 0.0 or self._counters != earlier._counters:
             return None
@@ -80,7 +80,7 @@ class PodSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """What one pod was asked for since its sample before."""
+    """The rates of one pod since its previous sample."""
 
     since: float
     arrivals_per_second: float
@@ -89,19 +89,19 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What the pods that can be read were asked for. It is a lower bound when `measured < ready`."""
+    """The demand on all measured pods. It is a lower bound if `measured < ready`."""
 
     arrivals_per_second: float
     refused_per_second: float
-    completed: float  # answers since the sample before
-    busy_seconds: float  # worker seconds since the sample before
+    completed: float  # responses since the previous sample
+    busy_seconds: float  # worker seconds since the previous sample
     queued: float
     running: float
     late_per_second: float  # slower than the objective, or refused
     measured: int  # pods with a rate
-    new: int  # pods seen for the first time: they have a rate next time
+    new: int  # pods with their first sample, so without a rate
     readable: int  # pods with a credible sample
-    overdue: tuple[Interval, ...] = ()  # of pods that went unread for a while, and answered now
+    overdue: tuple[Interval, ...] = ()  # of pods that could be read again after a gap
 
 
 def measure(
@@ -113,11 +113,11 @@ def measure(
     stale_seconds: float = WINDOWS.stale_seconds,
     looked_before: float = -math.inf,
 ) -> tuple[Demand, dict[str, PodSample]]:
-    """Return the demand since `earlier`, and the samples to compare the next ones with.
+    """Return the demand since `earlier`, and the samples for the next comparison.
 
-    A pod's own time between samples is used, so that a late answer isn't a burst. A pod that
-    isn't credible or is named twice keeps its earlier sample; a restarted one starts anew.
-    One whose earlier sample is from `looked_before`, the time before last, or older is overdue.
+    Rates use the time between the samples of each pod, so that a delayed response is not a burst. A pod that
+    is not credible or occurs twice keeps its earlier sample; a restarted one begins with its new sample.
+    A pod whose earlier sample is not newer than `looked_before` is overdue.
     """
     names = [pod.name for pod in pods]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
@@ -155,7 +155,7 @@ def measure(
         if before.at <= looked_before:
             overdue.append(Interval(since=before.at, arrivals_per_second=rate, late_per_second=late_rate))
         if work > workers * (seconds + LONGEST_REQUEST_SECONDS):
-            continue  # no process with so many workers can have done this: its service time isn't learnt
+            continue  # impossible with this number of workers, so the service time is not learned
         completed += pod.completed - before.completed
         busy += work
     demand = Demand(

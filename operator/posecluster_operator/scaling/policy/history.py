@@ -1,4 +1,4 @@
-"""What the autoscaler remembers between two decisions: values only, so that `decide` stays pure."""
+"""The autoscaler's state between two decisions, as immutable values, so that `decide` is pure."""
 
 import math
 from collections.abc import Mapping
@@ -10,21 +10,21 @@ from posecluster_operator.scaling.policy.target import ServiceLevel, pods_for_bu
 from posecluster_operator.scaling.policy.windows import WINDOWS, Windows
 
 RISE_SIGMAS = 3.0  # of Poisson arrivals: one false alarm in 700 windows
-SERVICE_REQUESTS = 200.0  # the mean service time forgets at this pace: its error is below cv / 14
-ASSUMED_SERVICE_SECONDS = 0.05  # a pod of the Full model on one core, until it is measured
-LEAST_REQUESTS = 5.0  # fewer answers say less than the assumption
-QUIET_UTILISATION = 0.25  # pods that the last 20 s kept less busy: the burst came out of quiet (tuned)
-BURST_GROWTH = 3.0  # a burst out of quiet may grow so much beyond those pods (tuned: 2.5 to 3.5 do)
-NEED_STEP = 0.02  # needs are remembered in steps of so much
-BURST_HOLDS = 5.0  # a burst's need is held so many times as long: 300 s by default, as an HPA's window
-SLACK_SIGMAS = 3.0  # of a rate over 60 s: room that the rest must keep for a pod to be given back
+SERVICE_REQUESTS = 200.0  # weight of the past in the mean service time; its error is below cv / 14
+ASSUMED_SERVICE_SECONDS = 0.05  # for the Full model on one core, until it is measured
+LEAST_REQUESTS = 5.0  # with fewer responses, the assumption is more reliable
+QUIET_UTILISATION = 0.25  # below it in the last 20 s, a burst follows a quiet time (tuned)
+BURST_GROWTH = 3.0  # expected growth of a burst after a quiet time (tuned: 2.5 to 3.5 work)
+NEED_STEP = 0.02  # relative resolution of stored needs
+BURST_HOLDS = 5.0  # the hold is this many times longer for bursts: 300 s by default, as the window of an HPA
+SLACK_SIGMAS = 3.0  # spare capacity for the noise of a rate over 60 s, which remains after a step down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """The arrivals of all pods between two decisions, and how many requests were late.
 
-    `missing`: ready pods whose arrivals are not in it; what comes late is added.
+    `missing`: ready pods whose arrivals are not included; late samples are added.
     """
 
     at: float
@@ -40,7 +40,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """Pods wanted at a moment, a fraction; `burst`: because of the arrivals of a few seconds."""
+    """The pods needed at a time, as a fraction; `burst`: because of the arrivals in a few seconds."""
 
     at: float
     pods: float
@@ -49,17 +49,17 @@ class Need:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Everything known from before. A new one is an operator that has just started."""
+    """All earlier observations. It is empty after the operator has started."""
 
     pods: Mapping[str, PodSample] = field(default_factory=lambda: MappingProxyType({}))
     begun_at: float | None = None  # the first decision
     ticks: tuple[Tick, ...] = ()
-    needs: tuple[Need, ...] = ()  # falling: each is the highest since its moment
+    needs: tuple[Need, ...] = ()  # decreasing: each is the highest since its time
     service_seconds: float | None = None
-    service_requests: float = 0.0  # that it was learnt from, up to as many as it forgets by
-    watched_since: float | None = None  # demand is known without a gap since then
-    complete_at: float | None = None  # when every ready pod could be read last
-    doublings: int = 0  # of the policy's hold
+    service_requests: float = 0.0  # number of responses in the mean, at most SERVICE_REQUESTS
+    watched_since: float | None = None  # since when demand is known without a gap
+    complete_at: float | None = None  # when all ready pods could last be read
+    doublings: int = 0  # how often the policy's hold is doubled
     lowered_at: float | None = None
 
 
@@ -73,10 +73,10 @@ def observe(
     gap_seconds: float = WINDOWS.gap_seconds,
     windows: Windows = WINDOWS,
 ) -> History:
-    """Return the history with this moment's demand in it.
+    """Return the history with the present demand.
 
-    `complete`: every ready pod could be read. `missing`: so many of them have no rate now. `gap_seconds` may
-    be longer than that of the windows, when scraping is stretched.
+    `complete`: every ready pod could be read. `missing`: number of ready pods without a rate. `gap_seconds`
+    may be longer than that of the windows if scrapes are less frequent.
     """
     partial = is_partial(now, history, gap_seconds=gap_seconds)
     history = replace(
@@ -110,12 +110,12 @@ def observe(
 
 
 def looked_before(history: History) -> float:
-    """Return when the last tick began: a pod that was not read since then is not in that tick."""
+    """Return when the last tick began. A pod that has not been read since is missing in that tick."""
     return history.ticks[-1].begun if history.ticks else -math.inf
 
 
 def _completed(tick: Tick, overdue: tuple[Interval, ...]) -> Tick:
-    """Return the tick with the arrivals of pods that did not answer then, spread over their silence."""
+    """Return the tick with the arrivals of pods that did not respond then, spread over the gap."""
     silent = [one for one in overdue if one.since <= tick.begun]
     if not silent:
         return tick
@@ -128,7 +128,7 @@ def _completed(tick: Tick, overdue: tuple[Interval, ...]) -> Tick:
 
 
 def is_partial(now: float, history: History, *, gap_seconds: float = WINDOWS.gap_seconds) -> bool:
-    """Return whether, for longer than a passing fault, not every ready pod could be read."""
+    """Return whether some ready pods could not be read for longer than `gap_seconds`."""
     known = history.begun_at if history.complete_at is None else history.complete_at
     return known is None or now - known > gap_seconds
 
@@ -136,7 +136,7 @@ def is_partial(now: float, history: History, *, gap_seconds: float = WINDOWS.gap
 def hold_now(
     history: History, *, hold_seconds: float, max_hold_seconds: float, windows: Windows = WINDOWS
 ) -> float:
-    """Return the hold in force: the policy's, doubled as often as it proved too short."""
+    """Return the present hold: the policy's, doubled each time it was too short."""
     if not history.doublings:
         return hold_seconds
     doubled: float = max(hold_seconds, windows.least_doubled_seconds) * 2.0**history.doublings
@@ -151,7 +151,7 @@ def raised(
     max_hold_seconds: float,
     windows: Windows = WINDOWS,
 ) -> History:
-    """Return the history after a step up: one that undoes a step down soon after it doubles the hold."""
+    """Return the history after a step up, which doubles the hold if it reverses a recent step down."""
     if history.lowered_at is None or now - history.lowered_at > max_hold_seconds:
         return history
     longest = hold_now(history, hold_seconds=hold_seconds, max_hold_seconds=max_hold_seconds, windows=windows)
@@ -160,15 +160,15 @@ def raised(
 
 
 def lowered(now: float, history: History, *, max_hold_seconds: float) -> History:
-    """Return the history after a step down: an earlier one that stood halves the hold."""
+    """Return the history after a step down, which halves the hold if the previous one was not reversed."""
     stood = history.lowered_at is not None and now - history.lowered_at > max_hold_seconds
     return replace(history, lowered_at=now, doublings=max(0, history.doublings - stood))
 
 
 def learn_service(history: History, demand: Demand) -> tuple[float | None, float]:
-    """Return the mean service time in seconds, and of how many answers: it moves by their number.
+    """Return the mean service time in seconds and the number of responses in it.
 
-    At first it is the plain mean, so that a slow model that answers one request a second is known soon.
+    At first it is the plain mean, so that the service time of a slow model is known soon.
     """
     known, requests = history.service_seconds, history.service_requests
     if demand.completed <= 0.0 or demand.busy_seconds <= 0.0:
@@ -181,26 +181,26 @@ def learn_service(history: History, demand: Demand) -> tuple[float | None, float
 
 
 def service_seconds(history: History) -> float:
-    """Return the mean service time; until there are a few answers, what is assumed."""
+    """Return the mean service time in seconds, or the assumed one until there are enough responses."""
     if history.service_seconds is None or history.service_requests < LEAST_REQUESTS:
         return ASSUMED_SERVICE_SECONDS
     return history.service_seconds
 
 
 def late_permille(ticks: tuple[Tick, ...], *, seconds: float = WINDOWS.busy_seconds) -> int:
-    """Return how many of a thousand requests of the newest ticks of so many seconds were late."""
+    """Return the permille of requests in the last `seconds` that were late."""
     shown = [tick for tick in ticks if tick.at > ticks[-1].at - seconds]
     arrivals = sum(tick.arrivals for tick in shown)
     return min(1000, round(1000 * sum(tick.late for tick in shown) / arrivals)) if arrivals > 0 else 0
 
 
 def is_missing(ticks: tuple[Tick, ...], seconds: float) -> bool:
-    """Return whether a ready pod's arrivals are missing in the newest ticks of so many seconds."""
+    """Return whether arrivals of a ready pod are missing in the last `seconds`."""
     return any(tick.missing for tick in ticks if tick.at > ticks[-1].at - seconds)
 
 
 def arrivals_within(ticks: tuple[Tick, ...], seconds: float) -> tuple[float, float]:
-    """Return the arrivals of the newest ticks that make up `seconds`, and how long these ticks are."""
+    """Return the arrivals in the newest ticks that make up `seconds`, and the length of these ticks."""
     arrivals = length = 0.0
     for tick in reversed(ticks):
         if length >= seconds - 0.01:
@@ -211,7 +211,7 @@ def arrivals_within(ticks: tuple[Tick, ...], seconds: float) -> tuple[float, flo
 
 
 def rate_seconds(hold_seconds: float, windows: Windows = WINDOWS) -> float:
-    """Return over how long the steady rate is taken: the hold, within 20 and 60 s."""
+    """Return the window of the steady rate: the hold, limited to 20-60 s."""
     return max(windows.busy_seconds, min(windows.rate_seconds, hold_seconds))
 
 
@@ -224,11 +224,11 @@ def need_now(
     rate_seconds: float = WINDOWS.rate_seconds,
     windows: Windows = WINDOWS,
 ) -> tuple[float, float]:
-    """Return the pods that the rate (with what is queued) wants, and those that the bursts want."""
+    """Return the pods needed for the rate, including queued requests, and for bursts."""
     arrivals, known = arrivals_within(ticks, rate_seconds)
     if known <= 0.0:
         return 0.0, 0.0
-    # A rate of a few seconds is no steady rate yet; the shorter windows speak for those.
+    # A rate over a few seconds is not steady; the shorter windows below cover it.
     rate = (arrivals + queued) / max(known, rate_seconds / 2.0)
     for window in windows.rise_seconds:
         arrivals, length = arrivals_within(ticks, window)
@@ -242,7 +242,7 @@ def need_now(
             peak, pods_for_burst(arrivals, max(length, window), objective, service_seconds=service_seconds)
         )
     if known < windows.busy_seconds - 0.01:
-        return steady, peak  # what a restarted operator finds is no burst: what came before isn't known
+        return steady, peak  # without earlier data, as after a restart, the load is not a burst
     arrivals, length = arrivals_within(ticks, windows.busy_seconds)
     busy = arrivals / length * service_seconds / objective.workers
     return steady, max(peak, BURST_GROWTH * (peak - busy / QUIET_UTILISATION))
@@ -255,17 +255,17 @@ def lowest_size(
     service_seconds: float,
     rate_seconds: float = WINDOWS.rate_seconds,
 ) -> int:
-    """Return the pods to keep when so many were wanted within the hold: rounded up, with room for noise."""
-    requests = objective.workers * rate_seconds / service_seconds  # of one busy pod
+    """Return the lowest size for the highest need of the hold window, with a reserve for noise."""
+    requests = objective.workers * rate_seconds / service_seconds  # capacity of one pod
     slack = SLACK_SIGMAS * math.sqrt(highest.pods / requests)
     return max(1, math.ceil(highest.pods + slack))
 
 
 def remember(needs: tuple[Need, ...], need: Need, *, oldest: float) -> tuple[Need, ...]:
-    """Return the needs since `oldest`, newest last, without those that a later one of their kind exceeds.
+    """Return the needs since `oldest`, newest last, without those that a later need of their kind exceeds.
 
-    A need of the rate doesn't replace one of a burst, which is held longer. One that is less by a
-    step of 2 % only counts as the earlier: some hundred steps are all there can be, however long the hold.
+    The need of a rate does not replace the need of a burst, which is held longer. A need that is at most 2 %
+    lower replaces the earlier one with its value, so that there are at most some hundred needs for any hold.
     """
     kept = tuple(
         one for one in needs if one.at >= oldest and (one.pods > need.pods or (one.burst and not need.burst))
@@ -278,14 +278,14 @@ def remember(needs: tuple[Need, ...], need: Need, *, oldest: float) -> tuple[Nee
 
 
 def held_seconds(need: Need, *, hold_seconds: float, max_hold_seconds: float) -> float:
-    """Return for how long a need counts: bursts are rarer than rises, and held longer."""
+    """Return for how long a need is held; needs of bursts are held longer."""
     return min(BURST_HOLDS * hold_seconds, max_hold_seconds) if need.burst else hold_seconds
 
 
 def highest_need(
     needs: tuple[Need, ...], *, now: float, hold_seconds: float, max_hold_seconds: float
 ) -> Need:
-    """Return the largest need within the hold window."""
+    """Return the highest need within the hold window."""
     holds = {"hold_seconds": hold_seconds, "max_hold_seconds": max_hold_seconds}
     held = (need for need in needs if now - need.at <= held_seconds(need, **holds))
     return max(held, key=lambda need: need.pods)

@@ -1,4 +1,4 @@
-"""A PoseCluster's spec as the autoscaler wants it: one reading for the operator and the simulation."""
+"""Conversion of a spec into the autoscaler's policy, for the operator and the simulation."""
 
 from posecluster_operator.resource.posecluster import PoseCluster
 from posecluster_operator.scaling.policy.target import ServiceLevel
@@ -7,7 +7,7 @@ from posecluster_operator.scaling.policy.windows import WINDOWS, Windows
 
 
 def policy_of(cluster: PoseCluster, windows: Windows = WINDOWS) -> Policy:
-    """Return what the spec says about the size; the windows are the same for all PoseClusters."""
+    """Return the policy of a PoseCluster; the windows are the same for all PoseClusters."""
     spec, scaling = cluster.spec, cluster.spec.scaling
     return Policy(
         mode=scaling.mode,

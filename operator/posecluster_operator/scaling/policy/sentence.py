@@ -1,4 +1,4 @@
-"""Why a size is what it is, in one sentence: for Events, `status.lastScaling` and the simulator's report."""
+"""Why a size was chosen, in one sentence, for Events, `status.lastScaling` and the simulation's report."""
 
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy.values import Decision
@@ -7,7 +7,7 @@ _BOUNDS = {ScalingReason.AT_MAXIMUM: "maxReplicas", ScalingReason.AT_MINIMUM: "m
 
 
 def sentence(decision: Decision) -> str:
-    """Return why the size is what it is; no full stop."""
+    """Return why the size was chosen, without a full stop."""
     numbers = decision.numbers
     if decision.blind is ScalingReason.FIXED_SIZE:
         return f"spec.replicas is {decision.replicas}"

@@ -1,4 +1,4 @@
-"""What the status shows of a decision: kept for ten seconds, unless the size changes or measuring fails."""
+"""The status's view of a decision, kept for 10 s unless the size changes or measuring fails."""
 
 from dataclasses import dataclass, fields
 
@@ -10,7 +10,7 @@ _CHANGED_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """The condition ScalingActive (`active`, `reason`) and status.load, as of a moment."""
+    """The condition ScalingActive (`active`, `reason`) and status.load at a time."""
 
     at: float
     active: bool
@@ -19,9 +19,9 @@ class Shown:
 
 
 def next_shown(now: float, decision: Decision, before: Shown | None, *, resized: bool) -> Shown | None:
-    """Return what to show now: `before` itself while nothing that matters has changed.
+    """Return what to show now, or `before` itself if no relevant value has changed.
 
-    None: nothing is known yet, as right after a start; the status stays as it is.
+    None if nothing is known yet, as after a start; the status stays unchanged.
     """
     if decision.numbers is None and decision.blind is None:
         return before
@@ -40,7 +40,7 @@ def next_shown(now: float, decision: Decision, before: Shown | None, *, resized:
 
 
 def differs(one: Load | None, other: Load | None) -> bool:
-    """Return whether a figure moved by more than a fifth and more than one, or to or from nothing."""
+    """Return whether a figure changed by more than 20 % and more than 1, or to or from 0."""
     if one is None or other is None:
         return one is not other
     if one.scraped_pods != other.scraped_pods:

@@ -1,6 +1,6 @@
-"""How many pods a load wants, so that answers keep the latency objective. Queueing theory, no tuning.
+"""How many pods a load needs to meet the latency objective, by queueing theory.
 
-Two rules, of which the larger number counts:
+There are two rules, of which the larger result applies:
 
 - `pods_for_rate`: a steady rate. Each queue is an M/G/c queue; random splitting of Poisson
   arrivals is Poisson. P(wait > t) = P(wait > 0) exp(-2 c (1 - rho) t / (S (1 + cs2))): the
@@ -22,13 +22,15 @@ from enum import StrEnum
 from functools import lru_cache
 from statistics import NormalDist
 
-ASSUMED_CV = 0.5  # of an unmeasured service time: between steady inference (0.35) and exponential (1)
+ASSUMED_CV = (
+    0.5  # coefficient of variation of the service time: between steady inference (0.35) and exponential (1)
+)
 
-# of all requests, those of peaks: in a peak, more may be late (tuned: 0.2 to 0.5 do)
+# share of requests in bursts, in which more may be late (tuned: 0.2 to 0.5 work)
 BURST_PORTION = 1.0 / 3.0
-# of the late share, for the steady rate; the rest is for bursts and rises (tuned: 0.25 to 0.4 do)
+# part of the late share for the steady rate; the rest is for bursts and rises (tuned: 0.25 to 0.4 work)
 STEADY_PORTION = 1.0 / 3.0
-# below it waits are rare (M/G/1: 40 %) and short: the service time is then the problem
+# Below it, waits are rare (M/G/1: 40 %) and short, so that lateness results from the service time.
 LEAST_UTILISATION = 0.4
 
 
@@ -41,7 +43,7 @@ class Routing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceLevel:
-    """The objective of answers (seconds, and the share that may be late), and the pods that must meet it."""
+    """The latency objective in seconds, the share of requests that may be late, and the capacity of a pod."""
 
     latency_seconds: float
     late_share: float
@@ -56,9 +58,9 @@ class ServiceLevel:
 
 
 def wait_allowed(objective: ServiceLevel, *, service_seconds: float, service_cv: float = ASSUMED_CV) -> float:
-    """Return the seconds a request may wait: the objective less a long service, or what the queue holds.
+    """Return the seconds a request may wait: the objective less a long service time, or a full queue.
 
-    Below one service time there is no sense in it: such an objective can't be kept by adding pods.
+    It is at least one service time, because more pods cannot meet a shorter objective.
     """
     slow = service_seconds * (1.0 + objective.sigmas * service_cv)
     queue = objective.queue_length * service_seconds / objective.workers
@@ -88,7 +90,7 @@ def late_share(
 ) -> float:
     """Return the share of requests whose wait and service in one M/G/c queue exceed the objective.
 
-    No wait is longer than a full queue: who finds that is refused, and counts as late.
+    No wait is longer than a full queue. A request that finds the queue full is refused, and counts as late.
     """
     if utilisation >= 1.0:
         return 1.0
@@ -140,7 +142,7 @@ def pods_for_rate(
     service_seconds: float,
     service_cv: float = ASSUMED_CV,
 ) -> float:
-    """Return the pods (a fraction; round up) that a steady rate wants."""
+    """Return the pods that a steady rate needs, as a fraction to be rounded up."""
     work = arrivals_per_second * service_seconds / objective.workers
 
     def wanted(pods: int) -> float:
@@ -151,7 +153,7 @@ def pods_for_rate(
     most = wanted(1)
     if objective.routing is Routing.RANDOM:
         return most
-    # With one queue more pods may be busier: the fewest that do by their own utilisation.
+    # With one queue, more pods may be busier. Find the fewest that suffice at their utilisation.
     low, high = 1, max(1, math.ceil(most))
     while low < high:
         middle = (low + high) // 2
@@ -167,7 +169,7 @@ def pods_for_burst(
     service_seconds: float,
     service_cv: float = ASSUMED_CV,
 ) -> float:
-    """Return the pods (a fraction; round up) that work off so many arrivals of some seconds in time."""
+    """Return the pods that process the arrivals of `seconds` in time, as a fraction to be rounded up."""
     wait = wait_allowed(objective, service_seconds=service_seconds, service_cv=service_cv)
     room = objective.workers * (seconds + wait) / service_seconds  # requests a pod can answer in time
     if objective.routing is Routing.SHARED:

@@ -1,4 +1,4 @@
-"""What goes into `decide` and comes out of it."""
+"""Inputs and outputs of `decide`."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from posecluster_operator.scaling.policy.windows import WINDOWS, Windows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the user asked for. `fixed_replicas`: the size in `Fixed`, the first one in `Auto`."""
+    """The desired scaling. `fixed_replicas`: the size in mode `Fixed`, and the initial size in `Auto`."""
 
     objective: ServiceLevel
     mode: ScalingMode = ScalingMode.AUTO
@@ -26,11 +26,11 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """What is seen now.
+    """The present observations.
 
-    `replicas`: the size ordered, starting pods included; None before there is a Deployment.
-    `ready`: the pods that should answer. `pods`: the last sample of each, of a silent one too.
-    `listed`: the list of pods is recent. `taken_over`: somebody else set the size.
+    `replicas`: the Deployment's size, including starting pods; None if there is no Deployment.
+    `ready`: the number of ready pods. `pods`: the last sample of each pod, also if it is not recent.
+    `listed`: the list of pods is recent. `taken_over`: another client sets the size.
     """
 
     replicas: int | None
@@ -43,7 +43,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """The user's policy and what is remembered: a value, handed back with each Decision."""
+    """The policy and the history: an immutable value, which each Decision returns updated."""
 
     policy: Policy
     history: History = field(default_factory=History)
@@ -51,7 +51,7 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What status.load shows of all pods together; `late_permille` of the requests of the last 20 s."""
+    """The content of status.load, for all pods together; `late_permille` is of the last 20 s."""
 
     queued: int
     running: int
@@ -62,19 +62,19 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """The figures behind a size; pods are fractions, to be rounded up."""
+    """The figures behind a size; pods are fractions to be rounded up."""
 
     requests_per_second: float  # in the last `busy_seconds`
     busy_seconds: float
     refused_per_second: float
     service_seconds: float
-    utilisation: float  # of the workers, that the objective allows
-    steady_pods: float  # that the mean rate wants
-    burst_pods: float  # that the bursts of the last seconds want
-    highest_pods: float  # wanted within the hold window
+    utilisation: float  # of the workers, as allowed by the objective
+    steady_pods: float  # needed for the mean rate
+    burst_pods: float  # needed for bursts in the last seconds
+    highest_pods: float  # highest need within the hold window
     highest_age_seconds: float
     hold_seconds: float
-    watched_seconds: float  # for so long the load is known without a gap
+    watched_seconds: float  # for how long the load is known without a gap
     ready: int
     measured: int
 
@@ -86,10 +86,10 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The size, why, and the state for the next time.
+    """The size, its reason, and the state for the next decision.
 
-    `blind`: why the size does not follow from load, or not from all of it. `load` and `numbers`:
-    None when it follows from none.
+    `blind`: why the size does not follow from the load of all pods. `load` and `numbers` are None if no load
+    is known.
     """
 
     replicas: int
