@@ -167,8 +167,8 @@ def test_errors_of_explain_are_one_line(api: Api, namespace: str, tmp_path: Path
     assert f"there is no PoseCluster {namespace}/nobody" in refused(explain(admin, "nobody", "-n", namespace))
     assert "'../x' is not a valid name" in refused(explain(admin, "../x"))
     assert "must begin with http" in refused(explain(admin, "demo", "--operator", "localhost:9091"))
-    stranger = api.account(namespace, "stranger")
-    line = refused(explain(stranger.kubeconfig(), "demo", "-n", namespace))
+    other = api.account(namespace, "other")
+    line = refused(explain(other.kubeconfig(), "demo", "-n", namespace))
     assert "cannot get resource" in line
     away = kubeconfig(tmp_path, f"http://127.0.0.1:{closed_port()}", "default")
     assert "the API server cannot be reached" in refused(explain(away, "demo"))

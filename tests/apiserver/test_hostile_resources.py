@@ -36,7 +36,7 @@ def operator(start_operator: Callable[..., OperatorProcess]) -> OperatorProcess:
     return start_operator(resync_seconds=1)
 
 
-def stranger(plural: str, name: str, namespace: str, *, labels: Json) -> Json:
+def unmanaged(plural: str, name: str, namespace: str, *, labels: Json) -> Json:
     """An object of somebody else's."""
     metadata = {"name": name, "namespace": namespace, "labels": labels}
     selector = {"matchLabels": {"app": "theirs"}}
@@ -73,7 +73,7 @@ def test_an_object_with_a_taken_name_is_reported_and_never_touched(
     name: str,
     labels: Json,
 ) -> None:
-    theirs = stranger(plural, name, namespace, labels=labels)
+    theirs = unmanaged(plural, name, namespace, labels=labels)
     api.create(theirs)
     if plural == "deployments":  # its controller has seen it
         api.wait_until(
@@ -196,7 +196,7 @@ def test_a_limit_range_that_refuses_the_pods(
 def test_a_policy_that_denies_the_deployment(
     api: Api, namespace: str, player: Player, operator: OperatorProcess, proxy: FaultProxy
 ) -> None:
-    sample = stranger("deployments", "any-pose", namespace, labels={})
+    sample = unmanaged("deployments", "any-pose", namespace, labels={})
     message = "no pose estimation in this namespace"
     with denied(api, sample, expression="!object.metadata.name.endsWith('-pose')", message=message):
         api.create(posecluster(NAME, namespace))
@@ -218,7 +218,7 @@ def webhook(tmp_path: Path, namespace: str) -> Webhook:
 def test_a_webhook_that_denies_then_hangs_then_admits(
     api: Api, namespace: str, player: Player, operator: OperatorProcess, proxy: FaultProxy, webhook: Webhook
 ) -> None:
-    sample = stranger("deployments", "sample", namespace, labels={})
+    sample = unmanaged("deployments", "sample", namespace, labels={})
     with webhook.registered(api, sample, timeout_seconds=1):
         webhook.behave("deny")
         api.create(posecluster(NAME, namespace))
@@ -249,7 +249,7 @@ def test_a_webhook_that_hangs_longer_than_we_wait(
     webhook: Webhook,
 ) -> None:
     start_operator(request_timeout_seconds=1)
-    sample = stranger("deployments", "sample", namespace, labels={})
+    sample = unmanaged("deployments", "sample", namespace, labels={})
     with webhook.registered(api, sample, timeout_seconds=30):
         webhook.behave("hang")
         api.create(posecluster(NAME, namespace))
@@ -270,7 +270,7 @@ def test_a_webhook_that_rewrites_is_not_fought(
         {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "mirror.test/pose:1"},
         {"op": "replace", "path": "/spec/replicas", "value": 1},
     ]
-    sample = stranger("deployments", "sample", namespace, labels={"app": "x"})
+    sample = unmanaged("deployments", "sample", namespace, labels={"app": "x"})
     with webhook.registered(api, sample, mutating=True):
         webhook.behave("patch")
         api.create(posecluster(NAME, namespace, replicas=2))

@@ -108,11 +108,11 @@ def made_anew(api: Api, pose: Pose, kind: tuple[str, str]) -> float:
     begin = time.monotonic()
     api.delete(kind[0], pose.namespace, before["metadata"]["name"], grace_seconds=None)
 
-    def anew() -> bool:
+    def recreated() -> bool:
         now = child(api, pose, kind)
         return now is not None and now["metadata"]["uid"] != before["metadata"]["uid"]
 
-    wait_until(anew, BACK_SECONDS, f"{kind[0]} made anew")
+    wait_until(recreated, BACK_SECONDS, f"{kind[0]} recreated")
     return time.monotonic() - begin
 
 

@@ -88,7 +88,7 @@ def stands(api: Api, pose: Pose) -> list[tuple[str, str]]:
 def test_a_standby_takes_over_from_a_killed_leader(
     release: Release, api: Api, place: Place, record_figure: RecordFigure
 ) -> None:
-    """Two operators; the pod of whoever leads is gone at once, and another pod serves what comes next.
+    """Two operators; the leader's pod is deleted without grace, and another pod takes over.
 
     A pod that is deleted may still have the time to give its Lease back; that nobody else writes until a
     Lease has run out is proven in the apiserver tier, as is that writes of two never overlap.

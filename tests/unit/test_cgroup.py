@@ -132,7 +132,7 @@ def test_the_smallest_limit_on_the_way_up_holds(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(cgroup, "_own_paths", lambda controller: ["slice/ours"])
     _write(tmp_path / "slice", cpu__max="50000 100000", memory__max="900", memory__current="10")
     _write(tmp_path / "slice" / "ours", cpu__max="200000 100000", memory__max="700", memory__current="20")
-    _write(tmp_path / "stranger", cpu__max="1000 100000", memory__max="1", memory__current="1")
+    _write(tmp_path / "unmanaged", cpu__max="1000 100000", memory__max="1", memory__current="1")
     assert Cgroup(tmp_path).cpus() == 0.5
     assert Cgroup(tmp_path).memory() == MemoryUse(20, 700)
 

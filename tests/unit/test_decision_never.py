@@ -142,8 +142,8 @@ def restarted_pod_is_no_load(decide: Decide, counters: dict[str, float], started
     fleet.decide = decide
     before = fleet.run(1, 60.0)[0]
     first, *others = fleet.pass_second(60.0)
-    anew = replace(first, started=first.started + started, **counters)
-    decision = fleet.size((anew, *others))
+    restarted = replace(first, started=first.started + started, **counters)
+    decision = fleet.size((restarted, *others))
     assert decision.replicas == before.replicas
     assert decision.numbers is not None
     assert before.numbers is not None
