@@ -11,8 +11,10 @@ from harness.kubernetes.api import CRD_FILE, Api
 from harness.kubernetes.client import open_kube
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.rights import NAME
+from posecluster_operator.builders.kinds import SERVICES
 from posecluster_operator.errors import Forbidden, InvalidSetting, NotPermitted, Retryable
-from posecluster_operator.kube.client import POSECLUSTERS, SERVICES, connect
+from posecluster_operator.kube.client import connect
+from posecluster_operator.kube.kinds import POSECLUSTERS
 from posecluster_operator.kube.preflight import check_permissions, report_old_crd, wait_for_crd
 
 pytestmark = pytest.mark.apiserver
