@@ -1,4 +1,4 @@
-{{/* Name of the operator's objects: also a Service's, so of letters, digits and dashes, and a letter first. */}}
+{{/* Name of the operator's objects. It is also the name of a Service, so it must be a DNS label that starts with a letter. */}}
 {{- define "posecluster.fullname" -}}
 {{- $suffix := contains "posecluster" .Release.Name | ternary "operator" "posecluster-operator" -}}
 {{- $made := printf "%s-%s" (.Release.Name | replace "." "-") $suffix | trunc 63 | trimSuffix "-" -}}
@@ -9,14 +9,14 @@
 {{- $name -}}
 {{- end -}}
 
-{{/* Labels by which the operator's pods are found; a Deployment's selector, so they can never change. */}}
+{{/* Labels that select the operator's pods. They must never change, because a Deployment's selector is immutable. */}}
 {{- define "posecluster.selector" -}}
 app.kubernetes.io/name: posecluster-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{/* Labels of every object; with the user's, which cannot replace ours, nor `component`, which some objects add. */}}
+{{/* Labels of every object, including the user's, which cannot override ours or `component`. */}}
 {{- define "posecluster.labels" -}}
 {{- $ours := dict
   "app.kubernetes.io/name" "posecluster-operator"
@@ -33,7 +33,7 @@ app.kubernetes.io/component: operator
 {{- .Values.operator.serviceAccount.name | default (include "posecluster.fullname" .) -}}
 {{- end -}}
 
-{{/* An image, of (dict "image" … "version" …). */}}
+{{/* An image reference, from (dict "image" … "version" …). */}}
 {{- define "posecluster.image" -}}
 {{- if .image.digest -}}
 {{- printf "%s@%s" .image.repository .image.digest -}}
@@ -42,7 +42,7 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- end -}}
 
-{{/* Security context of the chart's pods, with the ids that are set. Numbers of a values file are floating-point here. */}}
+{{/* Security context of the chart's pods, with the ids that are set. Helm parses numbers as floating-point numbers. */}}
 {{- define "posecluster.podSecurityContext" -}}
 runAsNonRoot: true
 {{- range $name, $id := .Values.operator.podSecurityContext }}
@@ -52,7 +52,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* The user's tolerations, and 30 s for a failed node's taints unless one of them covers these; as builders/deployment.py has it. */}}
+{{/* The user's tolerations, and 30 s for taints of failed nodes that these do not cover, as in builders/deployment.py. */}}
 {{- define "posecluster.tolerations" -}}
 {{- $all := . | default list -}}
 {{- range $key := list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
@@ -69,7 +69,7 @@ seccompProfile:
 {{- toYaml $all -}}
 {{- end -}}
 
-{{/* RBAC rules of one group of files/permissions.yaml, of (list root group); the Lease's name is the operator's. */}}
+{{/* RBAC rules of one group of files/permissions.yaml, from (list root group). The Lease has the name of the operator. */}}
 {{- define "posecluster.rules" -}}
 {{- $rules := index ((index . 0).Files.Get "files/permissions.yaml" | fromYaml) (index . 1) -}}
 {{- range required "files/permissions.yaml lacks rules: run make manifests" $rules -}}
@@ -78,7 +78,7 @@ seccompProfile:
 {{- toYaml $rules -}}
 {{- end -}}
 
-{{/* Environment of the operator: what values name, by the names of its settings. */}}
+{{/* Environment variables of the operator, from the values. */}}
 {{- define "posecluster.environment" -}}
 {{- $set := dict
   "namespaces" (join "," .Values.operator.namespaces)
@@ -105,7 +105,7 @@ seccompProfile:
 {{- end }}
 {{- end -}}
 
-{{/* Nothing; fails when another release watches all namespaces too. One of our own name is Helm's to refuse. */}}
+{{/* Renders nothing, but fails if another release also watches all namespaces. Helm itself refuses a second release of this name. */}}
 {{- define "posecluster.alone" -}}
 {{- $ours := printf "%s/%s" .Release.Namespace .Release.Name -}}
 {{- $name := include "posecluster.fullname" . -}}

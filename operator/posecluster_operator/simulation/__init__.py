@@ -1,12 +1,12 @@
-"""What the operator's autoscaler would do: the same code over simulated pods, beside fixed sizes and an HPA.
+"""Simulation of the operator's autoscaler on simulated pods, compared with fixed sizes and an HPA.
 
-    trace, patterns   how many requests come in each second or minute
-    arrivals          when each comes, how long it takes, where it is thrown: drawn once, the same for all
-    pods              a pod's queue and workers; all of them, which are resized
-    run               one way of sizing over all arrivals, to an Outcome
-    own, rivals       the ways: the autoscaler; a fixed size; an HPA on CPU
-    compare           all of them over the same arrivals
-    report, textplot, plot   the result for people
+    trace, patterns   the number of requests in each second or minute
+    arrivals          the time, service time and pod of each request, drawn once for all policies
+    pods              a pod's queue and workers, and a set of pods that can be resized
+    run               one policy over all arrivals, with its Outcome
+    policy_under_test, baselines   the policies: the autoscaler; a fixed size; an HPA on CPU
+    compare           all policies over the same arrivals
+    report, textplot, plot   the output
 
-Everything is drawn from the seed: the same input gives the same output.
+All random numbers follow from the seed, so that the same input gives the same output.
 """

@@ -1,4 +1,4 @@
-"""Every request's moment, service time and pod, drawn once, so that all sizes are tried with the same."""
+"""Time, service time and pod of each request, drawn once, so that all policies get the same requests."""
 
 import math
 from array import array
@@ -9,12 +9,12 @@ from random import Random
 from posecluster_operator.errors import InvalidInput
 from posecluster_operator.simulation.trace import Counts
 
-MOST_REQUESTS = 3_000_000  # 100 MiB, and some seconds for each size that is tried
+MOST_REQUESTS = 3_000_000  # 100 MiB, and some seconds per simulated policy
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """`times` rise and are below `seconds`; `picks` are from 0 to below 1 and choose the pod."""
+    """All requests: `times` ascend and are below `seconds`; `picks`, from 0 to below 1, select the pod."""
 
     seconds: float
     times: "array[float]"
@@ -22,21 +22,21 @@ class Arrivals:
     picks: "array[float]"
 
     def rate(self, begin: float, end: float) -> float:
-        """Return the requests a second between two moments."""
+        """Return the requests per second between two times."""
         return (bisect_left(self.times, end) - bisect_left(self.times, begin)) / (end - begin)
 
 
 def stream(seed: int, name: str) -> Random:
-    """Return the random numbers of one purpose: they do not move when another purpose draws more."""
-    return Random(f"{seed} {name}")  # noqa: S311 - a simulation's
+    """Return a random generator for one purpose, independent of those for other purposes."""
+    return Random(f"{seed} {name}")  # noqa: S311 - for a simulation
 
 
 def draw(
     counts: Counts, *, service_seconds: float, service_cv: float, seed: int, seconds: float | None = None
 ) -> Arrivals:
-    """Return the requests, spread evenly at random within each bin; lognormal service times.
+    """Return the requests, at uniformly random times within each bin, with lognormal service times.
 
-    Raises InvalidInput when there are none, or too many to try.
+    Raises InvalidInput if there are none or too many.
     """
     check_total(sum(counts.requests))
     when, work, where = (stream(seed, name) for name in ("arrivals", "services", "picks"))
@@ -62,7 +62,7 @@ def draw(
 
 
 def check_total(requests: float) -> None:
-    """Raise InvalidInput when so many requests are too many."""
+    """Raise InvalidInput if there are too many requests."""
     if requests > MOST_REQUESTS:
         raise InvalidInput(
             f"{requests:,.0f} requests are too many, at most {MOST_REQUESTS:,} are possible: "
@@ -71,7 +71,7 @@ def check_total(requests: float) -> None:
 
 
 def scaled(counts: Counts, factor: float, *, seed: int) -> Counts:
-    """Return the counts times a factor, each rounded up or down at random so that the mean is kept."""
+    """Return the counts multiplied by a factor, each rounded up or down at random to keep the mean."""
     if factor == 1.0:
         return counts
     check_total(factor * sum(counts.requests))

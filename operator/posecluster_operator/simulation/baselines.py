@@ -1,4 +1,4 @@
-"""What a user would have instead: a fixed number of pods, or Kubernetes' HorizontalPodAutoscaler on CPU."""
+"""Alternative policies: a fixed number of pods, and Kubernetes' HorizontalPodAutoscaler on CPU."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ TARGET_PERCENT = 50
 SYNC_SECONDS = 15.0
 _TOLERANCE = 0.1
 _STABILISATION_SECONDS = 300.0
-_MOST_ADDED, _MOST_FACTOR = 4, 2  # in 15 s: four pods or twice as many, whichever is more
+_MOST_ADDED, _MOST_FACTOR = 4, 2  # in 15 s: by four pods or to twice as many, whichever is more
 
 
 class Fixed:
-    """Always as many as at the beginning."""
+    """Keeps the initial size."""
 
     period_seconds = math.inf
 
     def size(self, now: float, samples: Samples) -> int:
-        """Is never asked."""
+        """Is never called, because the period is infinite."""
         raise AssertionError(now)
 
 
@@ -34,9 +34,9 @@ def recommended(
 
     Kubernetes' formula, from its documentation, "Horizontal Pod Autoscaling", "Algorithm details", and
     kubernetes/kubernetes:pkg/controller/podautoscaler/replica_calculator.go (GetResourceReplicas):
-    ceil(pods * utilisation / target), no change within a tenth of the target. Utilisation is that of all
-    pods against what all request, in whole percent. A pod without a full measurement since it is ready
-    is left out, on the way up counted as idle: then a change that this turns round is dropped.
+    ceil(pods * utilisation / target), without a change within a tenth of the target. Utilisation is the usage
+    of all pods relative to their requests, in whole percent. A pod without a full measurement since it became
+    ready is ignored; for a step up it counts as idle, and a step that this would reverse is dropped.
     """
     if not usage:
         return replicas
@@ -60,11 +60,11 @@ def _utilisation(usage: Sequence[int], pods: int, request_millicores: int) -> in
 
 
 class Hpa:
-    """An HPA with Kubernetes' default behaviour: a look every 15 s, up at once within its limits,
-    down to the highest recommendation of 300 s.
+    """An HPA with Kubernetes' default behaviour, evaluated every 15 s.
 
-    horizontal.go: normalizeDesiredReplicasWithBehaviors, calculateScaleUpLimitWithScalingRules. Its
-    measurements are the best it can have: the 15 s just gone, where metrics-server's are up to 15 s older.
+    It scales up at once within its limits, and down to the highest recommendation of the last 300 s, as in
+    horizontal.go: normalizeDesiredReplicasWithBehaviors, calculateScaleUpLimitWithScalingRules. It measures
+    the last 15 s, whereas the measurements of metrics-server are up to 15 s older.
     """
 
     period_seconds = SYNC_SECONDS
@@ -75,7 +75,7 @@ class Hpa:
         self._least, self._most = max(1, least), most
         self._request, self._limit = request_millicores, limit_millicores
         self._busy: dict[str, float] = {}
-        self._recommendations = [(0.0, size)]  # an HPA begins with the size that it finds
+        self._recommendations = [(0.0, size)]  # an HPA starts with the current size
 
     def size(self, now: float, samples: Samples) -> int:
         """Return the size after this sync."""
@@ -95,7 +95,7 @@ class Hpa:
         return min(replicas, max(size for _, size in self._recommendations))
 
     def _usage(self, samples: Samples) -> list[int]:
-        """Millicores of each pod that was ready for the whole of the last 15 s, and up to its limit."""
+        """Return the millicores, at most the limit, of each pod that was ready for the last 15 s."""
         before, self._busy = self._busy, {pod.name: pod.busy_seconds for pod in samples.pods}
         return [
             min(self._limit, round(1_000 * (pod.busy_seconds - before.get(pod.name, 0.0)) / SYNC_SECONDS))

@@ -1,4 +1,4 @@
-"""The operator's way of sizing beside fixed sizes and an HPA, on the same arrivals."""
+"""Comparison of the operator's policy with fixed sizes and an HPA, on the same arrivals."""
 
 import math
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from posecluster_operator.simulation.pods import PodModel
 from posecluster_operator.simulation.policy_under_test import Change, Own
 from posecluster_operator.simulation.run import Outcome, Sizer, simulate
 
-MOST_PODS = 500  # of the CRD
+MOST_PODS = 500  # the CRD's maximum
 _FIRST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What is simulated, besides the arrivals."""
+    """The parameters of a simulation, besides the arrivals."""
 
     cluster: PoseCluster
     routing: Routing
@@ -32,13 +32,13 @@ class Setting:
 
     @property
     def policy(self) -> Policy:
-        """As the operator reads it from the spec; only the user can know of a gateway's one queue."""
+        """The operator's policy for the spec, with the routing that the user chose."""
         policy = policy_of(self.cluster)
         return replace(policy, objective=replace(policy.objective, routing=self.routing))
 
     @property
     def pods(self) -> PodModel:
-        """The pods as the spec makes them."""
+        """The pods according to the spec."""
         spec = self.cluster.spec
         return PodModel(
             workers=spec.workers,
@@ -53,7 +53,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedSize:
-    """A fixed size that was tried: `roles` says why this one, in words."""
+    """The outcome of a fixed size; `roles` describe why it was chosen."""
 
     size: int
     roles: tuple[str, ...]
@@ -62,18 +62,18 @@ class FixedSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Everything that the report shows. `hpa`: None when nothing is requested that it could measure by."""
+    """The content of the report. `hpa` is None without a CPU request, which an HPA needs."""
 
     arrivals: Arrivals
     own: Outcome
     changes: tuple[Change, ...]
     hpa: Outcome | None
     fixed: tuple[FixedSize, ...]
-    fewest: int | None  # the smallest fixed size that keeps the objective
+    fewest: int | None  # the smallest fixed size that meets the objective
 
 
 def compare(setting: Setting, arrivals: Arrivals) -> Comparison:
-    """Try them all. Each begins with the size that the mean rate of the first minute wants, all ready."""
+    """Simulate all policies. Each starts with ready pods for the mean rate of the first minute."""
     policy, spec = setting.policy, setting.cluster.spec
 
     def tried(sizer: Sizer, size: int) -> Outcome:
@@ -119,9 +119,9 @@ def compare(setting: Setting, arrivals: Arrivals) -> Comparison:
 
 
 def smallest(keeps: Callable[[int], bool], *, first: int) -> int | None:
-    """Return the smallest size from 1 to 500 that keeps the objective: more pods never do worse. None: none.
+    """Return the smallest size from 1 to 500 that meets the objective, or None.
 
-    Begins with `first`, which is near it, because a try takes long: doubles, then halves what is between.
+    Starts with `first`, an estimate, to save simulations. Assumes that more pods never perform worse.
     """
     low, high = 0, min(first, MOST_PODS)
     while not keeps(high):

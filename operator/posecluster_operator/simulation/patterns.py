@@ -1,4 +1,4 @@
-"""Loads to try a spec with when there is no trace: they follow from the spec's own size and objective."""
+"""Synthetic loads, which are derived from the spec's size and objective."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,17 +9,19 @@ from posecluster_operator.scaling.policy import Policy
 from posecluster_operator.scaling.policy.target import pods_for_rate
 from posecluster_operator.simulation.trace import Counts
 
-SECONDS = 1_800.0  # as long as a pattern is, unless it is said
-_QUIET, _BUSY = 0.3, 5.0  # of what the fewest pods can do at most: a user's first night and first morning
-_WITHIN_REACH = 0.9  # of the most pods may be wanted for the busy rate, or every size would be too small
+SECONDS = 1_800.0  # the default duration of a pattern
+_QUIET, _BUSY = 0.3, 5.0  # relative to the capacity of the minimum size
+_WITHIN_REACH = (
+    0.9  # the busy rate may need this share of the maximum size, so that some size meets the objective
+)
 _LONGEST_BURST_SECONDS = 20.0
 
-# of the way from quiet to busy, at a share of the whole time
+# a function of time and duration: 0 for the quiet rate, 1 for the busy rate
 _Shape = Callable[[float, float], float]
 
 
 def levels(policy: Policy, *, service_seconds: float) -> tuple[float, float]:
-    """Return the quiet and the busy rate in requests a second."""
+    """Return the quiet and the busy rate in requests per second."""
     objective = policy.objective
     fixed = policy.mode is ScalingMode.FIXED
     fewest = max(1, policy.fixed_replicas if fixed else policy.min_replicas)
@@ -33,7 +35,7 @@ def levels(policy: Policy, *, service_seconds: float) -> tuple[float, float]:
     busy = _BUSY * fewest * one_pod
     if wanted(busy) > within:
         low, high = 0.0, busy
-        for _ in range(20):  # one millionth
+        for _ in range(20):  # to one millionth
             middle = (low + high) / 2.0
             low, high = (middle, high) if wanted(middle) <= within else (low, middle)
         busy = low
@@ -41,17 +43,17 @@ def levels(policy: Policy, *, service_seconds: float) -> tuple[float, float]:
 
 
 def step(at: float, seconds: float) -> float:
-    """Quiet, busy and quiet again, a third of the time each."""
+    """Return a step: quiet, busy and quiet again, for a third of the time each."""
     return 1.0 if 1.0 / 3.0 <= at / seconds < 2.0 / 3.0 else 0.0
 
 
 def wave(at: float, seconds: float) -> float:
-    """Two days as a sine."""
+    """Return a sine with two periods."""
     return (1.0 - math.cos(4.0 * math.pi * at / seconds)) / 2.0
 
 
 def burst(at: float, seconds: float) -> float:
-    """Eight bursts, evenly spread: a sixth of the time between two, 20 s at most."""
+    """Return eight evenly spaced bursts, each a sixth of a period, at most 20 s."""
     every = seconds / 8.0
     since = at % every - every / 2.0
     return 1.0 if 0.0 <= since < min(_LONGEST_BURST_SECONDS, every / 6.0) else 0.0
@@ -67,12 +69,12 @@ def rates(name: str, *, quiet: float, busy: float, seconds: float) -> list[float
 
 
 def poisson_counts(means: list[float], random: Random) -> Counts:
-    """Return how many requests come in each second when callers know nothing of each other."""
+    """Return Poisson-distributed counts for each second."""
     return Counts(1, tuple(_poisson(mean, random) for mean in means))
 
 
 def _poisson(mean: float, random: Random) -> int:
-    """As many as fit when the gaps between them are exponential."""
+    """Return a Poisson-distributed number, by counting exponential gaps."""
     count, gaps = -1, 0.0
     while gaps < mean:
         gaps += random.expovariate(1.0)

@@ -1,4 +1,4 @@
-"""The curves as a picture. The only module that imports matplotlib, and only when a picture is wanted."""
+"""The curves as a PNG file. Only this module imports matplotlib, and only if a plot is requested."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from posecluster_operator.errors import InvalidInput
 from posecluster_operator.simulation.compare import Comparison
 
 _WIDE, _HIGH, _DOTS = 10.0, 6.0, 120
-_MOST_POINTS = 600  # of the load's curve
+_MOST_POINTS = 600  # of the load curve
 
 
 def check(path: Path) -> None:
-    """Raise InvalidInput when matplotlib or the folder is missing: before the work, not after it."""
+    """Raise InvalidInput if matplotlib or the directory is missing, before the simulation starts."""
     if not path.parent.is_dir():
         raise InvalidInput(f"cannot write {path}: the directory does not exist")
     try:
@@ -22,8 +22,8 @@ def check(path: Path) -> None:
 
 
 def save(comparison: Comparison, path: Path, *, title: str) -> None:
-    """Write a PNG: the sizes over the time, and below them the load. Raises InvalidInput."""
-    from matplotlib.figure import Figure  # without pyplot: no screen is looked for
+    """Write a PNG file with the sizes over time and, below them, the load. Raises InvalidInput."""
+    from matplotlib.figure import Figure  # not pyplot, which would need a display
 
     figure = Figure(figsize=(_WIDE, _HIGH), dpi=_DOTS, layout="constrained")
     pods, load = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))

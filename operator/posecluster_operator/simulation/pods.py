@@ -1,7 +1,7 @@
-"""Pods as queues: workers, waiting places, a deadline, a start and an end that take their time.
+"""Model of pods as queues, with workers, waiting places, a deadline, a start time and a drain time.
 
-The order is first come, first served, so a request's whole fate is known when it comes: it begins when
-the worker that is free first is free (Kiefer and Wolfowitz 1955). No events between arrivals are needed.
+Requests are served in order of arrival, so that the start of a request is known on arrival: when the first
+worker becomes free (Kiefer and Wolfowitz 1955). No events between arrivals need to be simulated.
 """
 
 import math
@@ -13,12 +13,12 @@ from random import Random
 
 from posecluster_operator.scaling.policy import PodSample, Routing, Samples
 
-START_JITTER = 0.25  # a start takes its mean, give or take up to so much of it
+START_JITTER = 0.25  # start times vary by up to this share of the mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodModel:
-    """What all pods have in common. A request is late when it takes longer than `latency_seconds`."""
+    """Parameters of all pods. A request is late if it takes longer than `latency_seconds`."""
 
     workers: int
     places: int
@@ -30,7 +30,7 @@ class PodModel:
 
 
 class Pod:
-    """One pod: paid from `ordered_at` to `ended_at`, serves from `ready_at` on."""
+    """One pod: counted from `ordered_at` to `ended_at`, serves from `ready_at`."""
 
     __slots__ = (
         "_busy_seconds",
@@ -51,14 +51,16 @@ class Pod:
     def __init__(self, model: PodModel, number: int, *, ordered_at: float, ready_at: float) -> None:
         self._model, self.number, self.ordered_at, self.ready_at = model, number, ordered_at, ready_at
         self.ended_at = math.inf
-        self.free_at = [ready_at] * model.workers  # a heap: when each worker has nothing left to do
-        self._starts: deque[float] = deque()  # when those that wait will begin, in order
-        self._held: list[tuple[float, float]] = []  # (end, service) of those not yet counted as completed
+        self.free_at = [ready_at] * model.workers  # a heap of the times when workers become free
+        self._starts: deque[float] = deque()  # start times of queued requests, in order
+        self._held: list[
+            tuple[float, float]
+        ] = []  # (end, service time) of requests that are not counted as completed
         self.arrivals = self._completed = self._refused = self._late = 0
         self._busy_seconds = 0.0
 
     def offer(self, now: float, service: float) -> float | None:
-        """Take a request; return how long it takes, waiting included, or None: refused."""
+        """Accept a request and return its latency in seconds, or None if it is refused."""
         self.arrivals += 1
         begin = self.free_at[0]
         if begin > now:
@@ -80,7 +82,7 @@ class Pod:
         return end - now
 
     def sample(self, now: float) -> PodSample:
-        """What a scrape tells. As in the server, a request's time is counted when it ends."""
+        """Return the result of a scrape. As in the server, a request's time is counted when it ends."""
         starts = self._starts
         while starts and starts[0] <= now:
             starts.popleft()
@@ -106,11 +108,11 @@ class Pod:
         )
 
     def held(self, now: float) -> int:
-        """Return how many requests wait or are worked on."""
+        """Return the number of queued and running requests."""
         return sum(1 for end, _ in self._held if end > now)
 
     def end(self, now: float) -> None:
-        """Take no more requests. A ready pod drains and finishes what it has; one that starts is gone."""
+        """Stop the pod: a ready pod drains and finishes its requests, a starting one ends at once."""
         if self.ready_at > now:
             self.ended_at = now
         else:
@@ -118,7 +120,7 @@ class Pod:
 
 
 class SimulatedPods:
-    """All pods. `serving`: ready ones that get requests. The first ones are ready from the beginning."""
+    """All pods, initially `size` ready ones. `serving`: ready pods that receive requests."""
 
     def __init__(self, model: PodModel, size: int, random: Random) -> None:
         self._model, self._random = model, random
@@ -129,11 +131,11 @@ class SimulatedPods:
 
     @property
     def size(self) -> int:
-        """Pods ordered: those that serve and those that start."""
+        """The number of serving and starting pods."""
         return len(self.serving) + len(self._starting)
 
     def advance(self, now: float) -> None:
-        """Let those serve that have become ready."""
+        """Move pods that have become ready to `serving`."""
         if now < self.next_ready:
             return
         self.serving += [pod for pod in self._starting if pod.ready_at <= now]
@@ -141,7 +143,7 @@ class SimulatedPods:
         self._note_next()
 
     def resize(self, now: float, size: int) -> None:
-        """Order pods, or end some: those that are not ready, then the idlest, as the operator has it."""
+        """Start pods, or end some: first unready ones, then the least busy ones, as the operator does."""
         for _ in range(size - self.size):
             delay = self._model.start_seconds * (1.0 + START_JITTER * (2.0 * self._random.random() - 1.0))
             self._starting.append(self._order(now, now + delay))
@@ -156,12 +158,12 @@ class SimulatedPods:
         self._note_next()
 
     def samples(self, now: float) -> Samples:
-        """Return what the autoscaler is told."""
+        """Return the input of the autoscaler."""
         pods = tuple(pod.sample(now) for pod in self.serving)
         return Samples(replicas=self.size, ready=len(pods), pods=pods)
 
     def pod_seconds(self, end: float) -> float:
-        """Return what is paid for until `end`."""
+        """Return the total pod time in seconds until `end`."""
         return sum(min(end, pod.ended_at) - pod.ordered_at for pod in self._all)
 
     def _order(self, now: float, ready_at: float) -> Pod:
@@ -178,9 +180,9 @@ def offer_all(
     requests: "zip[tuple[float, float, float]]",
     latencies: "array[float]",
 ) -> int:
-    """Offer (time, service, pick) in turn; append how long each answered one took, return the refused.
+    """Offer requests as (time, service time, pick); append the latencies, and return the number refused.
 
-    At random: any pod, however busy. Shared: the pod whose worker is free first, as from one queue.
+    With random routing `pick` selects the pod; with shared routing it is the pod whose worker is free first.
     """
     serving, refused = pods.serving, 0
     count, random = len(serving), routing is Routing.RANDOM

@@ -1,4 +1,4 @@
-"""The operator's own way of sizing: the same autoscaler, with a tick every second and a pass for a size."""
+"""The operator's policy: its autoscaler, with a tick every second and a pass for each new size."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from posecluster_operator.scaling.policy import Autoscaler, Decision, Policy, Sa
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of size, and the decision behind it."""
+    """A change of size and its decision."""
 
     at: float
     before: int
@@ -15,7 +15,7 @@ class Change:
 
 
 class Own:
-    """Ticks and passes as in the operator, and keeps the changes for the report."""
+    """Runs ticks and passes as the operator does, and records the changes for the report."""
 
     def __init__(self, policy: Policy, *, size: int) -> None:
         self.period_seconds = policy.windows.tick_seconds
@@ -24,7 +24,7 @@ class Own:
         self.changes: list[Change] = []
 
     def size(self, now: float, samples: Samples) -> int:
-        """Return the size after the tick, and after the pass if there is one."""
+        """Return the size after the tick and, if it wakes one, the pass."""
         autoscaler, before = self._autoscaler, samples.replicas or 0
         pods = {pod.name: pod for pod in samples.pods}
         if autoscaler.tick(now, Scrape(pods=pods, stale_seconds=samples.stale_seconds)):

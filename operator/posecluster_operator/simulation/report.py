@@ -1,4 +1,4 @@
-"""A comparison as text, for 80 columns."""
+"""The report of a comparison, as text with 80 columns."""
 
 import math
 import textwrap
@@ -15,12 +15,12 @@ from posecluster_operator.simulation.textplot import WIDTH, chart, clock, column
 
 _COLUMNS = 80
 _PLOT_LINES, _LOAD_LINES = 10, 4
-_FIRST = _LAST = 3  # changes of size that are shown, unless all are
+_FIRST = _LAST = 3  # number of changes that are shown by default
 _NAME = 31
 
 
 def report(setting: Setting, comparison: Comparison, *, load: str, every_change: bool) -> str:
-    """Return the whole text; `load` names the trace or the pattern."""
+    """Return the report; `load` is the name of the trace or the pattern."""
     parts = [
         _premises(setting, comparison, load),
         _table(setting, comparison),

@@ -1,4 +1,4 @@
-"""One way of sizing, over all arrivals."""
+"""Simulation of one policy over all arrivals."""
 
 import math
 from array import array
@@ -11,21 +11,21 @@ from posecluster_operator.scaling.policy import Samples
 from posecluster_operator.simulation.arrivals import Arrivals, stream
 from posecluster_operator.simulation.pods import PodModel, SimulatedPods, offer_all
 
-FLIP_SECONDS = 60.0  # a change that is turned round so soon was for nothing
+FLIP_SECONDS = 60.0  # a change that is reversed within this time had no benefit
 
 
 class Sizer(Protocol):
-    """Sets the size: asked every `period_seconds`; `math.inf` for never."""
+    """A policy, which is called every `period_seconds`; never for `math.inf`."""
 
     period_seconds: float
 
     def size(self, now: float, samples: Samples) -> int:
-        """Return how many pods there should be."""
+        """Return the desired number of pods."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it. `sizes`: (moment, pods ordered), from 0 on; `latencies`: of the answered ones."""
+    """The outcome. `sizes`: (time, desired pods), from 0; `latencies`: of requests that were not refused."""
 
     seconds: float
     refused: int
@@ -36,28 +36,28 @@ class Outcome:
 
     @property
     def requests(self) -> int:
-        """All that came."""
+        """The number of all requests."""
         return len(self.latencies) + self.refused
 
     @property
     def late_share(self) -> float:
-        """Of all requests, those refused or slower than the objective."""
+        """The share of requests that were refused or slower than the objective."""
         slow = sum(1 for latency in self.latencies if latency > self.latency_seconds)
         return (self.refused + slow) / self.requests
 
     @property
     def pod_hours(self) -> float:
-        """What is paid, from the order of a pod to its end."""
+        """The total pod time in hours, from the creation of each pod to its end."""
         return self.pod_seconds / 3_600.0
 
     @property
     def changes(self) -> int:
-        """Changes of size."""
+        """The number of changes of size."""
         return len(self.sizes) - 1
 
     @property
     def flips(self) -> int:
-        """Changes of size that turn round the one before, less than a minute later."""
+        """The number of changes that reverse the previous one within FLIP_SECONDS."""
         steps = [(after[0], after[1] - before[1]) for before, after in pairwise(self.sizes)]
         return sum(
             (by > 0) != (then > 0) and later - at < FLIP_SECONDS
@@ -66,19 +66,19 @@ class Outcome:
 
     @property
     def mean_size(self) -> float:
-        """Pods ordered, in the mean over the time."""
+        """The mean of the desired pods over time."""
         ends = [at for at, _ in self.sizes[1:]] + [self.seconds]
         return sum(size * (end - at) for (at, size), end in zip(self.sizes, ends, strict=True)) / self.seconds
 
     def latency_at(self, share: float) -> float:
-        """Return how long at most that share of the answered requests took; nan without an answer."""
+        """Return the quantile `share` of the latencies in seconds, or nan if there are none."""
         if not self.latencies:
             return math.nan
         return sorted(self.latencies)[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
 
 
 def simulate(arrivals: Arrivals, model: PodModel, sizer: Sizer, *, size: int, seed: int) -> Outcome:
-    """Return what comes of that way of sizing, when `size` pods are ready at the beginning."""
+    """Return the outcome of a policy that starts with `size` ready pods."""
     pods = SimulatedPods(model, size, stream(seed, "starts"))
     sizes = [(0.0, size)]
     latencies = array("d")

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-WIDTH = 70  # of the curve; the scale stands before it
+WIDTH = 70  # of the curve, without the scale before it
 _SCALE = 7
 
 
 def columns_of_steps(
     steps: Sequence[tuple[float, int]], seconds: float, *, width: int = WIDTH
 ) -> list[float]:
-    """Return the highest value within each column's time of a curve given as (moment, value from then on)."""
+    """Return the highest value in each column of a step curve given as (time, value from then on)."""
     columns = []
     for column in range(width):
         begin, end = column * seconds / width, (column + 1) * seconds / width
@@ -22,9 +22,9 @@ def columns_of_steps(
 def chart(
     values: Sequence[float], *, height: int, marks: Sequence[float] | None = None, whole: bool = False
 ) -> list[str]:
-    """Return the lines of a plot: `#` up to each value, `o` where a mark is; the highest line comes first.
+    """Return the lines of a plot from top to bottom: `#` up to each value, `o` at each mark.
 
-    With `whole` a line stands for a whole number, if there is room, as pods want it.
+    With `whole`, each line stands for whole numbers.
     """
     highest = max([*values, *(marks or ()), 1.0 if whole else 1e-9])
     if whole:
@@ -44,7 +44,7 @@ def chart(
 
 
 def time_axis(seconds: float, *, width: int = WIDTH) -> list[str]:
-    """Return the two lines below a plot."""
+    """Return the two lines of the time axis."""
     middle, last = clock(seconds / 2.0), clock(seconds)
     text = "0"
     text += middle.rjust(width // 2 + len(middle) // 2 - len(text))
@@ -53,7 +53,7 @@ def time_axis(seconds: float, *, width: int = WIDTH) -> list[str]:
 
 
 def clock(seconds: float) -> str:
-    """Return a moment as 12:05 (minutes) or 3:00:00 (hours)."""
+    """Return a time as 12:05 (minutes) or 3:00:00 (hours)."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

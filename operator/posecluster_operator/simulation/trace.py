@@ -1,4 +1,4 @@
-"""How many requests came in each second or minute: a CSV file, read and checked."""
+"""Reading of traces: CSV files with the number of requests in each second or minute."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +14,18 @@ _MOST_REQUESTS = 1_000_000_000  # in one row
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Requests in each of the bins, which are `bin_seconds` long and follow each other without a gap."""
+    """The number of requests in consecutive bins of `bin_seconds`."""
 
     bin_seconds: int
     requests: tuple[int, ...]
 
     @property
     def seconds(self) -> float:
-        """The length of it all."""
+        """The total length in seconds."""
         return float(self.bin_seconds * len(self.requests))
 
     def part(self, *, skip_seconds: float, seconds: float | None) -> "Counts":
-        """Return the whole bins after `skip_seconds`, and so many that they make up `seconds`."""
+        """Return the bins after `skip_seconds` that make up `seconds`, or all remaining ones."""
         first = int(skip_seconds // self.bin_seconds)
         last = None if seconds is None else first + int(-(-seconds // self.bin_seconds))
         return Counts(self.bin_seconds, self.requests[first:last])
@@ -34,7 +34,7 @@ class Counts:
 def read_trace(path: Path) -> Counts:
     """Return the counts of a file with the header `second,requests` or `minute,requests`.
 
-    Rows count from 0 and rise; what is left out had no request. Raises InvalidInput, which names the line.
+    Rows start at 0 and ascend; missing rows count as 0 requests. Raises InvalidInput, which names the line.
     """
     too_large = f"has more than {_MOST_BYTES // 1024**2} MiB: shorten it"
     data = read_file(path, most_bytes=_MOST_BYTES, too_large=too_large)
@@ -46,7 +46,7 @@ def read_trace(path: Path) -> Counts:
 
 
 def parse_trace(lines: list[str], *, name: str) -> Counts:
-    """As `read_trace`, of the file's lines."""
+    """Return the counts as `read_trace` does, from the lines of a file."""
     rows = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     head = [part.strip() for part in rows[0][1].split(",")] if rows else []
     if len(head) != 2 or head[0] not in _UNITS or head[1] != "requests":
