@@ -32,9 +32,8 @@ test: set-up-dev test-models scanners ## run every test that this machine can ru
 
 .PHONY: check
 check: set-up-dev test-models ## before a commit: lint, the unit tests, and a few tests of each tier that this machine can run
-	@$(MAKE) lint
-	@$(BIN)/python scripts/tiers.py unit
-	@$(BIN)/python scripts/tiers.py --smoke component apiserver chart browser e2e
+	@failed=0; $(MAKE) lint || failed=1; $(BIN)/python scripts/tiers.py unit || failed=1; \
+	  $(BIN)/python scripts/tiers.py --smoke component apiserver chart browser e2e || failed=1; exit $$failed
 
 .PHONY: test-unit
 test-unit: set-up-dev ## run the tests that need only Python
