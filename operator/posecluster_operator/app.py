@@ -15,6 +15,7 @@ from posecluster_operator import __version__
 from posecluster_operator.admin.health import Health
 from posecluster_operator.admin.metrics import CONTENT_TYPE, Metrics
 from posecluster_operator.admin.server import Port
+from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
 from posecluster_operator.descriptors import pod_connections
 from posecluster_operator.errors import KubeError
 from posecluster_operator.explain.endpoint import Explainer
@@ -138,10 +139,14 @@ class Operator:
             seconds=settings.lease_seconds,
             on_change=self._lease_changed,
         )
-        kube.write_seconds = self._lease.write_seconds
+        kube.limit_writes(self._lease.write_seconds)
         self._recorder = Recorder(kube, instance=identity)
         self._pod_list = PodList(
-            kube, namespaces=self._namespaces, monotonic=time.monotonic, wanted=self._is_scaling
+            kube,
+            INFERENCE_DEPLOYMENT,
+            namespaces=self._namespaces,
+            monotonic=time.monotonic,
+            wanted=self._is_scaling,
         )
         self._scaler = Scaler(
             self._pod_list,

@@ -10,8 +10,9 @@ import pytest
 
 from harness.kubernetes.api import Api, ApiError
 from harness.kubernetes.client import Calls, open_kube
+from posecluster_operator.builders.kinds import DEPLOYMENTS, Resource
 from posecluster_operator.errors import Conflict, KubeError, NotFound, Rejected
-from posecluster_operator.kube.client import DEPLOYMENTS, Kube, Resource
+from posecluster_operator.kube.client import Kube
 
 pytestmark = pytest.mark.apiserver
 

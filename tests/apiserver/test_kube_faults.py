@@ -10,8 +10,9 @@ import pytest
 from harness.kubernetes.api import Api
 from harness.kubernetes.client import Calls, open_kube
 from harness.kubernetes.proxy import FaultProxy, Rule
+from posecluster_operator.builders.kinds import SERVICES, Resource
 from posecluster_operator.errors import NotLeader, Retryable
-from posecluster_operator.kube.client import SERVICES, Kube, Resource
+from posecluster_operator.kube.client import Kube
 
 pytestmark = pytest.mark.apiserver
 
@@ -96,12 +97,12 @@ async def test_a_write_that_lost_the_lease_meanwhile_is_not_sent(
             raise NotLeader("late")
         return seconds
 
-    through.write_seconds = write_seconds
+    through.limit_writes(write_seconds)
     with pytest.raises(NotLeader):
         await through.apply(_service(namespace))
     assert not calls
     assert not proxy.writes()
-    through.write_seconds = lambda: 5.0
+    through.limit_writes(lambda: 5.0)
     await through.apply(_service(namespace))
     assert [call.verb for call in proxy.writes()] == ["apply"]
 
@@ -110,7 +111,7 @@ async def test_a_write_takes_no_longer_than_the_lease_allows(
     through: Kube, namespace: str, proxy: FaultProxy
 ) -> None:
     proxy.add(Rule(verb="write", do="hang"))
-    through.write_seconds = lambda: 0.2
+    through.limit_writes(lambda: 0.2)
     loop = asyncio.get_running_loop()
     started = loop.time()
     with pytest.raises(Retryable):

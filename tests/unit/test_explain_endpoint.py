@@ -8,6 +8,7 @@ import pytest
 from harness.kube_objects import deployment
 from harness.poseclusters import posecluster
 from posecluster_operator.admin.metrics import Metrics
+from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
 from posecluster_operator.explain.endpoint import Explainer
 from posecluster_operator.resource.posecluster import PoseCluster
 from posecluster_operator.scaling.pod_list import PodList
@@ -38,7 +39,7 @@ def metrics() -> Metrics:
 async def scaler(clock: Callable[[], float], metrics: Metrics) -> Any:
     """A scaler without ticks: it knows only what passes reported."""
     nobody: Any = None
-    pod_list = PodList(nobody, namespaces=(), monotonic=clock, wanted=lambda: True)
+    pod_list = PodList(nobody, INFERENCE_DEPLOYMENT, namespaces=(), monotonic=clock, wanted=lambda: True)
     scraper = Scraper(monotonic=clock)
     yield Scaler(pod_list, scraper, metrics=metrics, monotonic=clock, wake=lambda _key: None)
     await scraper.close()

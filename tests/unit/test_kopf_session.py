@@ -11,7 +11,7 @@ from aiohttp import web
 from yarl import URL
 
 from posecluster_operator.admin.health import Health, Watch
-from posecluster_operator.kube.client import Access
+from posecluster_operator.kube.credentials import Access
 from posecluster_operator.watch.kopf_session import Listener, describe, open_session
 
 pytestmark = pytest.mark.unit

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from harness.scaling import OBJECTIVE, sample
+from posecluster_operator.resource.posecluster import ScalingMode
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy import WINDOWS, Autoscaler, PodSample, Policy, Scrape, Windows
+from posecluster_operator.scaling.policy.autoscaler import fixed_decision
 
 pytestmark = pytest.mark.unit
 
@@ -72,6 +74,36 @@ class World:
             if self.size < size:
                 return count
         raise AssertionError(f"still {size} pods after {ticks} ticks")
+
+
+@pytest.mark.parametrize(("last_replicas", "expected"), [(0, 2), (1, 2), (7, 7)])
+def test_a_deleted_deployment_gets_back_the_size_in_the_status(last_replicas: int, expected: int) -> None:
+    policy = replace(POLICY, fixed_replicas=2)
+    autoscaler = Autoscaler(1000.0, policy, replicas=None, ready=0, last_replicas=last_replicas)
+    assert autoscaler.decision.replicas == expected
+
+
+@pytest.mark.parametrize(("last_replicas", "expected"), [(0, 2), (7, 7), (99, 20)])
+def test_a_deployment_deleted_between_two_passes_gets_its_size_back_within_the_bounds(
+    last_replicas: int, expected: int
+) -> None:
+    world = World(pods=7, policy=replace(POLICY, fixed_replicas=2))
+    confirmed = world.autoscaler.confirm(world.now, world.policy, replicas=None, last_replicas=last_replicas)
+    assert confirmed.replicas == expected
+
+
+def test_an_existing_deployment_keeps_its_size_whatever_the_status_says() -> None:
+    policy = replace(POLICY, fixed_replicas=2)
+    assert Autoscaler(1000.0, policy, replicas=3, ready=3, last_replicas=7).decision.replicas == 3
+
+
+@pytest.mark.parametrize("replicas", [None, 0, 3, 9])
+def test_in_mode_fixed_the_spec_decides_and_in_mode_auto_it_does_not(replicas: int | None) -> None:
+    policy = replace(POLICY, fixed_replicas=7)
+    assert fixed_decision(1000.0, policy, replicas=replicas) is None
+    decision = fixed_decision(1000.0, replace(policy, mode=ScalingMode.FIXED), replicas=replicas)
+    assert decision is not None
+    assert (decision.replicas, decision.blind) == (7, ScalingReason.FIXED_SIZE)
 
 
 def lowered_at(world: World) -> float | None:

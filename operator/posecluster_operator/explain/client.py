@@ -18,8 +18,9 @@ from yarl import URL
 from posecluster_operator.errors import InvalidSetting, KubeError, NotFound, OperatorError
 from posecluster_operator.explain.decision import page
 from posecluster_operator.explain.resource import explain_resource, needs_operator, resource_rows
-from posecluster_operator.kube.client import LEASES, PODS, POSECLUSTERS, Kube, connect
+from posecluster_operator.kube.client import Kube, connect
 from posecluster_operator.kube.credentials import USER_AGENT, Access, context_namespace, own_namespace
+from posecluster_operator.kube.kinds import LEASES, PODS, POSECLUSTERS
 from posecluster_operator.resource.fields import NAME_PATTERN
 from posecluster_operator.resource.json_access import child, text
 from posecluster_operator.resource.parsing import parse

@@ -1,7 +1,7 @@
 """The Kubernetes client: takes and returns dictionaries, and converts status codes into KubeErrors.
 
-Calls are not retried here but by the work queue. Every write calls `Kube.write_seconds` to limit its
-duration to the time for which this process may write, and again right before it sends the body.
+Calls are not retried here but by the work queue. Every write calls the function of `Kube.limit_writes` to
+limit its duration to the time for which this process may write, and again right before it sends the body.
 """
 
 import asyncio
@@ -13,26 +13,13 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from posecluster_operator.builders.kinds import DEPLOYMENTS, SERVICES, Resource
+from posecluster_operator.builders.kinds import Resource
 from posecluster_operator.builders.labels import MANAGER
 from posecluster_operator.errors import NotFound, NotLeader, Retryable, Unanswered
 from posecluster_operator.kube.credentials import USER_AGENT, Access, load_access
-from posecluster_operator.kube.kinds import (
-    ACCESS_REVIEWS,
-    BY_KIND,
-    EVENTS,
-    LEASES,
-    PODS,
-    POSECLUSTERS,
-    describe,
-)
+from posecluster_operator.kube.kinds import BY_KIND, describe
 from posecluster_operator.kube.responses import read_object
 from posecluster_operator.resource.json_access import child
-
-__all__ = [
-    "ACCESS_REVIEWS", "DEPLOYMENTS", "EVENTS", "LEASES", "PODS", "POSECLUSTERS", "SERVICES",
-    "Access", "Kube", "Resource", "connect",
-]  # fmt: skip
 
 Objects = list[dict[str, Any]]
 
@@ -49,8 +36,7 @@ _fence: ContextVar[Callable[[], float] | None] = ContextVar("_fence", default=No
 class Kube:
     """Client of one API server. Raises NotFound, Conflict, Forbidden, Rejected, Retryable and NotLeader.
 
-    Created by `connect`. `write_seconds` returns for how long this process may write, and raises NotLeader
-    if it may not. Until it is set, every write is allowed.
+    Created by `connect`. Every write is allowed until `limit_writes` is called.
     """
 
     def __init__(
@@ -64,10 +50,14 @@ class Kube:
     ) -> None:
         self.access = access
         self.cut_short = False  # whether a write that needs the Lease was cancelled in flight
-        self.write_seconds: Callable[[], float] = _unlimited
+        self._write_seconds: Callable[[], float] = _unlimited
         self._request_seconds, self._connect_seconds = request_seconds, connect_seconds
         self._on_call = on_call
         self._client = access.open(_check_fence, unacknowledged_seconds=unacknowledged_seconds)
+
+    def limit_writes(self, seconds: Callable[[], float]) -> None:
+        """From now on, write only for as long as `seconds()` says; it raises NotLeader to forbid a write."""
+        self._write_seconds = seconds
 
     async def get(
         self, resource: Resource, namespace: str | None, name: str, *, seconds: float = math.inf
@@ -233,9 +223,9 @@ class Kube:
         headers |= await self.access.authorization()
         url = f"{self.access.server}{path}" + (f"?{urlencode(query)}" if query else "")
         code = "error"
-        fence = _fence.set(self.write_seconds if fenced else None)
+        fence = _fence.set(self._write_seconds if fenced else None)
         try:
-            total = min(self._request_seconds, seconds, self.write_seconds() if fenced else math.inf)
+            total = min(self._request_seconds, seconds, self._write_seconds() if fenced else math.inf)
             response = await self._client.call_api(
                 method, url, headers, body, _request_timeout=_limit(total, self._connect_seconds)
             )

@@ -23,7 +23,8 @@ from posecluster_operator.errors import (
     NotLeader,
     Retryable,
 )
-from posecluster_operator.kube.client import EVENTS, Kube
+from posecluster_operator.kube.client import Kube
+from posecluster_operator.kube.kinds import EVENTS
 from posecluster_operator.resource.notice import Notice
 from posecluster_operator.resource.posecluster import API_VERSION, KIND, PoseCluster
 

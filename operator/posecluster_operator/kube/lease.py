@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from posecluster_operator.errors import Conflict, KubeError, NotFound, NotLeader
-from posecluster_operator.kube.client import LEASES, Kube
+from posecluster_operator.kube.client import Kube
+from posecluster_operator.kube.kinds import LEASES
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from posecluster_operator.errors import KubeError, NotFound, NotPermitted, Retryable
 from posecluster_operator.kube.back_off import back_off_seconds
-from posecluster_operator.kube.client import ACCESS_REVIEWS, POSECLUSTERS, Kube
+from posecluster_operator.kube.client import Kube
+from posecluster_operator.kube.kinds import ACCESS_REVIEWS, POSECLUSTERS
 from posecluster_operator.kube.permissions import LEASE, WATCHED, Rule
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, children, text

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from posecluster_operator.builders import labels
 from posecluster_operator.builders.table import ChildRow, Ident, idents
 from posecluster_operator.errors import Retryable
-from posecluster_operator.kube.client import PODS, Kube
+from posecluster_operator.kube.client import Kube
+from posecluster_operator.kube.kinds import PODS
 from posecluster_operator.reconcile.rollout_diagnosis import Failure
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.posecluster import GROUP, KIND, PoseCluster
@@ -67,6 +68,19 @@ class Carryover:
             raise Retryable(f"get {'/'.join(ident)}", "the API server returned an older version than before")
         self.stale_reads[ident] = 0
         self.newest[ident] = int(version)
+
+    def note_size(self, replicas: int, last_scaling: Json | None = None) -> None:
+        """Note the size that was applied, and `status.lastScaling` if it was a step up or down."""
+        self.desired = replicas
+        self.last_scaling = last_scaling or self.last_scaling
+
+    def note_rollout(self, generation: int) -> None:
+        """Note the generation that the status shows as rolled out; 0 if it shows none."""
+        self.rolled_out = generation or self.rolled_out
+
+    def note_scaling_event(self, reason: str) -> None:
+        """Note the reason of an Event about ScalingActive."""
+        self.scaling_told = reason
 
 
 async def read_children(kube: Kube, cluster: PoseCluster, carryover: Carryover) -> Children:

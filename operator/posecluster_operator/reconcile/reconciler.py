@@ -11,8 +11,9 @@ from posecluster_operator.admin.metrics import Metrics
 from posecluster_operator.builders import Inputs, desired_children
 from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOYMENT
 from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
-from posecluster_operator.kube.client import POSECLUSTERS, Kube
+from posecluster_operator.kube.client import Kube
 from posecluster_operator.kube.events import Recorder
+from posecluster_operator.kube.kinds import POSECLUSTERS
 from posecluster_operator.kube.lease import Lease
 from posecluster_operator.reconcile.apply import Applied, apply_children, unreadable
 from posecluster_operator.reconcile.children import Carryover, Children, blocked_by, read_children
@@ -34,7 +35,7 @@ from posecluster_operator.resource.notice import Notice
 from posecluster_operator.resource.parsing import parse
 from posecluster_operator.resource.posecluster import PodDefaults, PoseCluster, Spec
 from posecluster_operator.resource.reasons import ConditionType, ProgressingReason, ScalingReason
-from posecluster_operator.scaling.deletion_cost import costs, mark
+from posecluster_operator.scaling.deletion_cost import costs, set_costs
 from posecluster_operator.scaling.policy import Decision
 from posecluster_operator.scaling.scaler import Scaler, Sizing
 from posecluster_operator.scaling.size_owner import size_owner
@@ -42,7 +43,7 @@ from posecluster_operator.scaling.size_owner import size_owner
 logger = logging.getLogger(__name__)
 
 # Requeue times for changes without an event: a deleted PoseCluster's children or an unmanaged object end.
-_LOOK_AGAIN_SECONDS: dict[ProgressingReason | None, float] = {
+_REQUEUE_SECONDS: dict[ProgressingReason | None, float] = {
     ProgressingReason.ROLLING_OUT: 1.0,
     ProgressingReason.NAME_TAKEN: 10.0,
 }
@@ -109,7 +110,7 @@ class Reconciler:
         if not self._leads():
             return Result()  # the Lease was lost in the meantime
         sizing = self._size(cluster, children, invalid)
-        applied = await self._bring(cluster, children, sizing, carryover, invalid)
+        applied = await self._apply(cluster, children, sizing, carryover, invalid)
         await self._write_status(
             cluster, replace(children, live=applied.live), sizing, applied.problem, carryover
         )
@@ -117,7 +118,7 @@ class Reconciler:
             raise applied.error
         reason = None if applied.problem is None else applied.problem.reason
         left = sizing.owner.seconds_left if sizing else None
-        soon = _LOOK_AGAIN_SECONDS.get(reason, math.inf)
+        soon = _REQUEUE_SECONDS.get(reason, math.inf)
         return Result(min(self._resync(), soon, math.inf if left is None else left))
 
     async def _read(self, key: str) -> Json | None:
@@ -163,7 +164,7 @@ class Reconciler:
         owner = size_owner(cluster, deployment, now=self._now())
         return self._scaler.decide(cluster, deployment, owner)
 
-    async def _bring(
+    async def _apply(
         self,
         cluster: PoseCluster,
         children: Children,
@@ -189,7 +190,7 @@ class Reconciler:
             return Applied(dict(children.live), _invalid(error))
         if blocked := blocked_by(cluster, children.live):
             return Applied(dict(children.live), blocked)
-        await self._mark_victims(cluster, children, decision)
+        await self._set_deletion_costs(cluster, children, decision)
         applied = await apply_children(self._kube, cluster, desired, children, carryover)
         if not applied.problem:
             self._scaler.ordered(cluster.key, decision.replicas)
@@ -198,21 +199,22 @@ class Reconciler:
             self._recorder.emit(cluster, repaired(kind, name))
         return applied
 
-    async def _mark_victims(self, cluster: PoseCluster, children: Children, decision: Decision) -> None:
+    async def _set_deletion_costs(self, cluster: PoseCluster, children: Children, decision: Decision) -> None:
         """Set the pods' deletion costs before the size changes because of load."""
         size = count(child(children[INFERENCE_DEPLOYMENT], "spec"), "replicas")
         if decision.numbers is not None and size not in (0, decision.replicas):
             activity = self._scaler.activity(cluster.key)
             wanted = costs(children.pods_of(INFERENCE_DEPLOYMENT), activity, removed=size - decision.replicas)
-            await mark(self._kube, cluster.namespace, wanted)
+            await set_costs(self._kube, cluster.namespace, wanted)
 
     def _note_size(self, carryover: Carryover, decision: Decision) -> None:
         """Record a change of size, including one whose operator was killed before it reported the change."""
-        before, carryover.desired = carryover.desired, decision.replicas
-        if before in (None, decision.replicas) or decision.blind is ScalingReason.REPLICAS_TAKEN_OVER:
+        before, taken_over = carryover.desired, decision.blind is ScalingReason.REPLICAS_TAKEN_OVER
+        if before is None or before == decision.replicas or taken_over:
+            carryover.note_size(decision.replicas)
             return
         self._metrics.count_decision(decision.reason)
-        carryover.last_scaling = scaled(decision, before=before or 0, now=self._now())
+        carryover.note_size(decision.replicas, scaled(decision, before=before, now=self._now()))
 
     async def _write_status(
         self,
@@ -234,7 +236,7 @@ class Reconciler:
             problem=problem,
             now=self._now(),
         )
-        carryover.rolled_out = ready_generation(status) or carryover.rolled_out
+        carryover.note_rollout(ready_generation(status))
         await self._patch_status(cluster, status, carryover)
         if self._lease.held:  # otherwise the new holder reports the metrics
             desired, ready = status["desiredReplicas"], status["readyReplicas"]
@@ -263,11 +265,11 @@ class Reconciler:
         found = notices(cluster.status, status)
         reason = text(condition(status, ConditionType.SCALING_ACTIVE), "reason")
         if any(notice.reason == reason for notice in found):
-            carryover.scaling_told = reason
+            carryover.note_scaling_event(reason)
         blind = lasting_blindness(status, now=self._now())
         if blind is None or carryover.scaling_told == reason:
             return found
-        carryover.scaling_told = reason
+        carryover.note_scaling_event(reason)
         return (*found, blind)
 
     def _resync(self) -> float:

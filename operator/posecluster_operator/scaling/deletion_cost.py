@@ -5,7 +5,8 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from posecluster_operator.errors import KubeError
-from posecluster_operator.kube.client import PODS, Kube
+from posecluster_operator.kube.client import Kube
+from posecluster_operator.kube.kinds import PODS
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, condition, text
 
@@ -14,7 +15,7 @@ logger = logging.getLogger(__name__)
 COST = "controller.kubernetes.io/pod-deletion-cost"
 _LOW = "-1"  # a pod without the annotation costs 0
 _AT_ONCE = 8
-_MARKING_SECONDS = 3.0
+_SETTING_SECONDS = 3.0
 
 
 def costs(
@@ -39,7 +40,7 @@ def costs(
     return wanted
 
 
-async def mark(kube: Kube, namespace: str, wanted: Mapping[str, str | None]) -> None:
+async def set_costs(kube: Kube, namespace: str, wanted: Mapping[str, str | None]) -> None:
     """Set these costs within 3 s, because the change of size waits for them.
 
     Failures are logged. A busier pod may then be removed, which loses no request.
@@ -51,7 +52,7 @@ async def mark(kube: Kube, namespace: str, wanted: Mapping[str, str | None]) -> 
             await kube.patch(PODS, namespace, name, {"metadata": {"annotations": {COST: cost}}})
 
     try:
-        async with asyncio.timeout(_MARKING_SECONDS):
+        async with asyncio.timeout(_SETTING_SECONDS):
             results = await asyncio.gather(*(one(*item) for item in wanted.items()), return_exceptions=True)
     except TimeoutError:
         logger.warning(

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from posecluster_operator.builders import labels
 from posecluster_operator.builders.environment import ADMIN_PORT
-from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
+from posecluster_operator.builders.table import ChildRow
 from posecluster_operator.errors import KubeError
 from posecluster_operator.kube.back_off import back_off_seconds
-from posecluster_operator.kube.client import PODS, Kube
+from posecluster_operator.kube.client import Kube
+from posecluster_operator.kube.kinds import PODS
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, condition, text
 from posecluster_operator.scaling.scraper import Target
@@ -24,7 +25,6 @@ _BELIEVED_SECONDS = 2 * FRESH_SECONDS  # how long a list is used while the API s
 _LISTING_SHARE = 0.05  # maximum share of the time for listing, for very many pods
 _FIRST_BACK_OFF_SECONDS = 1.0
 _LONGEST_BACK_OFF_SECONDS = 15.0
-_OURS = f"{labels.MANAGED_BY}={labels.MANAGER},{labels.COMPONENT}={INFERENCE_DEPLOYMENT.component}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,23 @@ class _Listing:
 
 
 class PodList:
-    """Maintains the list while `run` runs; `wanted` returns whether it is needed."""
+    """Maintains the list of the pods of one child of each PoseCluster while `run` runs.
+
+    `row`: the Deployment that the autoscaler sizes. `wanted` returns whether the list is needed.
+    """
 
     def __init__(
         self,
         kube: Kube,
+        row: ChildRow,
         *,
         namespaces: Sequence[str],
         monotonic: Callable[[], float],
         wanted: Callable[[], bool],
     ) -> None:
-        self._kube, self._namespaces, self._monotonic, self._wanted = kube, namespaces, monotonic, wanted
+        self._kube, self._row, self._namespaces = kube, row, namespaces
+        self._monotonic, self._wanted = monotonic, wanted
+        self._selector = f"{labels.MANAGED_BY}={labels.MANAGER},{labels.COMPONENT}={row.component}"
         self._listing: _Listing | None = None
         self._touched = asyncio.Event()
         self._failures = 0
@@ -81,12 +87,12 @@ class PodList:
             found = [
                 pod
                 for namespace in self._namespaces or (None,)
-                for pod in await self._kube.list(PODS, namespace, labels=_OURS)
+                for pod in await self._kube.list(PODS, namespace, labels=self._selector)
             ]
         except KubeError as error:
             return self._put_off(error)
         self._failures = 0
-        self._listing = _Listing(began, _by_key(found))
+        self._listing = _Listing(began, _by_key(found, self._row))
         return max(_LEAST_SECONDS, (self._monotonic() - began) / _LISTING_SHARE)
 
     def _put_off(self, error: KubeError) -> float:
@@ -101,14 +107,14 @@ class PodList:
         return seconds
 
 
-def _by_key(pods: Sequence[Json]) -> dict[str, tuple[Target, ...]]:
+def _by_key(pods: Sequence[Json], row: ChildRow) -> dict[str, tuple[Target, ...]]:
     """Return ready pods that are not being deleted, by the key of their PoseCluster."""
     found: dict[str, list[Target]] = {}
     for pod in pods:
         metadata, status = pod["metadata"], child(pod, "status")
         address = text(status, "podIP")
         name = child(metadata, "labels").get(labels.INSTANCE)
-        if not name or not address or metadata.get("deletionTimestamp") or not _is_child(pod, name):
+        if not name or not address or metadata.get("deletionTimestamp") or not _is_child(pod, row.name(name)):
             continue
         if text(condition(status, "Ready"), "status") == "True":
             target = Target(pod=metadata["uid"], name=metadata["name"], host=address, port=ADMIN_PORT)
@@ -116,11 +122,11 @@ def _by_key(pods: Sequence[Json]) -> dict[str, tuple[Target, ...]]:
     return {key: tuple(targets) for key, targets in found.items()}
 
 
-def _is_child(pod: Json, name: str) -> bool:
-    """Return whether a ReplicaSet of the PoseCluster's Deployment owns it; any client can write labels."""
+def _is_child(pod: Json, deployment: str) -> bool:
+    """Return whether a ReplicaSet of this Deployment owns the pod; any client can write labels."""
     return any(
         owner.get("kind") == "ReplicaSet"
-        and str(owner.get("name", "")).startswith(f"{INFERENCE_DEPLOYMENT.name(name)}-")
+        and str(owner.get("name", "")).startswith(f"{deployment}-")
         and owner.get("controller")
         for owner in pod["metadata"].get("ownerReferences") or ()
     )

@@ -3,25 +3,22 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from posecluster_operator.admin.metrics import Metrics
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, count
-from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
+from posecluster_operator.resource.posecluster import PoseCluster
 from posecluster_operator.scaling.pod_list import PodList
 from posecluster_operator.scaling.policy import (
     WINDOWS,
     Autoscaler,
     Decision,
     PodSample,
-    Samples,
     Scrape,
-    State,
     Windows,
-    decide,
 )
-from posecluster_operator.scaling.policy.autoscaler import Snapshot
+from posecluster_operator.scaling.policy.autoscaler import Snapshot, fixed_decision
 from posecluster_operator.scaling.policy.policy import policy_of
 from posecluster_operator.scaling.policy.shown import Shown
 from posecluster_operator.scaling.scraper import Scraper, Target, interval_seconds
@@ -82,21 +79,26 @@ class Scaler:
         owner = owner or SizeOwner()
         now, policy = self._monotonic(), policy_of(cluster, self._windows)
         replicas = None if deployment is None else count(child(deployment, "spec"), "replicas")
-        if policy.mode is ScalingMode.FIXED:
+        if decision := fixed_decision(now, policy, replicas=replicas):
             self.forget(cluster.key)
-            samples = Samples(replicas=replicas, ready=0)
-            return Sizing(decision=decide(now, samples, State(policy=policy)))
-        if replicas is None:  # the Deployment was deleted; create it again with its last size
-            had = count(cluster.status, "desiredReplicas")
-            policy = replace(policy, fixed_replicas=max(policy.fixed_replicas, had))
+            return Sizing(decision=decision)
+        last_replicas, taken_over = count(cluster.status, "desiredReplicas"), owner.taken_over
         autoscaler = self._autoscalers.get(cluster.key)
         if autoscaler is None:
             self._pod_list.touch()
             ready = count(child(deployment, "status"), "readyReplicas")
-            autoscaler = Autoscaler(now, policy, replicas=replicas, ready=ready, taken_over=owner.taken_over)
-            self._autoscalers[cluster.key] = autoscaler
+            autoscaler = self._autoscalers[cluster.key] = Autoscaler(
+                now,
+                policy,
+                replicas=replicas,
+                ready=ready,
+                last_replicas=last_replicas,
+                taken_over=taken_over,
+            )
         else:
-            autoscaler.confirm(now, policy, replicas=replicas, taken_over=owner.taken_over)
+            autoscaler.confirm(
+                now, policy, replicas=replicas, last_replicas=last_replicas, taken_over=taken_over
+            )
         return Sizing(decision=autoscaler.decision, shown=autoscaler.shown, owner=owner)
 
     def ordered(self, key: str, replicas: int) -> None:

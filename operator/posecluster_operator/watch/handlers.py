@@ -11,7 +11,7 @@ import kopf
 from posecluster_operator.builders import table
 from posecluster_operator.builders.kinds import Resource
 from posecluster_operator.builders.labels import INSTANCE, MANAGED_BY, MANAGER
-from posecluster_operator.kube.client import PODS, POSECLUSTERS
+from posecluster_operator.kube.kinds import PODS, POSECLUSTERS
 from posecluster_operator.resource.posecluster import GROUP, KIND
 
 CHILDREN = table.kinds()

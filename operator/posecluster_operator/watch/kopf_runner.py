@@ -19,7 +19,8 @@ import kopf
 
 from posecluster_operator.admin.health import Health, Watch
 from posecluster_operator.kube.back_off import back_off_seconds
-from posecluster_operator.kube.client import POSECLUSTERS, Access
+from posecluster_operator.kube.credentials import Access
+from posecluster_operator.kube.kinds import POSECLUSTERS
 from posecluster_operator.resource.posecluster import GROUP
 from posecluster_operator.watch.handlers import SELECTOR, WATCHED, make_registry
 from posecluster_operator.watch.kopf_session import Listener, open_session

@@ -13,7 +13,7 @@ from yarl import URL
 
 from posecluster_operator import __version__
 from posecluster_operator.admin.health import Health, Watch
-from posecluster_operator.kube.client import Access
+from posecluster_operator.kube.credentials import Access
 from posecluster_operator.kube.responses import retry_after_seconds
 
 _LONGEST_WAIT_SECONDS = 60.0

@@ -8,6 +8,7 @@ alone never changes the size. After the pass has applied the size, it calls `ord
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from posecluster_operator.resource.posecluster import ScalingMode
 from posecluster_operator.scaling.policy.decision import decide
 from posecluster_operator.scaling.policy.demand import PodSample
 from posecluster_operator.scaling.policy.history import History
@@ -43,6 +44,16 @@ class Snapshot:
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
+def fixed_decision(now: float, policy: Policy, *, replicas: int | None) -> Decision | None:
+    """Return the decision when the spec sets the size; None if the load sets it, through an `Autoscaler`.
+
+    `replicas`: the Deployment's size, or None if there is no Deployment.
+    """
+    if policy.mode is not ScalingMode.FIXED:
+        return None
+    return decide(now, Samples(replicas=replicas, ready=0), State(policy=policy))
+
+
 class Autoscaler:
     """The size of one PoseCluster in mode `Auto`, with its reason and what the status shows.
 
@@ -53,25 +64,44 @@ class Autoscaler:
     decision: Decision
 
     def __init__(
-        self, now: float, policy: Policy, *, replicas: int | None, ready: int, taken_over: bool = False
+        self,
+        now: float,
+        policy: Policy,
+        *,
+        replicas: int | None,
+        ready: int,
+        last_replicas: int = 0,
+        taken_over: bool = False,
     ) -> None:
         self.at = now
         self.failures: Mapping[str, str] = {}
         self.shown: Shown | None = None
         self.samples = Samples(replicas=replicas, ready=ready)
         self._newest: Mapping[str, PodSample] = {}
-        self._before = (
-            History()
-        )  # as of the previous tick; `decision` contains the history after the last tick
+        # as of the previous tick; `decision` contains the history after the last tick
+        self._before = History()
         self._woken: tuple[int, float] | None = None  # the size for which a pass was woken, and when
-        self.confirm(now, policy, replicas=replicas, taken_over=taken_over)
+        self.confirm(now, policy, replicas=replicas, last_replicas=last_replicas, taken_over=taken_over)
 
-    def confirm(self, now: float, policy: Policy, *, replicas: int | None, taken_over: bool) -> Decision:
-        """Decide again for a pass, which has just read these; see `Samples` for their meaning."""
+    def confirm(
+        self,
+        now: float,
+        policy: Policy,
+        *,
+        replicas: int | None,
+        last_replicas: int = 0,
+        taken_over: bool = False,
+    ) -> Decision:
+        """Decide again for a pass, which has just read these; see `Samples` for their meaning.
+
+        `last_replicas`: the size in the status. A Deployment that was deleted is created again with that
+        size, because it was what the load needed.
+        """
         if self.samples.taken_over and not taken_over:
-            self._before = (
-                History()
-            )  # the operator sets the size again; observe a whole window before a step down
+            # the operator sets the size again; observe a whole window before a step down
+            self._before = History()
+        if replicas is None:
+            policy = replace(policy, fixed_replicas=max(policy.fixed_replicas, last_replicas))
         self.policy = policy
         self.samples = replace(self.samples, replicas=replicas, taken_over=taken_over)
         self._decide()
