@@ -77,7 +77,7 @@ async def test_preflight_finds_the_exact_rights_enough_and_names_each_that_is_mi
     assert "; create leases.coordination.k8s.io in namespace default" in text
     assert "; get, update leases.coordination.k8s.io in namespace default" in text
     async with open_kube(account.kubeconfig()) as kube:
-        with pytest.raises(NotPermitted, match="rights: get, update leases"):  # somebody else's
+        with pytest.raises(NotPermitted, match="permissions: get, update leases"):  # somebody else's
             await check_permissions(
                 kube, namespaces=[namespace], lease_namespace=namespace, lease_name="another"
             )
