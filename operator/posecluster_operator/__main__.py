@@ -1,4 +1,4 @@
-"""The command line: `posecluster-operator COMMAND`."""
+"""Run PoseClusters on Kubernetes: the operator, and tools that explain and simulate how it sizes them."""
 
 import argparse
 import os
