@@ -168,6 +168,7 @@ def test_each_example_of_a_refusal_is_what_the_code_says(described: dict[str, An
     }
     assert len(details) >= 20
     assert {detail for detail in details if not is_said(detail)} == set()
+    assert {detail for detail in details if not detail.endswith(".")} == set()
 
 
 @pytest.mark.control

@@ -134,6 +134,7 @@ def test_a_refusal_never_echoes_the_picture() -> None:
     for name in refused:
         detail = refusal_of(picture(name)).detail
         assert detail.isprintable()
+        assert detail.endswith(".")
         assert len(detail) < 200
     secret = b"\xff\xd8\xff\xfe\x00\x0eSECRET-COMMENT"
     assert "SECRET" not in refusal_of(secret).detail

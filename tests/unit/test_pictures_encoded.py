@@ -140,6 +140,7 @@ def test_malformed_encodings_are_400(body: bytes, words: str) -> None:
     assert (refusal.status, refusal.reason) == (400, Reason.MALFORMED)
     assert words in refusal.detail, refusal.detail
     assert refusal.detail.isprintable()
+    assert refusal.detail.endswith(".")
     assert "passwd" not in refusal.detail
 
 

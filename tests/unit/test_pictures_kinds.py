@@ -108,6 +108,7 @@ def test_the_kind_of_a_body_that_is_not_a_picture_is_named(data: bytes, words: s
     assert (refusal.status, refusal.reason) == (415, Reason.UNSUPPORTED_FORMAT)
     assert re.search(words, refusal.detail), refusal.detail
     assert refusal.detail.isprintable()
+    assert refusal.detail.endswith(".")
 
 
 def test_a_byte_order_mark_does_not_hide_a_text() -> None:

@@ -229,6 +229,7 @@ def test_broken_forms_are_400(body: bytes) -> None:
     assert time.process_time() - started < 0.250
     assert (refusal.status, refusal.reason) == (400, Reason.MALFORMED)
     assert refusal.detail.isprintable()
+    assert refusal.detail.endswith(".")
 
 
 @pytest.mark.hostile("H-10")

@@ -79,7 +79,7 @@ def _header(data: bytes, limit: SizeLimit) -> Header:
     kind = _format(data)
     lost = kinds.lost_bytes(data)
     if lost is not None:
-        raise undecodable(f"The picture {lost}")
+        raise undecodable(f"The picture {lost}.")
     return Header(kind, *_READERS[kind](data, limit))
 
 
@@ -93,11 +93,11 @@ def _encoded_header(body: bytes, limit: SizeLimit) -> Header:
 
 def _format(data: bytes) -> PictureFormat:
     if not data:
-        raise Refusal(Reason.MALFORMED, "The picture is empty: send a JPEG, PNG or WebP file as the body")
+        raise Refusal(Reason.MALFORMED, "The picture is empty: send a JPEG, PNG or WebP file as the body.")
     kind = sniff(data)
     if kind is None:
         described = (
             kinds.describe(data) or "not a JPEG, PNG or WebP file: convert the picture to one of these"
         )
-        raise Refusal(Reason.UNSUPPORTED_FORMAT, f"This is {described}")
+        raise Refusal(Reason.UNSUPPORTED_FORMAT, f"This is {described}.")
     return kind

@@ -28,7 +28,7 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 # decoded.
 _LINE_ENDS = b"\r\n\t"
 
-_SHAPE = f"a JSON body is {kinds.JSON_FORM} and has no other member"
+_SHAPE = f"a JSON body is {kinds.JSON_FORM} and has no other member."
 
 
 def is_encoded(body: bytes) -> bool:
@@ -71,7 +71,7 @@ def _text(body: bytes, most: int) -> tuple[bytes, bool]:
     data_url = _DATA_URL.match(body, start)
     if data_url:
         if not data_url[1].lower().endswith(b";base64"):
-            raise _malformed("The data URL is not in base64: let it begin with data:image/jpeg;base64,")
+            raise _malformed("The data URL is not in base64: let it begin with `data:image/jpeg;base64,`.")
         start = data_url.end()
     return body[start : min(end, start + most)], is_json
 
@@ -88,7 +88,7 @@ def _json_string(body: bytes, start: int) -> tuple[int, int]:
 
 def _json_fault(body: bytes) -> str:
     if kinds.NAMES_ADDRESS.search(body[:_EXPLAINED_BYTES]):
-        return f"The JSON names {kinds.ADDRESS}"
+        return f"The JSON names {kinds.ADDRESS}."
     if len(body) <= _EXPLAINED_BYTES:
         try:
             json.loads(body)
@@ -122,13 +122,15 @@ def _decoded(text: bytes) -> bytes:
 def _base64_fault(text: bytes) -> str:
     described = kinds.describe(text)
     if described is not None and described != kinds.TEXT:
-        return f"Instead of base64 text, this is {described}"
+        return f"Instead of base64 text, this is {described}."
     invalid = text.translate(None, _ALPHABET)
     if invalid.strip(b" "):
-        return "The base64 text has characters that do not belong to base64: send it as it was encoded"
+        return "The base64 text has characters that do not belong to base64: send it as it was encoded."
     if invalid:
-        return "The base64 text has spaces, which stand for + in URL-encoded forms: send it as it was encoded"
-    return "The base64 text is cut off: send all of it"
+        return (
+            "The base64 text has spaces, which stand for + in URL-encoded forms: send it as it was encoded."
+        )
+    return "The base64 text is cut off: send all of it."
 
 
 def _malformed(detail: str) -> Refusal:

@@ -49,22 +49,22 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
     for marker, position in _markers(data):
         if marker == _EOI:
             if size is None or scans == 0:
-                raise undecodable("The JPEG has no picture in it: send the whole file")
+                raise undecodable("The JPEG has no picture in it: send the whole file.")
             return size
         if marker in _FRAMES:
             if size is not None:
-                raise undecodable("The JPEG declares two frames: save it again with one")
+                raise undecodable("The JPEG declares two frames: save it again with one.")
             size = _frame_size(data, position, limit)
         elif marker == _SOS:
             scans += 1
             if size is None:
-                raise undecodable("The JPEG has pixel data before its frame header: save it again")
+                raise undecodable("The JPEG has pixel data before its frame header: save it again.")
             most = min(_MAX_SCANS, _MAX_SCANS_OF_LARGEST * limit.max_pixels // (size[0] * size[1]))
             if scans > most:
-                raise undecodable(f"The JPEG has over {most} scans: save it as a baseline JPEG")
+                raise undecodable(f"The JPEG has over {most} scans: save it as a baseline JPEG.")
         elif marker not in _SKIPPED:
-            raise undecodable("The JPEG has a misplaced marker: save it again")
-    raise undecodable(f"The JPEG has over {_MAX_SEGMENTS} segments: save it without metadata")
+            raise undecodable("The JPEG has a misplaced marker: save it again.")
+    raise undecodable(f"The JPEG has over {_MAX_SEGMENTS} segments: save it without metadata.")
 
 
 def declared(data: bytes, limit: SizeLimit) -> tuple[int, int] | None:
@@ -109,7 +109,7 @@ def _after_next_marker(data: bytes, position: int) -> int:
         if searched > _FREE_BYTES and searched - position > _FREE_SPAN:
             looks_like_markers = data.count(b"\xff", position, searched)
             if looks_like_markers * _MAX_DENSITY > searched - position:
-                raise undecodable("The JPEG consists of fill bytes: send a photograph")
+                raise undecodable("The JPEG consists of fill bytes: send a photograph.")
         if match:
             return match.end()
         position = window_end
@@ -121,7 +121,7 @@ def _after_segment(data: bytes, position: int) -> int:
         raise _cut_off()
     length: int = _LENGTH.unpack_from(data, position)[0]
     if length < 2:
-        raise undecodable("The JPEG has a segment of impossible length: save it again")
+        raise undecodable("The JPEG has a segment of impossible length: save it again.")
     return position + length
 
 
@@ -132,19 +132,19 @@ def _frame_size(data: bytes, position: int, limit: SizeLimit) -> tuple[int, int]
     limit.check(width, height)
     if data[position - 1] not in _DECODED_FRAMES:
         raise undecodable(
-            "The JPEG is lossless, hierarchical or arithmetic coded: save it as a baseline JPEG"
+            "The JPEG is lossless, hierarchical or arithmetic coded: save it as a baseline JPEG."
         )
     if precision != 8:
-        raise undecodable(f"The JPEG has {precision} bits a sample: save it with 8")
+        raise undecodable(f"The JPEG has {precision} bits a sample: save it with 8.")
     if components not in (1, 3, 4):
-        raise undecodable(f"The JPEG has {components} components: save it as grey, colour or CMYK")
+        raise undecodable(f"The JPEG has {components} components: save it as grey, colour or CMYK.")
     if length != _FRAME.size + 3 * components:
-        raise undecodable("The JPEG has a frame header of wrong length: save it again")
+        raise undecodable("The JPEG has a frame header of wrong length: save it again.")
     return width, height
 
 
 def _cut_off() -> Refusal:
     return undecodable(
         "The JPEG has no end marker: the file is cut off, or the program that wrote it omitted the marker. "
-        "Send the whole file, or save it again as JPEG"
+        "Send the whole file, or save it again as JPEG."
     )

@@ -20,10 +20,10 @@ class SizeLimit:
     def check(self, width: int, height: int) -> None:
         """Raise Refusal: 422 for a picture without pixels, 413 for one that exceeds the limit."""
         if width == 0 or height == 0:
-            raise undecodable("The picture has no pixels: its header declares a width or height of 0")
+            raise undecodable("The header declares a width or height of 0: save the picture again.")
         if width > self.max_side or height > self.max_side or width * height > self.max_pixels:
             raise Refusal(
                 Reason.PICTURE_TOO_LARGE,
                 f"The picture is {width} x {height} pixels; at most {self.max_pixels} pixels in all and "
-                f"{self.max_side} a side are accepted: send a smaller copy",
+                f"{self.max_side} a side are accepted: send a smaller copy.",
             )

@@ -53,14 +53,14 @@ def picture_from_multipart(body: bytes, content_type: str) -> bytes:
     if not files:
         pictures = [part.content for part in parts if _holds_picture(part.content)]
     if len(pictures) > 1:
-        raise _malformed(f"The form holds {len(pictures)} pictures: send one in each request")
+        raise _malformed(f"The form holds {len(pictures)} pictures: send one in each request.")
     found = pictures or files
     if found:
         return found[0]
     if chosen:
-        raise _malformed("The form's file is empty: choose a picture before sending the form")
+        raise _malformed("The form's file is empty: choose a picture before sending the form.")
     raise _malformed(
-        "The form has no file: send the picture as a file (with curl: -F picture=@photo.jpg, with the @)"
+        "The form has no file: send the picture as a file (with curl: -F picture=@photo.jpg, with the @)."
     )
 
 
@@ -79,12 +79,12 @@ def _parts(body: bytes, boundary: str) -> Iterator[_Part]:
                     part.content = bytes(event)
                 else:
                     if name == "_charset_" and part.content.strip().lower() not in (b"utf-8", b""):
-                        raise _malformed("The form's _charset_ is not UTF-8: send the form in UTF-8")
+                        raise _malformed("The form's _charset_ is not UTF-8: send the form in UTF-8.")
                     yield part
     except MultipartError as error:
         error.__traceback__ = None  # the parser stores the error, and its traceback refers to the body
         # The messages of the library are constant texts.
-        raise _malformed(f"The form is broken ({error.args[0]}): let an HTTP library write it") from error
+        raise _malformed(f"The form is broken ({error.args[0]}): let an HTTP library write it.") from error
 
 
 class _FormParser(PushMultipartParser):  # type: ignore[misc]
@@ -104,11 +104,11 @@ class _FormParser(PushMultipartParser):  # type: ignore[misc]
         total = sum(len(name) + len(value) + 4 for name, value in headerlist)
         if total > _MAX_PART_HEADER_BYTES:
             raise _malformed(
-                f"A part of the form has over {_MAX_PART_HEADER_BYTES} bytes of headers: send fewer"
+                f"A part of the form has over {_MAX_PART_HEADER_BYTES} bytes of headers: send fewer."
             )
         names = [name for name, _value in headerlist]
         if len(set(names)) != len(names):
-            raise _malformed("A part of the form repeats a header: send each once")
+            raise _malformed("A part of the form repeats a header: send each once.")
         return super()._create_segment(headerlist)
 
 
@@ -117,30 +117,30 @@ def _boundary(body: bytes, content_type: str) -> str:
     if kind is not None:
         raise _malformed(
             f"The Content-Type is that of a form, but the body is a {kind.upper()} picture: send it with the "
-            "Content-Type image/jpeg or none, or in a form"
+            "Content-Type image/jpeg or none, or in a form."
         )
     if len(content_type) > _MAX_CONTENT_TYPE_CHARACTERS:
         raise _malformed(
-            f"The Content-Type is over {_MAX_CONTENT_TYPE_CHARACTERS} characters: send a shorter one"
+            f"The Content-Type is over {_MAX_CONTENT_TYPE_CHARACTERS} characters: send a shorter one."
         )
     media_type, *parameters = content_type.split(";")
     if media_type.strip().lower() != "multipart/form-data":
-        raise _malformed("The body is a form of another type: send multipart/form-data with a boundary")
+        raise _malformed("The body is a form of another type: send multipart/form-data with a boundary.")
     pairs = [parameter.partition("=") for parameter in parameters]
     boundaries = [value.strip() for name, _, value in pairs if name.strip().lower() == "boundary"]
     if len(boundaries) != 1:
         raise _malformed(
             f"The Content-Type has {len(boundaries) or 'no'} boundaries and needs one: HTTP libraries set it "
-            "when the Content-Type is left to them"
+            "when the Content-Type is left to them."
         )
     boundary = boundaries[0]
     if len(boundary) > 1 and boundary[0] == boundary[-1] == '"':
         boundary = boundary[1:-1]
     if not _BOUNDARY.fullmatch(boundary):
-        raise _malformed("The boundary must have 1 to 70 of the characters that RFC 2046 allows")
+        raise _malformed("The boundary must have 1 to 70 of the characters that RFC 2046 allows.")
     if b"--" + boundary.encode() not in body:
         raise _malformed(
-            "The form does not contain the boundary of its Content-Type: let an HTTP library write both"
+            "The form does not contain the boundary of its Content-Type: let an HTTP library write both."
         )
     return boundary
 
@@ -149,16 +149,16 @@ def _part(part: MultipartSegment) -> _Part:
     """Check a part's headers; raises Refusal."""
     content_type = part.content_type or ""
     if content_type.startswith("multipart/"):
-        raise _malformed("The form is nested: send one file part")
+        raise _malformed("The form is nested: send one file part.")
     if any(_NOT_IN_A_NAME.search(name) for name in (part.name, part.filename) if name):
-        raise _malformed("A name in the form contains a NUL or a line end: remove it")
+        raise _malformed("A name in the form contains a NUL or a line end: remove it.")
     is_binary = content_type.startswith(("image/", "application/octet-stream"))
     is_file = is_binary or part.filename is not None
     for header, plain in _PLAIN_CODINGS.items():
         if is_file and part.header(header, "").strip().lower() not in plain:
             raise Refusal(
                 Reason.UNSUPPORTED_ENCODING,
-                "The file in the form is encoded: send the picture's own bytes, without gzip or base64",
+                "The file in the form is encoded: send the picture's own bytes, without gzip or base64.",
             )
     return _Part(is_file, is_binary)
 

@@ -54,18 +54,18 @@ _HARMLESS_EXCESS = 16 << 20
 def declared(data: bytes, limit: SizeLimit) -> tuple[int, int]:
     """Return width and height from the beginning of a PNG; raises Refusal (413 by `limit`, else 422)."""
     if len(data) < IHDR_END or _CHUNK.unpack_from(data, 8) != (_IHDR.size, b"IHDR"):
-        raise undecodable("The PNG does not begin with its header: send the whole file")
+        raise undecodable("The PNG does not begin with its header: send the whole file.")
     width, height, depth, colour, compression, filtering, interlace = _IHDR.unpack_from(data, 16)
     limit.check(width, height)
     samples, depths = _COLOURS.get(colour, (0, ()))
     if depth not in depths or compression or filtering or interlace > 1:
-        raise undecodable("The PNG has a header that the PNG standard does not allow: save it again")
+        raise undecodable("The PNG has a header that the PNG standard does not allow: save it again.")
     if width * height * samples * depth > limit.max_pixels * _MAX_BITS_A_PIXEL:
         raise Refusal(
             Reason.PICTURE_TOO_LARGE,
             f"The PNG has {samples * depth} bits a pixel and is {width} x {height} pixels; with so many bits "
             f"at most {limit.max_pixels * _MAX_BITS_A_PIXEL // (samples * depth)} pixels are accepted: "
-            "save it with 8 bits a sample",
+            "save it with 8 bits a sample.",
         )
     return width, height
 
@@ -77,7 +77,7 @@ def measure(data: bytes, limit: SizeLimit) -> tuple[int, int]:
     """
     width, height = declared(data, limit)
     if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33]):
-        raise undecodable("The PNG has a damaged header: send the file again")
+        raise undecodable("The PNG has a damaged header: send the file again.")
     _check_order(data, needs_palette=data[_COLOUR_TYPE] == _PALETTE_COLOUR)
     return width, height
 
@@ -111,16 +111,16 @@ def chunks(data: bytes, position: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, start and end of each chunk from `position` to IEND; raises Refusal if IEND is missing."""
     for _ in range(_MAX_CHUNKS):
         if position + 12 > len(data):
-            raise undecodable("The PNG is cut off before its end chunk: send the whole file")
+            raise undecodable("The PNG is cut off before its end chunk: send the whole file.")
         length, kind = _CHUNK.unpack_from(data, position)
         end = position + 12 + length
         if length > _MAX_CHUNK_BYTES or end > len(data):
-            raise undecodable("The PNG is cut off inside a chunk: send the whole file")
+            raise undecodable("The PNG is cut off inside a chunk: send the whole file.")
         yield kind, position, end
         if kind == b"IEND":
             return
         position = end
-    raise undecodable(f"The PNG has over {_MAX_CHUNKS} chunks: save it without metadata")
+    raise undecodable(f"The PNG has over {_MAX_CHUNKS} chunks: save it without metadata.")
 
 
 def _check_order(data: bytes, *, needs_palette: bool) -> None:
@@ -128,19 +128,19 @@ def _check_order(data: bytes, *, needs_palette: bool) -> None:
     has_palette = has_pixels = False
     for kind, start, end in chunks(data, IHDR_END):
         if kind[0] < ord("a") and kind not in _PICTURE:
-            raise undecodable("The PNG has a second header or an unknown chunk: save it again")
+            raise undecodable("The PNG has a second header or an unknown chunk: save it again.")
         if kind == b"PLTE":
             if has_palette or has_pixels or not _is_palette(end - start - 12):
-                raise undecodable("The PNG has a misplaced or damaged palette: save it again")
+                raise undecodable("The PNG has a misplaced or damaged palette: save it again.")
             has_palette = True
         elif kind == b"IDAT":
             # Removing the chunks between them would join pixel data that a decoder processes separately.
             if has_pixels and seen != b"IDAT":
-                raise undecodable("The PNG has its pixel data in separate places: save it again")
+                raise undecodable("The PNG has its pixel data in separate places: save it again.")
             has_pixels = True
         seen = kind
     if not has_pixels or (needs_palette and not has_palette):
-        raise undecodable("The PNG lacks its pixel data or its palette: send the whole file")
+        raise undecodable("The PNG lacks its pixel data or its palette: send the whole file.")
 
 
 def _is_palette(length: int) -> bool:
@@ -176,7 +176,7 @@ def _check_pixel_data(data: bytes, spans: list[tuple[int, int]]) -> None:
                 # The decoder stops at the same place and decides whether the picture is usable.
                 return
             if inflated > most:
-                raise undecodable("The PNG has far more pixel data than its header declares: save it again")
+                raise undecodable("The PNG has far more pixel data than its header declares: save it again.")
             pending = inflater.unconsumed_tail
 
 

@@ -39,7 +39,7 @@ def declared(data: bytes, limit: SizeLimit) -> tuple[int, int]:
     elif kind in _BITSTREAMS:
         size = _bitstream_size(kind, data, start, end)
     else:
-        raise undecodable("The WebP does not begin with a picture: save it again")
+        raise undecodable("The WebP does not begin with a picture: save it again.")
     limit.check(*size)
     return size
 
@@ -112,7 +112,7 @@ def _chunks(data: bytes, position: int, stop: int, most: int) -> Iterator[tuple[
         yield kind, start, end
         # A payload of odd size is padded by one byte.
         position = end + (length & 1)
-    raise undecodable(f"The WebP has over {most} chunks: save it as a still picture")
+    raise undecodable(f"The WebP has over {most} chunks: save it as a still picture.")
 
 
 def _check_first_frame(data: bytes, position: int, riff_end: int, canvas: tuple[int, int]) -> None:
@@ -123,14 +123,14 @@ def _check_first_frame(data: bytes, position: int, riff_end: int, canvas: tuple[
             announced = True
         elif kind == b"ANMF" and animated:
             if not announced:
-                raise undecodable("The WebP has a frame before its animation header: save it again")
+                raise undecodable("The WebP has a frame before its animation header: save it again.")
             _check_animation_frame(data, start, end, canvas)
             return
         elif kind in _BITSTREAMS:
             if animated or _bitstream_size(kind, data, start, end) != canvas:
                 raise _contradiction()
             return
-    raise undecodable("The WebP has no picture in it: send the whole file")
+    raise undecodable("The WebP has no picture in it: send the whole file.")
 
 
 def _check_animation_frame(data: bytes, start: int, end: int, canvas: tuple[int, int]) -> None:
@@ -145,12 +145,12 @@ def _check_animation_frame(data: bytes, start: int, end: int, canvas: tuple[int,
             if _bitstream_size(kind, data, inner_start, inner_end) != (width, height):
                 raise _contradiction()
             return
-    raise undecodable("The WebP has an empty first frame: save it again")
+    raise undecodable("The WebP has an empty first frame: save it again.")
 
 
 def _canvas_size(data: bytes, start: int, end: int) -> tuple[int, int]:
     if end - start != _VP8X_BYTES or end > len(data):
-        raise undecodable("The WebP has a damaged header: send the whole file")
+        raise undecodable("The WebP has a damaged header: send the whole file.")
     return 1 + _three_bytes(data, start + 4), 1 + _three_bytes(data, start + 7)
 
 
@@ -159,14 +159,14 @@ def _bitstream_size(kind: bytes, data: bytes, start: int, end: int) -> tuple[int
     if kind == b"VP8L":
         bits = int.from_bytes(head[1:5], "little")
         if len(head) < 5 or head[0] != 0x2F or bits >> 29:
-            raise undecodable("The WebP has a damaged lossless header: send the file again")
+            raise undecodable("The WebP has a damaged lossless header: send the file again.")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     if len(head) < 10 or head[3:6] != b"\x9d\x01\x2a":
-        raise undecodable("The WebP has a damaged frame header: send the file again")
+        raise undecodable("The WebP has a damaged frame header: send the file again.")
     tag = int.from_bytes(head[:3], "little")
     is_key_frame, profile, is_shown = not tag & 1, tag >> 1 & 7, tag >> 4 & 1
     if not is_key_frame or profile > 3 or not is_shown:
-        raise undecodable("The WebP does not hold a still picture: save it again")
+        raise undecodable("The WebP does not hold a still picture: save it again.")
     return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
 
 
@@ -175,8 +175,8 @@ def _three_bytes(data: bytes, position: int) -> int:
 
 
 def _contradiction() -> Refusal:
-    return undecodable("The WebP holds a frame that does not fit its canvas: save it again")
+    return undecodable("The WebP holds a frame that does not fit its canvas: save it again.")
 
 
 def _cut_off() -> Refusal:
-    return undecodable("The WebP is cut off: send the whole file")
+    return undecodable("The WebP is cut off: send the whole file.")
