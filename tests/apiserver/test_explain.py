@@ -182,7 +182,7 @@ def test_without_the_api_server_explain_still_gets_the_operators_answer(
     said = explain(away, "demo", "--operator", operator.url)  # the namespace is the context's
     assert said.code == 0
     assert said.out.startswith(f"posecluster {namespace}/demo has ")
-    assert "Missing the resource's status: get poseclusters.posecluster.io" in said.words
+    assert "Missing the status of the PoseCluster: get poseclusters.posecluster.io" in said.words
     line = refused(explain(away, "other", "--operator", operator.url))
     assert "cannot be reached" in line
     assert "responded with 404: This operator does not scale a PoseCluster" in line
