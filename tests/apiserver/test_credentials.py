@@ -81,7 +81,7 @@ async def test_preflight_finds_the_exact_rights_enough_and_names_each_that_is_mi
             await check_permissions(
                 kube, namespaces=[namespace], lease_namespace=namespace, lease_name="another"
             )
-    assert text.endswith("Grant them, see charts/posecluster/files/permissions.yaml")
+    assert text.endswith("Grant them as in charts/posecluster/files/permissions.yaml")
 
 
 @pytest.mark.parametrize(
