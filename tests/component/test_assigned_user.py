@@ -51,7 +51,7 @@ def secret(folder: Path, mode: int) -> Path:
 def secret_mode() -> int:
     """The mode that the operator gives to the token Secret's files."""
     cluster = posecluster({"auth": {"tokenSecretName": "mine"}})
-    made = deployment(cluster, replicas=1, images=PodDefaults(image="x"), version="1")
+    made = deployment(cluster, {}, replicas=1, images=PodDefaults(image="x"))
     volumes = made["spec"]["template"]["spec"]["volumes"]
     (mode,) = [volume["secret"]["defaultMode"] for volume in volumes if "secret" in volume]
     return int(mode)
