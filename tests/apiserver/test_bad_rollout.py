@@ -29,7 +29,7 @@ CASES = {
         ["ErrImagePull", "example.test/pose:missing", "no such host"],
     ),
     Behaviour.CRASH: ("CrashLoopBackOff", ["exit code 2", "POSECLUSTER_WORKERS must be 0 to 64, not -1"]),
-    Behaviour.NEVER_READY: ("ProgressDeadlineExceeded", ["do not become ready"]),
+    Behaviour.NEVER_READY: ("ProgressDeadlineExceeded", ["did not become ready"]),
     Behaviour.CREATING: ("ProgressDeadlineExceeded", ["ContainerCreating"]),
     Behaviour.QUOTA: ("FailedCreate", ["exceeded quota: pods", "limited: pods=3"]),
     Behaviour.UNSCHEDULABLE: ("Unschedulable", ["Insufficient cpu"]),

@@ -131,7 +131,7 @@ def test_a_recreated_posecluster_waits_for_the_old_children_and_gets_new_ones(
     assert new["metadata"]["uid"] != old["metadata"]["uid"]
 
     found = api.wait_condition(namespace, NAME, "Progressing", status="True", reason="RollingOut")
-    assert "Waiting for" in found["message"]
+    assert "Waiting until" in found["message"]
     wait_passes(operator, 3)
     assert shown(proxy.find(verb="write", resource=CHILD_RESOURCES, since=since)) == []
     assert identities(children(api, namespace)) == stale, "collected late, and not touched meanwhile"

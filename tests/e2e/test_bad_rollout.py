@@ -41,7 +41,7 @@ FAULTS = {
         {"workersPerPod": 8, "model": {"variant": "Heavy"}, "resources": {"limits": {"cpu": "100m"}}},
         {"workersPerPod": None, "model": {"variant": "Lite"}, "resources": {"limits": {"cpu": "700m"}}},
         "ProgressDeadlineExceeded",
-        "do not become ready",
+        "did not become ready",
     ),
 }
 

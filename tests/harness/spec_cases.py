@@ -78,7 +78,7 @@ CASES: dict[str, tuple[list[Json | str], list[Json | str]]] = {
         [{"service": {"annotations": {"example.com/posecluster.io": "a"}}}],
         [{"service": {"annotations": {"posecluster.io/paused": "true"}}}],
     ),
-    "keys of service.annotations must be as": (
+    "keys of service.annotations must be valid": (
         [{"service": {"annotations": {"service.beta.kubernetes.io/a_B.c": "x y"}}}],
         [
             {"service": {"annotations": {"two words": "a"}}},
@@ -87,7 +87,7 @@ CASES: dict[str, tuple[list[Json | str], list[Json | str]]] = {
             {"service": {"annotations": {"": "a"}}},
         ],
     ),
-    "keys of nodeSelector must be as": (
+    "keys of nodeSelector must be valid": (
         [{"nodeSelector": {"kubernetes.io/arch": "arm64", "disk": ""}}],
         [{"nodeSelector": {"-a": "b"}}, {"nodeSelector": {"a" * 64: "b"}}],
     ),
