@@ -1,8 +1,11 @@
-"""Copy the descriptions in the chart's values.yaml to its schema and to the table in its README."""
+"""Copy descriptions to the schema of the chart's values and to the table in its README.
+
+They come from the comments in values.yaml, and those of `operator.settings` from the operator's settings.
+"""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +35,22 @@ def descriptions(text: str) -> dict[str, str]:
     return found
 
 
-def read(chart: Path) -> tuple[Json, Json]:
-    """The values, and the schema with each description from values.yaml; ValueError if one is missing."""
+def read(chart: Path, settings: Mapping[str, str]) -> tuple[Json, Json]:
+    """The values, and the schema with all descriptions; ValueError if one is missing.
+
+    `settings`: the meaning of each setting of the operator, by its name in the chart.
+    """
     text = (chart / "values.yaml").read_text(encoding="utf-8")
     schema: Json = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
     comments = descriptions(text)
+    meanings = {
+        f"{_SETTINGS}.{name}": f"{meaning[0].upper()}{meaning[1:]}." for name, meaning in settings.items()
+    }
     for path, one in keys(schema):
         if path in comments:
             one["description"] = comments.pop(path)
+        elif path in meanings:
+            one["description"] = meanings[path]
         elif "description" not in one:
             raise ValueError(f"values.yaml has no comment above {path}, and its schema no description")
     if comments:

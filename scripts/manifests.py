@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 import chart_values  # noqa: E402
 
 from posecluster_operator.kube.permissions import LEASE, WATCHED, Rule  # noqa: E402
+from posecluster_operator.resource.parsing import camel  # noqa: E402
 from posecluster_operator.settings import Settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,7 +96,8 @@ def main() -> int:
     crd = "crds/poseclusters.yaml"
     write(CHART / crd, (ROOT / crd).read_text(encoding="utf-8"))
     write(CHART / "files" / "permissions.yaml", permissions())
-    values, schema = chart_values.read(CHART)
+    settings = {camel(item.name): item.metadata["help"] for item in fields(Settings)}
+    values, schema = chart_values.read(CHART, settings)
     write(CHART / "values.schema.json", json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
     page = CHART / "README.md"
     write(page, chart_values.filled(page.read_text(encoding="utf-8"), values, schema))

@@ -105,7 +105,7 @@ class LogWriter(threading.Thread):
     """Writes queued records to the descriptor of stderr.
 
     Writing to the descriptor needs no lock of sys.stderr, for which the exit of the process could wait
-    forever. logging.QueueListener is not used because it cannot be stopped while nobody reads stderr.
+    forever. logging.QueueListener is not used because it cannot be stopped while stderr is not read.
     """
 
     def __init__(self, formatter: logging.Formatter, *, stop_seconds: float) -> None:
