@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 VARIANT := $(or $(POSECLUSTER_MODEL_VARIANT),full)
+MODELS := $(or $(POSECLUSTER_MODEL_DIR),models)
 export PYTHON VENV
 # make deploy DRY_RUN=1 prints the commands without running them
 DRY := $(if $(DRY_RUN),--dry-run)
@@ -120,7 +121,9 @@ models: set-up ## fetch and verify the model files: lite, full, heavy (docs/mode
 
 .PHONY: test-models
 test-models: set-up-dev
-	@$(MAKE) models || echo "Tests whose model files are missing will be skipped and listed"
+	@{ $(BIN)/python -m scripts.models --variant all --as-published --dir "$(MODELS)/published" && \
+	   $(BIN)/python -m scripts.models --variant all --from "$(MODELS)/published"; } || \
+	   echo "Tests whose model files are missing will be skipped and listed"
 
 .PHONY: reference
 reference: set-up-dev ## regenerate docs/reference.md from the CRD

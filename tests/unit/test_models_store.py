@@ -163,6 +163,72 @@ def test_start_check_says_which_command_repairs(tmp_path: Path, content: bytes |
         store.verified(tmp_path, "pose", "huge", catalogue=[TINY])
 
 
+def short(content: bytes) -> bytes:
+    """Stands for `trimming.trimmed`."""
+    return content.upper()
+
+
+@pytest.fixture
+def trimmable(monkeypatch: pytest.MonkeyPatch) -> Model:
+    """TINY, whose official form can be trimmed and whose rebuilt form cannot."""
+    monkeypatch.setattr(store, "trimmed", short)
+    official = pinned(OFFICIAL, Origin.OFFICIAL)
+    known = dataclasses.replace(official, trimmed_sha256=hashlib.sha256(short(OFFICIAL)).hexdigest())
+    return dataclasses.replace(TINY, accepted=(known, TINY.accepted[1]))
+
+
+def test_a_fetched_file_is_trimmed_unless_it_is_wanted_as_published(tmp_path: Path, trimmable: Model) -> None:
+    path, source = tmp_path / "tiny.task", Given("a", OFFICIAL)
+    found = store.fetch(trimmable, tmp_path, [source], ignore)
+    assert (path.read_bytes(), found.trimmed) == (short(OFFICIAL), True)
+    assert found.published_sha256 == hashlib.sha256(OFFICIAL).hexdigest()
+    assert store.verified(tmp_path, "pose", "tiny", catalogue=[trimmable]) == found
+    assert store.fetch(trimmable, tmp_path, [source], ignore) == found
+    assert source.asked == 1
+
+    lines: list[str] = []
+    found = store.fetch(trimmable, tmp_path, [source], lines.append, as_published=True)
+    assert (path.read_bytes(), found.trimmed, source.asked) == (OFFICIAL, False, 2)
+    assert lines == [f"{path} is trimmed, and not as published; replacing it"]
+    assert store.verified(tmp_path, "pose", "tiny", catalogue=[trimmable]) == found
+
+
+def test_a_published_file_is_trimmed_without_a_source(tmp_path: Path, trimmable: Model) -> None:
+    (tmp_path / "tiny.task").write_bytes(OFFICIAL)
+    assert store.fetch(trimmable, tmp_path, [], ignore).trimmed
+    assert (tmp_path / "tiny.task").read_bytes() == short(OFFICIAL)
+
+
+def test_a_file_whose_trimmed_form_is_unknown_stays_as_published(tmp_path: Path, trimmable: Model) -> None:
+    assert not store.fetch(trimmable, tmp_path, [Given("a", REBUILT)], ignore).trimmed
+    assert (tmp_path / "tiny.task").read_bytes() == REBUILT
+
+
+def test_a_wrong_result_of_trimming_is_not_stored(
+    tmp_path: Path, trimmable: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "trimmed", bytes.title)
+    with pytest.raises(ModelError, match=r"tiny\.task, trimmed, is the wrong file"):
+        store.fetch(trimmable, tmp_path, [Given("a", OFFICIAL)], ignore)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_take_a_trimmed_file_and_show_both_hashes(
+    tmp_path: Path, trimmable: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny, source = dataclasses.replace(trimmable, variant="full"), tmp_path / "source"
+    source.write_bytes(OFFICIAL)
+    assert run_command(tmp_path, "fetch", "--from", str(source), catalogue=[tiny]) == 0
+    trimmed, published = (hashlib.sha256(content).hexdigest() for content in (short(OFFICIAL), OFFICIAL))
+    assert f"sha256 {trimmed}, trimmed from {published}" in capsys.readouterr().out
+    assert run_command(tmp_path, "list", catalogue=[tiny]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[3:6] == ["official", trimmed, published]
+    source.write_bytes(short(OFFICIAL))
+    words = ["fetch", "--as-published", "--from", str(source)]
+    assert run_command(tmp_path, *words, catalogue=[tiny]) == 1
+    assert f"{source} is trimmed, and not as published" in capsys.readouterr().err
+
+
 def run_command(folder: Path, *words: str, catalogue: list[Model]) -> int:
     parser = argparse.ArgumentParser()
     cli.add_commands(parser)
@@ -178,7 +244,7 @@ def test_list_shows_each_state(tmp_path: Path, capsys: pytest.CaptureFixture[str
             (tmp_path / f"{name}.task").write_bytes(content)
     assert run_command(tmp_path, "list", catalogue=models) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[0] == ["TASK", "VARIANT", "BYTES", "STATE", "FILE"]
+    assert rows[0] == ["TASK", "VARIANT", "BYTES", "STATE", "SHA256", "PUBLISHED", "FILE"]
     assert [row[1] for row in rows[1:]] == [row[3] for row in rows[1:]] == list(states)
 
 

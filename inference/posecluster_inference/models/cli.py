@@ -41,6 +41,11 @@ def add_fetch_flags(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get(_SOURCE) or None,
         help=f"model file, or its folder, to use before the official address (default: {_SOURCE})",
     )
+    parser.add_argument(
+        "--as-published",
+        action="store_true",
+        help="store the published file, instead of one without the parts that no result depends on",
+    )
 
 
 def _add_dir(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +94,7 @@ def fetch(
     def fetched(model: Model) -> store.VerifiedModel:
         sources: list[Source] = [*local, OfficialAddress(), *(further(model) if further else ())]
         try:
-            return store.fetch(model, folder, sources, _print_error)
+            return store.fetch(model, folder, sources, _print_error, as_published=arguments.as_published)
         except Unavailable as error:
             raise ModelError(f"{error}. Download {model.address} on another machine {advice}") from error
 
@@ -109,7 +114,8 @@ def _each(models: Sequence[Model], action: Callable[[Model], store.VerifiedModel
             _print_error(str(error))
             failures += 1
         else:
-            _print(f"{found.path} {found.origin} sha256 {found.sha256}")
+            form = f", trimmed from {found.published_sha256}" if found.trimmed else ""
+            _print(f"{found.path} {found.origin} sha256 {found.sha256}{form}")
     return 1 if failures else 0
 
 
@@ -127,17 +133,18 @@ def _verify(folder: Path, arguments: argparse.Namespace, catalogue: Sequence[Mod
 
 
 def _list(folder: Path, _arguments: argparse.Namespace, catalogue: Sequence[Model]) -> int:
-    _print(f"{'TASK':<6}{'VARIANT':<9}{'BYTES':>10}  {'STATE':<10}FILE")
+    _print(f"{'TASK':<6}{'VARIANT':<9}{'BYTES':>10}  {'STATE':<10}{'SHA256':<66}{'PUBLISHED':<66}FILE")
     for model in catalogue:
         path = folder / model.file_name
-        size, state = model.accepted[0].size, "missing"
+        size, state, sha256, published = model.accepted[0].size, "missing", "-", "-"
         if path.exists():
             try:
-                state = store.verified(folder, model.task, model.variant, catalogue=catalogue).origin
+                found = store.verified(folder, model.task, model.variant, catalogue=catalogue)
+                state, sha256, published = found.origin, found.sha256, found.published_sha256
                 size = path.stat().st_size
             except ModelError:
                 state = "wrong"
-        _print(f"{model.task:<6}{model.variant:<9}{size:>10}  {state:<10}{path}")
+        _print(f"{model.task:<6}{model.variant:<9}{size:>10}  {state:<10}{sha256:<66}{published:<66}{path}")
     return 0
 
 

@@ -125,9 +125,14 @@ def build(settings: Settings) -> Service:
 def _model(settings: Settings) -> dict[str, Any]:
     """Find and verify the model file. An engine that the user provides finds its own files."""
     if settings.engine not in CATALOGUE[settings.model_task].ENGINES:
-        return {"path": settings.model_dir, "sha256": None, "origin": None}
+        return {"path": settings.model_dir, "sha256": None, "published_sha256": None, "origin": None}
     verified = store.verified(Path(settings.model_dir), settings.model_task, settings.model_variant)
-    return {"path": str(verified.path), "sha256": verified.sha256, "origin": verified.origin}
+    return {
+        "path": str(verified.path),
+        "sha256": verified.sha256,
+        "published_sha256": verified.published_sha256,
+        "origin": verified.origin,
+    }
 
 
 def _declare_gauges(service: Service) -> None:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Origin(StrEnum):
-    """Whether a file is identical to the released file."""
+    """Whether the published file is identical to the released one."""
 
     OFFICIAL = "official"
     REBUILT = "rebuilt"
@@ -13,11 +13,16 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """An accepted content of a model file; `size` is in bytes."""
+    """An accepted content of a model file; `size` is in bytes.
+
+    `trimmed_sha256` is the hash of the same file without its unused parts (`models.trimming`), which has the
+    same size. It is None if there is no such form, or none whose hash is known.
+    """
 
     sha256: str
     size: int
     origin: Origin
+    trimmed_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,27 +244,42 @@ def _model(variant: str, *accepted: Pinned) -> Model:
 MODELS: tuple[Model, ...] = (
     _model(
         "lite",
+        # The hash of its trimmed form is not known (docs/models.md).
         Pinned(
             "59929e1d1ee95287735ddd833b19cf4ac46d29bc7afddbbf6753c459690d574a", 5_777_746, Origin.OFFICIAL
         ),
         # It has the same networks, but the metadata text of the full bundle, and is therefore 32 bytes
         # shorter.
-        Pinned("c03c0aa432d4ea37493acd864a37679496b3af39df9053329884835e6856664c", 5_777_714, Origin.REBUILT),
+        Pinned(
+            "c03c0aa432d4ea37493acd864a37679496b3af39df9053329884835e6856664c",
+            5_777_714,
+            Origin.REBUILT,
+            "cd92cdf409cf9331680dfb049c01975f723007271038c7363276cc4f4b8e1d66",
+        ),
     ),
     _model(
         "full",
         Pinned(
-            "5134a3aad27a58b93da0088d431f366da362b44e3ccfbe3462b3827a839011b1", 9_398_198, Origin.OFFICIAL
+            "5134a3aad27a58b93da0088d431f366da362b44e3ccfbe3462b3827a839011b1",
+            9_398_198,
+            Origin.OFFICIAL,
+            "0ee10fb9b467d8b93431852de14d7822779c1f85154cb1233e2d537265280379",
         ),
         # The file at "/latest/", with the same two networks and ZIP time stamps that are two seconds later
         Pinned(
-            "4eaa5eb7a98365221087693fcc286334cf0858e2eb6e15b506aa4a7ecdcec4ad", 9_398_198, Origin.OFFICIAL
+            "4eaa5eb7a98365221087693fcc286334cf0858e2eb6e15b506aa4a7ecdcec4ad",
+            9_398_198,
+            Origin.OFFICIAL,
+            "952ec138fa7059f8ac57912803ec4546760edda8e966339ece3b7ae2d89ee4a5",
         ),
     ),
     _model(
         "heavy",
         Pinned(
-            "64437af838a65d18e5ba7a0d39b465540069bc8aae8308de3e318aad31fcbc7b", 30_664_242, Origin.OFFICIAL
+            "64437af838a65d18e5ba7a0d39b465540069bc8aae8308de3e318aad31fcbc7b",
+            30_664_242,
+            Origin.OFFICIAL,
+            "2191179c0cdcb28485b5b91f511bb0190ea46e2cc36e8f0c915ca7035a0caebe",
         ),
     ),
 )
