@@ -61,8 +61,8 @@ test-browser: set-up-dev test-models ## run the tests of the pages in Chromium (
 	@$(BIN)/python scripts/tiers.py browser
 
 .PHONY: test-e2e
-test-e2e: set-up-dev ## run the end-to-end tests on the cluster of KUBECONFIG (first: make kind-up, and its images)
-	@$(BIN)/python scripts/tiers.py e2e
+test-e2e: set-up-dev ## run the end-to-end tests on the cluster of KUBECONFIG or ~/.kube/config (first: make kind-up kind-images)
+	@KUBECONFIG="$${KUBECONFIG:-$$HOME/.kube/config}" $(BIN)/python scripts/tiers.py e2e
 
 .PHONY: test-summary
 test-summary: set-up-dev ## print the last results of TIERS again, with the unstable and the slowest ten tests
@@ -79,8 +79,12 @@ images: ## build both images (ENGINE=docker|podman|buildah, BASE_IMAGE=, BUILD_F
 	@scripts/images $(DRY)
 
 .PHONY: kind-up
-kind-up: ## create the kind cluster of kind-config.yaml if it does not exist (KIND_IMAGE= selects the Kubernetes version)
+kind-up: ## create the kind cluster of kind-config.yaml if it does not exist (KIND_IMAGE= replaces its node image)
 	@scripts/kind $(DRY) up
+
+.PHONY: kind-images
+kind-images: ## build the images and load them into the kind cluster, without installing anything
+	@scripts/images $(DRY) --load scripts/kind load
 
 .PHONY: kind-down
 kind-down: ## delete the kind cluster

@@ -11,6 +11,7 @@ import pytest
 
 from harness.e2e.cluster import find_cluster
 from harness.e2e.collecting import collect, folder_name
+from harness.e2e.nodes import Nodes
 from harness.e2e.pose import Place, new_place
 from harness.e2e.release import CHART, NAMESPACE, Release
 from harness.e2e.users import Users
@@ -69,6 +70,12 @@ def api(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Api]:
         request.config.stash[_API] = found
         yield found
         del request.config.stash[_API]
+
+
+@pytest.fixture(scope="session")
+def nodes(api: Api) -> Nodes:
+    """The cluster's nodes: `need(2)` if a test needs two that run pods, `frozen(name)` for a dead one."""
+    return Nodes(api)
 
 
 @pytest.fixture(scope="session")

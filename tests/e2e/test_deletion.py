@@ -133,8 +133,8 @@ def left_of(api: Api) -> set[tuple[str, str]]:
     """Objects of the release in the cluster, by labels or name; Events are ignored."""
     found = set()
     for kind in BY_PLURAL.values():
-        if kind.plural in {"poseclusters", "events", "namespaces"}:
-            continue
+        if kind.plural in {"poseclusters", "events", "namespaces", "nodes"}:
+            continue  # a cluster of kind has its name, posecluster, in those of its nodes
         for one in api.list(kind.plural, NAMESPACE if kind.namespaced else None):
             instance = one["metadata"].get("labels", {}).get("app.kubernetes.io/instance")
             if instance == NAME or "posecluster" in one["metadata"]["name"]:

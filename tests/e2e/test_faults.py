@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness.e2e.agent import Traffic
+from harness.e2e.nodes import Nodes
 from harness.e2e.pods import Inside, uids
 from harness.e2e.pose import Place, Pose
 from harness.e2e.release import NAMESPACE, Release
@@ -183,11 +184,9 @@ def test_spread_and_priority_are_in_the_pods(release: Release, api: Api, place: 
 
 @pytest.mark.acceptance(33)
 def test_a_drain_of_a_node_loses_nothing(
-    release: Release, api: Api, place: Place, record_figure: RecordFigure
+    nodes: Nodes, api: Api, place: Place, record_figure: RecordFigure
 ) -> None:
-    nodes = [one["metadata"]["name"] for one in api.list("nodes") if not one["spec"].get("taints")]
-    if len(nodes) < 2:
-        pytest.skip("open: the cluster has one node for pods, so none can be drained to another")
+    nodes.need(2)
     pose = place.pose()
     only_ours = f"--pod-selector={pose.labels}"
     with place.agent.traffic(pose.url) as traffic:
@@ -198,6 +197,7 @@ def test_a_drain_of_a_node_loses_nothing(
             api.kubectl("drain", node, only_ours, "--delete-emptydir-data", "--timeout=55s")
             pose.wait_settled(SIZE)
             took = time.monotonic() - begin
+            assert node not in {pod["spec"]["nodeName"] for pod in pose.pods()}
         finally:
             api.kubectl("uncordon", node)
         traffic.wait_total(LEAST)

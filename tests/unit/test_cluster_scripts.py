@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness.server import ROOT
 from harness.stand_ins import StandIns, shown
@@ -103,8 +104,8 @@ def test_the_kind_cluster_is_made_once(programs: StandIns) -> None:
     create = "kind create cluster --name posecluster --config kind-config.yaml --wait 180s"
     assert programs.run("make", "kind-up").returncode == 0
     assert create in programs.calls
-    assert programs.run("make", "kind-up", "KIND_IMAGE=kindest/node:v1.34.0").returncode == 0
-    assert f"{create} --image kindest/node:v1.34.0" in programs.calls
+    assert programs.run("make", "kind-up", "KIND_IMAGE=kindest/node:v1.35.8").returncode == 0
+    assert f"{create} --image kindest/node:v1.35.8" in programs.calls
     programs.add("kind", CLUSTER_IS_THERE)
     assert programs.run("make", "kind-up").returncode == 0
     kind = [call for call in programs.calls if call.startswith("kind ")]
@@ -129,6 +130,35 @@ def test_kind_gets_images_by_the_engine_that_built_them(programs: StandIns) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("nodes", "flag"),
+    [
+        (("posecluster-worker2", "posecluster-control-plane", "posecluster-worker"), "-worker2,{}-worker"),
+        (("posecluster-control-plane",), ""),
+    ],
+)
+def test_only_workers_get_images(programs: StandIns, nodes: tuple[str, ...], flag: str) -> None:
+    lines = "; ".join(f"echo {name}" for name in nodes)
+    programs.add("kind", f'if [ "$1 $2" = "get nodes" ]; then {lines}; fi')
+    programs.add("docker")
+    done = programs.run("make", "kind-images")
+    assert done.returncode == 0, done.stderr
+    end = f" --nodes posecluster{flag.format('posecluster')}" if flag else ""
+    assert [call for call in programs.calls if call.startswith("kind load")] == [
+        f"kind load docker-image {image} --name posecluster{end}" for image in (SERVER, OPERATOR)
+    ]
+
+
+def test_the_pinned_node_image_is_of_the_kubernetes_that_is_tested() -> None:
+    nodes = yaml.safe_load((ROOT / "kind-config.yaml").read_text(encoding="utf-8"))["nodes"]
+    (image,) = {node["image"] for node in nodes}
+    found = re.fullmatch(r"kindest/node:v(1\.\d+)\.\d+@sha256:[0-9a-f]{64}", image)
+    assert found, image
+    minor = found.group(1)
+    assert f"kubernetes={minor}.x" in (ROOT / "scripts" / "envtest").read_text(encoding="utf-8")
+    assert f"Kubernetes {minor} is tested" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_deploy_builds_loads_installs_and_waits(programs: StandIns) -> None:
     for name, lines in {"docker": "", "kind": "", "helm": "", "kubectl": CONTEXTS}.items():
         programs.add(name, lines)
@@ -140,8 +170,10 @@ def test_deploy_builds_loads_installs_and_waits(programs: StandIns) -> None:
         "kubectl config get-contexts kind-posecluster -o name",
         f"{kubectl} --namespace default get deployment/pose-pose --ignore-not-found --output name",
         builds("docker", name="inference"),
+        "kind get nodes --name posecluster",
         f"kind load docker-image {SERVER} --name posecluster",
         builds("docker", name="operator"),
+        "kind get nodes --name posecluster",
         f"kind load docker-image {OPERATOR} --name posecluster",
         f"{kubectl} apply --server-side --force-conflicts -f crds/poseclusters.yaml",
         "helm --kube-context kind-posecluster upgrade --install posecluster charts/posecluster"
@@ -208,7 +240,7 @@ def test_an_image_that_cannot_be_loaded_ends_deploy(programs: StandIns) -> None:
     assert not [call for call in programs.calls if call.startswith("helm") or " apply " in call]
 
 
-@pytest.mark.parametrize("target", ["images", "kind-up", "kind-down", "deploy"])
+@pytest.mark.parametrize("target", ["images", "kind-up", "kind-images", "kind-down", "deploy"])
 def test_a_dry_run_shows_the_commands_and_runs_none(programs: StandIns, target: str) -> None:
     for name, lines in {"docker": "", "kind": "", "helm": "", "kubectl": CONTEXTS}.items():
         programs.add(name, lines)
@@ -225,7 +257,7 @@ def test_a_dry_run_shows_the_commands_and_runs_none(programs: StandIns, target: 
     ]
 
 
-@pytest.mark.parametrize("target", ["images", "kind-up", "kind-down", "deploy"])
+@pytest.mark.parametrize("target", ["images", "kind-up", "kind-images", "kind-down", "deploy"])
 def test_a_dry_run_needs_none_of_the_programs(programs: StandIns, target: str) -> None:
     """In CI there may be no kind, no engine and no cluster: what would be run is shown all the same."""
     done = programs.run("make", target, "DRY_RUN=1")

@@ -13,15 +13,17 @@ import pytest
 import yaml
 
 from harness.e2e.agent import EXPECTED, expected_landmarks, manifests
-from harness.e2e.cluster import INFERENCE_IMAGE, OPERATOR_IMAGE, missing_images, others
+from harness.e2e.cluster import INFERENCE_IMAGE, OPERATOR_IMAGE, missing_images, others, unfit
 from harness.e2e.collecting import folder_name
 from harness.e2e.load_pod import Files, Run, send
+from harness.e2e.nodes import Nodes
 from harness.e2e.release import renumbered, state
 from harness.e2e.users import Users
 from harness.kubernetes.api import Api
 from harness.kubernetes.apiserver import is_own_context, named_server
 from harness.kubernetes.waiting import Json, wait_until
 from harness.pictures import built_in
+from harness.stand_ins import StandIns
 
 NAMES = ("lite", "full", "heavy")
 
@@ -192,6 +194,9 @@ class Cluster(Api):
     def find(self, resource: str, namespace: str | None, name: str) -> Json | None:
         return {}
 
+    def get(self, resource: str, namespace: str | None, name: str) -> Json:
+        return self.items[resource][0]
+
 
 def there(namespace: str, **notes: str) -> list[dict[str, Any]]:
     return [{"metadata": {"name": "one", "namespace": namespace, "annotations": notes}}]
@@ -200,14 +205,16 @@ def there(namespace: str, **notes: str) -> list[dict[str, Any]]:
 def test_resources_of_other_installations_are_reported_with_what_to_do() -> None:
     assert others(Cluster(deployments=there("e2e-1"), poseclusters=there("e2e-1"))) == ""
     helms = there("posecluster", **{"meta.helm.sh/release-name": "pose"})
-    assert "uninstall it first: helm uninstall pose -n posecluster" in others(Cluster(deployments=helms))
-    assert "kubectl delete -f" in others(Cluster(deployments=there("posecluster")))
-    assert "are in default, delete them first" in others(Cluster(poseclusters=there("default")))
+    away = "kubectl delete poseclusters --all --all-namespaces"
+    assert f"{away}; helm uninstall pose -n posecluster" in others(Cluster(deployments=helms))
+    assert f"{away}; kubectl delete -f" in others(Cluster(deployments=there("posecluster")))
+    assert f"are in default. Delete them first: {away}" in others(Cluster(poseclusters=there("default")))
 
 
-def node(*names: str, more: int = 0, taints: tuple[dict[str, str], ...] = ()) -> dict[str, Any]:
+def node(*names: str, more: int = 0, ready: str = "True", **spec: object) -> dict[str, Any]:
     images = [{"names": [name]} for name in names] + [{"names": None}] * more
-    return {"spec": {"taints": list(taints)}, "status": {"images": images}}
+    conditions = [{"type": "Ready", "status": ready}]
+    return {"metadata": {"name": "one"}, "spec": spec, "status": {"images": images, "conditions": conditions}}
 
 
 def test_images_that_a_node_lacks_are_named() -> None:
@@ -218,7 +225,41 @@ def test_images_that_a_node_lacks_are_named() -> None:
     assert missing_images([node(f"{INFERENCE_IMAGE}-1", both[1])]) == [INFERENCE_IMAGE]
     assert missing_images([node(more=49)]) == [INFERENCE_IMAGE, OPERATOR_IMAGE]
     assert missing_images([node(more=50)]) == [], "the list may be cut"
-    assert missing_images([node(taints=({"effect": "NoSchedule"},))]) == [], "no pod comes there"
+
+
+def test_nodes_that_cannot_run_the_tests_are_reported_with_what_to_do() -> None:
+    """The control plane of a kind cluster has no images and needs none."""
+    both = (INFERENCE_IMAGE, OPERATOR_IMAGE)
+    tainted: Json = {"taints": [{"effect": "NoSchedule"}]}
+    preferred: Json = {"taints": [{"effect": "PreferNoSchedule"}]}
+    assert unfit([node(*both), node(**tainted)]) == ""
+    assert unfit([node(*both, **preferred)]) == ""
+    assert "nodes are not Ready: one" in unfit([node(*both), node(*both, ready="Unknown")])
+    for none in ([], [node(*both, **tainted)]):
+        assert "no node of the cluster of KUBECONFIG runs pods" in unfit(none)
+    assert f"{OPERATOR_IMAGE}: make kind-images, or" in unfit([node(*both), node(INFERENCE_IMAGE)])
+
+
+def test_only_a_node_of_kind_is_frozen_by_the_engine_that_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = StandIns(tmp_path)
+    programs.add("podman")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("STAND_INS_LOG", str(programs.log))
+    nodes = Nodes(Cluster(nodes=[node(providerID="kind://podman/posecluster/one")]))
+    assert nodes.are_of_kind()
+    with nodes.frozen("one"):
+        assert programs.calls == ["podman inspect one", "podman pause one"]
+    assert programs.calls[-1] == "podman unpause one"
+    for provider in ("kind://docker/posecluster/one", "k3s://one"):
+        other = Nodes(Cluster(nodes=[node(providerID=provider)]))
+        with pytest.raises(pytest.skip.Exception, match="open: "), other.frozen("one"):
+            pass
+    assert not Nodes(Cluster(nodes=[node()])).are_of_kind()
+    assert nodes.need(1) == ["one"]
+    with pytest.raises(pytest.skip.Exception, match="open: this test needs 2 nodes"):
+        nodes.need(2)
 
 
 def test_a_chart_with_another_version_number_is_otherwise_the_same(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ def project(tmp_path: Path) -> Path:
     """A folder with tiers.py, a configuration of pytest, and no tests yet."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts" / "tiers.py", tmp_path / "scripts")
-    (tmp_path / "scripts" / "envtest").touch(0o755)
+    envtest = tmp_path / "scripts" / "envtest"
+    envtest.write_text("#!/bin/sh\n", encoding="utf-8")
+    envtest.chmod(0o755)
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     return tmp_path
 
@@ -52,11 +54,20 @@ def run(
 
 
 def test_a_skipped_tier_never_looks_like_a_passed_one(project: Path) -> None:
-    code, said = run(project, "unit", "chart", unit=PASSES, chart=SKIPS)
+    everything = dict.fromkeys(("component", "apiserver", "browser", "e2e"), PASSES)
+    code, said = run(project, unit=PASSES, chart=SKIPS, **everything)
     assert code == 0
     assert "unit        passed   1 passed, 0 failed, 0 skipped\n" in said
     assert "chart       SKIPPED  none of its 3 tests ran\n" in said
-    assert said.endswith("Passed: unit\nSkipped, nothing was tested: chart\n")
+    assert said.endswith("browser, e2e\nSkipped, nothing was tested: chart\n")
+
+
+def test_a_tier_that_was_named_and_skipped_fails(project: Path) -> None:
+    code, said = run(project, "unit", "chart", unit=PASSES, chart=SKIPS)
+    assert code == 1
+    assert "\nSkipped in chart: there is no helm\n" in said
+    assert said.endswith("Skipped, nothing was tested: chart\nRequired, but nothing was tested: chart\n")
+    assert run(project, "--summary", "unit", "chart")[0] == 0
 
 
 def test_skipped_tests_are_named_with_their_reason(project: Path) -> None:
@@ -95,9 +106,10 @@ def test_an_unknown_tier_fails_and_the_known_ones_are_named(project: Path) -> No
 
 
 def test_a_required_tier_that_is_skipped_fails(project: Path) -> None:
-    code, said = run(project, "chart", require="unit,chart", chart=SKIPS)
+    everything = dict.fromkeys(("unit", "component", "apiserver", "browser", "e2e"), PASSES)
+    code, said = run(project, require="unit,chart", chart=SKIPS, **everything)
     assert code == 1
-    assert "Required and not passed: chart" in said
+    assert "Required, but nothing was tested: chart" in said
 
 
 FAILS_ONCE = """
@@ -310,27 +322,61 @@ def test_ci_needs_nothing_beside_the_checkout_and_names_what_it_skips(machine: S
     assert done.returncode == 0, done.stderr
     assert "required: unit,component" in machine.calls
     assert "make lint" in machine.calls
-    for tiers in ("apiserver", "unit component browser", "chart"):
-        assert f"make test TIERS={tiers}" in machine.calls
-    assert machine.calls[-2] == "make test-summary TIERS=unit component apiserver browser chart"
+    assert [call for call in machine.calls if "TIERS" in call] == [
+        "make test TIERS=unit component",
+        "make test-summary TIERS=unit component",
+    ]
     assert not any("e2e" in call.split()[-1] for call in machine.calls)
     for tier in ("apiserver", "chart", "browser", "e2e"):
         assert f"ci: {tier}: skipped, because this machine lacks what it needs" in done.stderr
 
 
-def test_ci_requires_every_tier_that_the_machine_can_run(machine: StandIns) -> None:
-    for name in ("helm", "promtool", "chromium", "up", "down"):
+CLUSTER_CALLS = (
+    *("up", "down", "make images", "make kind-down kind-up kind-images", "make test-e2e", "make deploy"),
+)
+
+
+def add_tools(machine: StandIns, *, kind: bool) -> None:
+    """The folder that starts clusters: kind's, or that of a cluster without an engine."""
+    for name in ("up", "down", "build-image"):
         machine.add(name)
-    (machine.folder / "tools").mkdir()
     machine.add("env-of-cluster", 'echo "export KUBECONFIG=/kubeconfig KUBEBUILDER_ASSETS=/assets"')
-    for name, program in {"up": "up", "down": "down", "env": "env-of-cluster"}.items():
+    names = {"up": "up", "down": "down", "env": "env-of-cluster"}
+    (machine.folder / "tools").mkdir()
+    for name, program in (names if kind else names | {"build-image": "build-image"}).items():
         (machine.folder / "tools" / name).symlink_to(machine.folder / "bin" / program)
+
+
+@pytest.mark.parametrize("kind", [True, False])
+def test_ci_requires_every_tier_that_the_machine_can_run(machine: StandIns, kind: bool) -> None:
+    for name in ("helm", "promtool", "chromium"):
+        machine.add(name)
+    add_tools(machine, kind=kind)
     done = ci(machine)
     assert done.returncode == 0, done.stderr
     assert "required: unit,component,apiserver,chart,browser,e2e" in machine.calls
-    ran = [call for call in machine.calls if call in ("up", "down", "make images", "make test-e2e")]
-    assert ran == ["down", "up", "make images", "make test-e2e", "down"]
-    assert "make test-summary TIERS=unit component apiserver browser chart e2e" in machine.calls
+    ran = [call for call in machine.calls if call in CLUSTER_CALLS]
+    if kind:
+        assert ran == ["up", "make kind-down kind-up kind-images", "make test-e2e", "make deploy", "down"]
+    else:
+        assert ran == ["down", "up", "make images", "make test-e2e", "down"]
+    for tiers in ("apiserver", "unit component browser", "chart"):
+        assert f"make test TIERS={tiers}" in machine.calls
+    assert "make test-summary TIERS=unit component apiserver chart browser e2e" in machine.calls
+
+
+def test_ci_stops_the_engine_when_it_cannot_create_a_cluster(machine: StandIns) -> None:
+    add_tools(machine, kind=True)
+    fails = 'if [ "$1" = kind-down ]; then exit 3; fi'
+    machine.add("make", fails)
+    assert ci(machine).returncode == 1
+    assert machine.calls[-1] == "down"
+
+
+def test_ci_leaves_a_cluster_alone_that_it_was_given(machine: StandIns) -> None:
+    add_tools(machine, kind=True)
+    assert ci(machine, CI_KUBECONFIG="/given").returncode == 0
+    assert [call for call in machine.calls if call in CLUSTER_CALLS] == ["up", "make test-e2e"]
 
 
 def test_ci_fails_if_a_step_does_and_runs_the_others(machine: StandIns) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import posecluster_inference
+from harness.e2e.nodes import runs_pods
+from harness.e2e.pods import is_ready
 from harness.e2e.users import Users
 from harness.kubernetes.api import Api
 from harness.kubernetes.apiserver import named_server
@@ -29,6 +31,7 @@ OURS = "posecluster.io/made-by"
 RESTRICTED = {f"pod-security.kubernetes.io/{level}": "restricted" for level in ("enforce", "warn", "audit")}
 _GONE_SECONDS = 90.0
 _OPERATORS = "app.kubernetes.io/name=posecluster-operator"
+_REMOVE = "kubectl delete poseclusters --all --all-namespaces"
 _MOST_LISTED = 50  # images that a kubelet reports by default: the largest
 _LISTED_SECONDS = 60.0  # until it reports an image that was just loaded
 
@@ -37,21 +40,20 @@ _LISTED_SECONDS = 60.0  # until it reports an image that was just loaded
 def find_cluster(users: Users) -> Iterator[Api]:
     """An admin of the cluster for this session; the last of `users` removes all namespaces of these tests."""
     if not os.environ.get("KUBECONFIG"):
-        pytest.skip("set KUBECONFIG to a cluster for tests: make kind-up, or any whose context says so")
+        pytest.skip("set KUBECONFIG to a cluster for tests, or run make kind-up kind-images test-e2e")
     for program in ("kubectl", "helm"):
         find_program(program)
     with tempfile.TemporaryDirectory(prefix="posecluster-e2e-") as folder:
         api = Api(named_server(Path(folder), needs_own_context=True))
         try:
-            if not api.has_nodes():
-                pytest.skip("the cluster of KUBECONFIG has no node: these tests need pods that run")
             if said := others(api):
                 pytest.skip(said)
             try:
-                wait_until(lambda: not missing_images(api.list("nodes")), _LISTED_SECONDS, "images listed")
+                wait_until(
+                    lambda: not unfit(api.list("nodes")), _LISTED_SECONDS, "nodes ready, images listed"
+                )
             except AssertionError:
-                names = " and ".join(missing_images(api.list("nodes")))
-                pytest.skip(f"images are not on the node: {names}: make images, and load them")
+                pytest.skip(unfit(api.list("nodes")))
             with users.change(+1) as now:
                 if now == 1:
                     remove_namespaces(api)
@@ -71,21 +73,40 @@ def others(api: Api) -> str:
         if namespace not in ours:
             release = notes.get("meta.helm.sh/release-name")
             way = f"helm uninstall {release} -n {namespace}" if release else "kubectl delete -f what made it"
-            return f"an operator of somebody else is in the namespace {namespace}, uninstall it first: {way}"
+            return (
+                f"an operator that these tests did not install is in the namespace {namespace}."
+                f" Remove it and its PoseClusters first: {_REMOVE}; {way}"
+            )
     if api.find("customresourcedefinitions", None, CRD) is None:
         return ""
     found = [one["metadata"] for one in api.list("poseclusters")]
     if foreign := sorted({one["namespace"] for one in found} - ours):
-        return f"PoseClusters of somebody else are in {', '.join(foreign)}, delete them first"
+        return (
+            f"PoseClusters that these tests did not create are in {', '.join(foreign)}. Delete them first:"
+            f" {_REMOVE}"
+        )
+    return ""
+
+
+def unfit(nodes: Sequence[Json]) -> str:
+    """Why pods of the tests could not run on these nodes, and what to do; "" if they could."""
+    if silent := [one["metadata"]["name"] for one in nodes if not is_ready(one)]:
+        return f"nodes are not Ready: {', '.join(silent)}: start them (kubectl describe node says why)"
+    workers = [one for one in nodes if runs_pods(one)]
+    if not workers:
+        return "no node of the cluster of KUBECONFIG runs pods: add one, or kubectl uncordon it"
+    if missing := missing_images(workers):
+        return (
+            f"images are not on every node that runs pods: {' and '.join(missing)}: make kind-images, or on"
+            " another cluster make images, and load them"
+        )
     return ""
 
 
 def missing_images(nodes: Sequence[Json]) -> list[str]:
-    """Which of both images a node that runs pods says that it lacks; a list that may be cut says nothing."""
+    """Which of both images one of these nodes says that it lacks; a list that may be cut says nothing."""
     missing = set()
     for node in nodes:
-        if any(taint["effect"] != "PreferNoSchedule" for taint in node["spec"].get("taints", ())):
-            continue
         listed = node["status"].get("images", ())
         if len(listed) >= _MOST_LISTED:
             continue

@@ -27,6 +27,8 @@ from harness.kubernetes.certificates import make_certificates, write_kubeconfig
 NONE_FOUND = "set KUBECONFIG to a throw-away cluster or KUBEBUILDER_ASSETS to etcd and kube-apiserver"
 _OWN_CONTEXTS = ("posecluster-local", "kind-posecluster")
 OWN_CONTEXTS = f"its context must be {_OWN_CONTEXTS[0]}, or begin with {_OWN_CONTEXTS[1]}"
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_MAY_DO_ALL = {"spec": {"resourceAttributes": {"verb": "*", "group": "*", "resource": "*"}}}
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _START_SECONDS = 60.0
 
@@ -227,9 +229,13 @@ def named_server(folder: Path, *, needs_own_context: bool = False) -> Server:
     """
     source = Path(os.environ["KUBECONFIG"])
     if not source.is_file():
-        pytest.skip(f"KUBECONFIG is not a file: {source}: start its cluster, or name one file")
-    document = yaml.safe_load(source.read_text(encoding="utf-8"))
-    context = document["current-context"]
+        pytest.skip(f"KUBECONFIG is not a file: {source}: start its cluster (make kind-up), or name one file")
+    document = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+    context = document.get("current-context") or ""
+    if not context:
+        pytest.skip(
+            f"KUBECONFIG has no current context: {source}: make kind-up, or kubectl config use-context"
+        )
     chosen = _named(document["contexts"], context)["context"]
     cluster = _named(document["clusters"], chosen["cluster"])["cluster"]
     user = _named(document["users"], chosen["user"])["user"]
@@ -243,9 +249,16 @@ def named_server(folder: Path, *, needs_own_context: bool = False) -> Server:
         pytest.skip(f"KUBECONFIG names a cluster that is not for tests ({context}): {OWN_CONTEXTS}")
     with server.connect() as client:
         try:
+            answer = client.post(_REVIEWS, json=_MAY_DO_ALL)
+            is_admin = answer.is_success and answer.json()["status"]["allowed"]
+            if answer.status_code in (401, 403) or not (is_admin or answer.is_error):
+                pytest.skip(f"the user of KUBECONFIG must be an administrator of the cluster ({context})")
             nodes = len(client.get("/api/v1/nodes").raise_for_status().json()["items"])
         except httpx.HTTPError as error:
-            pytest.skip(f"the server of KUBECONFIG does not answer as it should: {error}")
+            pytest.skip(
+                f"the server of KUBECONFIG does not answer as it should ({error}): start its cluster"
+                " (make kind-up), or unset KUBECONFIG"
+            )
     if not may_touch(context=context, url=server.url, nodes=nodes):
         pytest.skip(f"KUBECONFIG names a cluster that is not for tests ({context}): {NONE_FOUND}")
     return server
