@@ -103,7 +103,7 @@ def _leaves(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[
 
 def _fields(schema: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for path, one in _leaves(schema):
-        default = f"`{one['default']}`" if "default" in one else ""
+        default = f"`{_literal(one['default'])}`" if "default" in one else ""
         yield f"`{path}`", _kind(one), default, _allowed(one), one["description"]
 
 
@@ -122,7 +122,13 @@ def _kind(one: dict[str, Any]) -> str:
     )
 
 
+def _literal(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _allowed(one: dict[str, Any]) -> str:
+    if one.get("type") == "boolean":
+        return "`false`, `true`"
     if "enum" in one:
         return ", ".join(f"`{value}`" for value in one["enum"])
     if one.get("type") == "integer":

@@ -85,7 +85,17 @@ class Settings:
     allowed_origins: str = text(
         "", "comma-separated origins whose pages may call the API (CORS), or * for every origin; empty: none"
     )
-    cache_entries: int = number(1_024, 0, 1_000_000, "maximum number of responses in the cache; 0: no cache")
+    cache_entries: int = number(
+        1_024,
+        0,
+        1_000_000,
+        "maximum number of responses in the cache; 0: no cache, and no shared computations",
+    )
+    cache_shared: str = choice(
+        "false",
+        ["false", "true"],
+        "whether callers with different tokens share responses, which shows that another sent the picture",
+    )
     recycle_requests: int = number(
         5_000, 0, 1_000_000_000, "number of requests after which a worker is replaced, +-10 %; 0: never"
     )

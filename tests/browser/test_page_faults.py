@@ -112,7 +112,7 @@ def test_a_file_over_the_limit_is_not_sent_before_the_limit_is_known(visit, stub
 def test_a_token_that_no_header_can_hold_is_not_accepted(visit, start, tmp_path):
     folder = tmp_path / "tokens"
     folder.mkdir()
-    (folder / "me").write_text("secret")
+    (folder / "me").write_text("a-token-of-this-test")
     opened = visit(start(engine="stub", auth_tokens_dir=folder).url)
     opened.page.fill("#token", "t☃ken")
     opened.page.press("#token", "Enter")

@@ -196,8 +196,8 @@ def test_huge_deadlines_are_clamped(server, value):
 def test_only_one_known_token_passes(start, tmp_path):
     folder = tmp_path / "tokens"
     folder.mkdir()
-    (folder / "alice").write_text("secret-canary-1\n", encoding="ascii")
-    (folder / "bob").write_text("secret-canary-2", encoding="ascii")
+    (folder / "alice").write_text("the-secret-canary-1\n", encoding="ascii")
+    (folder / "bob").write_text("the-secret-canary-2", encoding="ascii")
     server = start(engine="stub", auth_tokens_dir=str(folder), env=DEBUG_LOOP)
     wrong = (
         [],
@@ -205,11 +205,11 @@ def test_only_one_known_token_passes(start, tmp_path):
         [b"Authorization: Bearer"],
         [b"Authorization: Bearer "],
         [b"Authorization: Bearer unknown-canary"],
-        [b"Authorization: Bearer secret-canary-1 x"],
-        [b"Authorization: secret-canary-1"],
-        [b"Authorization: Basic secret-canary-1"],
-        [b"Authorization: Bearer secret-canary-1", b"Authorization: Bearer secret-canary-1"],
-        [b"Authorization: Bearer secret-canary-1", b"Authorization: Bearer unknown-canary"],
+        [b"Authorization: Bearer the-secret-canary-1 x"],
+        [b"Authorization: the-secret-canary-1"],
+        [b"Authorization: Basic the-secret-canary-1"],
+        [b"Authorization: Bearer the-secret-canary-1", b"Authorization: Bearer the-secret-canary-1"],
+        [b"Authorization: Bearer the-secret-canary-1", b"Authorization: Bearer unknown-canary"],
         [b"Authorization: Bearer \xff\xfe-canary"],
         [b"Authorization: Bearer " + b"canary" * 600],
     )
@@ -220,7 +220,7 @@ def test_only_one_known_token_passes(start, tmp_path):
         assert b'"unauthorized"' in seen.data
     million = _send(server, sized(picture(), b"Authorization: Bearer " + b"canary" * 175_000))
     assert million.statuses in ([400], [431])
-    right = (b"Authorization: Bearer secret-canary-1", b"authorization: bearer secret-canary-2")
+    right = (b"Authorization: Bearer the-secret-canary-1", b"authorization: bearer the-secret-canary-2")
     for field in right:
         assert _send(server, sized(picture(), field)).statuses == [200]
     # revoked without a restart

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def secret(tmp_path: Path) -> Path:
     """A mounted Secret as kubelet lays it out: files are links through `..data`."""
     folder = tmp_path / "tokens"
     folder.mkdir()
-    rotate(folder, {"mobile": "first-token\n", "batch": "other-token"})
+    rotate(folder, {"mobile": "first-token-of-a-test\n", "batch": "other-token-of-a-test"})
     for name in ("mobile", "batch"):
         (folder / name).symlink_to(f"..data/{name}")
     return folder
@@ -57,29 +58,35 @@ def test_tokens_are_asked_for_and_rotate_without_restart(start: Start, secret: P
     def status(token: str) -> int:
         return caller.detect(picture, bearer(token)).status
 
-    assert [status("first-token"), status("other-token")] == [200, 200]
+    assert [status("first-token-of-a-test"), status("other-token-of-a-test")] == [200, 200]
     for headers in (
         {},
         bearer("wrong"),
-        bearer("first-token2"),
+        bearer("first-token-of-a-test2"),
         bearer(""),
-        {"Authorization": "first-token"},
+        {"Authorization": "first-token-of-a-test"},
     ):
         reply = caller.detect(picture, headers)
         assert (reply.status, reply.reason) == (401, "unauthorized")
         assert reply.headers["WWW-Authenticate"].startswith("Bearer")
     assert caller.ask("GET", "/v1/model").status == 401
-    assert caller.ask("GET", "/v1/model", headers=bearer("first-token")).status == 200
+    assert caller.ask("GET", "/v1/model", headers=bearer("first-token-of-a-test")).status == 200
 
-    rotate(secret, {"mobile": "second-token", "batch": "other-token"})
-    took = server.wait_until(lambda: status("second-token") == 200, "rotated", 10)
+    rotate(secret, {"mobile": "second-token-of-a-test", "batch": "other-token-of-a-test"})
+    with Caller(server, "127.0.0.9") as waiting:
+        headers = bearer("second-token-of-a-test")
+        took = server.wait_until(lambda: waiting.detect(picture, headers).status == 200, "rotated", 10)
     assert took <= 3
-    assert [status("first-token"), status("other-token")] == [401, 200]
+    assert [status("first-token-of-a-test"), status("other-token-of-a-test")] == [401, 200]
     caller.close()
     server.terminate()
     assert server.wait(10) == 0
     log = server.logs()
-    assert not [token for token in ("first-token", "second-token", "other-token", "wrong") if token in log]
+    assert not [
+        token
+        for token in ("first-token-of-a-test", "second-token-of-a-test", "other-token-of-a-test", "wrong")
+        if token in log
+    ]
 
 
 @pytest.mark.acceptance(39)
@@ -92,10 +99,10 @@ def test_a_token_that_stays_in_the_folder_stays_valid_through_rotations(
     statuses: Counter[int] = Counter()
     end, rotations = time.monotonic() + 4, 0
     while time.monotonic() < end:
-        rotate(secret, {"mobile": f"token {rotations}", "batch": "other-token"})
+        rotate(secret, {"mobile": f"token number {rotations:08}", "batch": "other-token-of-a-test"})
         rotations += 1
         if rotations % 5 == 0:
-            statuses[caller.detect(picture, bearer("other-token")).status] += 1
+            statuses[caller.detect(picture, bearer("other-token-of-a-test")).status] += 1
     caller.close()
     record_figure("401s of a kept token in rotations", statuses[401], bar="= 0", sample=rotations)
     assert statuses.keys() == {200}
@@ -106,22 +113,22 @@ def test_a_token_that_stays_in_the_folder_stays_valid_through_rotations(
 def test_an_empty_or_missing_folder_accepts_no_caller(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "tokens"
     folder.mkdir()
-    (folder / "only").write_text("token")
+    (folder / "only").write_text("only-token-of-a-test")
     server = start(engine="stub", auth_tokens_dir=str(folder))
     picture = Slow(0).picture(0)
 
     def status() -> int:
-        return client.post(server.url + DETECT, picture, headers=bearer("token")).status
+        return client.post(server.url + DETECT, picture, headers=bearer("only-token-of-a-test")).status
 
     assert status() == 200
     (folder / "only").write_text(" \n")
-    server.wait_until(lambda: status() == 401, "an empty file is no token", 5)
+    server.wait_until(lambda: status() != 200, "an empty file is no token", 5)
     assert client.post(server.url + DETECT, picture, headers=bearer("")).status == 401
-    (folder / "only").write_text("token")
+    (folder / "only").write_text("only-token-of-a-test")
     server.wait_until(lambda: status() == 200, "back", 5)
     (folder / "only").unlink()
     folder.rmdir()
-    server.wait_until(lambda: status() == 401, "a folder that is gone accepts nobody", 5)
+    server.wait_until(lambda: status() != 200, "a folder that is gone accepts nobody", 5)
 
 
 @pytest.mark.acceptance(39)
@@ -134,9 +141,15 @@ def test_an_empty_or_missing_folder_accepts_no_caller(start: Start, tmp_path: Pa
         (("Authorization: Bearer",), {401}),
         (("Authorization:",), {401}),
         (("Authorization: Basic Zmlyc3QtdG9rZW46",), {401}),
-        (("Authorization: Bearer first-token", "Authorization: Bearer other-token"), {401}),
-        (("Authorization: Bearer first-token", "Authorization: Bearer first-token"), {401}),
-        (("Authorization: Bearer first-token, Bearer other-token",), {401}),
+        (
+            ("Authorization: Bearer first-token-of-a-test", "Authorization: Bearer other-token-of-a-test"),
+            {401},
+        ),
+        (
+            ("Authorization: Bearer first-token-of-a-test", "Authorization: Bearer first-token-of-a-test"),
+            {401},
+        ),
+        (("Authorization: Bearer first-token-of-a-test, Bearer other-token-of-a-test",), {401}),
         (("Authorization: Bearer \xff\xfe",), {400, 401}),
     ],
 )
@@ -148,7 +161,7 @@ def test_malformed_tokens_are_refused(
     seen = exchange(server.address, request, deadline_seconds=5)
     assert len(seen.statuses) == 1
     assert set(seen.statuses) <= statuses
-    good = post(DETECT, picture, "Authorization: Bearer first-token", "Connection: close")
+    good = post(DETECT, picture, "Authorization: Bearer first-token-of-a-test", "Connection: close")
     assert exchange(server.address, good).statuses == [200]
 
 
@@ -160,17 +173,68 @@ def test_quotas_are_per_token_where_tokens_are_used(start: Start, secret: Path) 
         with Caller(server, address) as caller:
             return caller.detect(Slow(0).picture(0), bearer(token)).status
 
-    by_first = [status(f"127.0.0.{number}", "first-token") for number in (2, 3, 4)]
-    by_other = [status("127.0.0.2", "other-token") for _ in range(3)]
+    by_first = [status(f"127.0.0.{number}", "first-token-of-a-test") for number in (2, 3, 4)]
+    by_other = [status("127.0.0.2", "other-token-of-a-test") for _ in range(3)]
     assert by_first == by_other == [200, 200, 429]
     assert [status("127.0.0.8", "wrong") for _ in range(4)] == [401] * 4
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_hit_in_the_cache_does_not_tell_what_another_caller_sent(
+    start: Start, secret: Path, shared: bool
+) -> None:
+    settings = {"cache_shared": "true"} if shared else {}
+    server = start(engine="stub", auth_tokens_dir=str(secret), **settings)
+    picture = Slow(0).picture(0)
+
+    def cached(token: str) -> bool:
+        with Caller(server) as caller:
+            return "hit" in caller.detect(picture, bearer(token)).headers["Cache-Status"]
+
+    assert [cached("first-token-of-a-test") for _ in range(2)] == [False, True]
+    assert cached("other-token-of-a-test") is shared
+    assert cached("other-token-of-a-test")
+
+
+def test_answers_of_a_removed_token_are_removed(start: Start, secret: Path) -> None:
+    server = start(engine="stub", auth_tokens_dir=str(secret))
+    picture = Slow(0).picture(0)
+
+    def reply(address: str, token: str) -> client.Reply:
+        with Caller(server, address) as caller:
+            return caller.detect(picture, bearer(token))
+
+    assert reply("127.0.0.2", "first-token-of-a-test").status == 200
+    rotate(secret, {"mobile": "later-token-of-a-test", "batch": "other-token-of-a-test"})
+    answers: list[client.Reply] = []
+
+    def rotated() -> bool:
+        answers.append(reply("127.0.0.9", "later-token-of-a-test"))
+        return answers[-1].status == 200
+
+    server.wait_until(rotated, "rotated", 10)
+    assert "hit" not in answers[-1].headers["Cache-Status"]
+
+
+def test_equal_pictures_of_two_callers_are_computed_twice(start: Start, secret: Path) -> None:
+    server = start(engine="stub", auth_tokens_dir=str(secret), workers=2)
+    picture = Slow(1_000).picture(0)
+    with ThreadPoolExecutor(4) as threads:
+        replies = list(
+            threads.map(
+                lambda token: client.post(server.url + DETECT, picture, headers=bearer(token)),
+                ["first-token-of-a-test", "first-token-of-a-test", "other-token-of-a-test"],
+            )
+        )
+    assert [reply.status for reply in replies] == [200] * 3
+    assert sum("collapsed" in reply.headers["Cache-Status"] for reply in replies) == 1
 
 
 @pytest.fixture(scope="module")
 def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("token")
-    (folder / "mobile").write_text("first-token")
-    (folder / "batch").write_text("other-token")
+    (folder / "mobile").write_text("first-token-of-a-test")
+    (folder / "batch").write_text("other-token-of-a-test")
     with start_server(
         folder=tmp_path_factory.mktemp("logs"), engine="stub", auth_tokens_dir=str(folder)
     ) as server:

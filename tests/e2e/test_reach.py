@@ -34,7 +34,7 @@ try:
 except OSError:
     print('no connection')
 """
-TOKENS = {"polite": "polite-0001", "greedy": "greedy-0001"}
+TOKENS = {"polite": "polite-caller-0001", "greedy": "greedy-caller-0001"}
 
 
 @pytest.fixture(scope="module")

@@ -167,6 +167,9 @@ def _edges(node: Node) -> Iterator[tuple[str, Any, Any]]:
     if "enum" in one:
         for value in one["enum"]:
             yield f"enum {value}", value, "Other"
+    if one.get("type") == "boolean":
+        for value in (False, True):
+            yield f"boolean {value}", value, str(value).lower()
     kind = _kind(node)
     if "pattern" in one:
         yield "pattern", *_TEXTS[kind]

@@ -44,7 +44,7 @@ FULL_SPEC: dict[str, Any] = {
         "recycleRequests": 2_000,
         "workerMemoryBytes": 400_000_000,
     },
-    "cache": {"entries": 0},
+    "cache": {"entries": 0, "shared": True},
     "auth": {"tokenSecretName": "demo-tokens"},
     "drainSeconds": 20,
     "rollout": {"maxUnavailable": 1},

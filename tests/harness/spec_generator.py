@@ -44,6 +44,8 @@ class SpecGenerator:
             return rng.choice(one["enum"])
         if "x-kubernetes-int-or-string" in one:
             return rng.choice([1, 2, "1.5", "2k", "1"])  # `_reconcile` makes them fit
+        if one["type"] == "boolean":
+            return rng.choice([False, True])
         if one["type"] == "integer":
             low, high = one["minimum"], one["maximum"]
             return rng.choice([low, high, rng.randint(low, high), rng.randint(low, min(high, low + 20))])

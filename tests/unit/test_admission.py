@@ -18,7 +18,7 @@ from posecluster_inference.server.workers.jobs import AnswerKey, Job, JobQueue
 from posecluster_inference.worker.messages import AnswerForm
 
 HEADER = Header(PictureFormat.JPEG, 4, 3)
-KEY: AnswerKey = (b"digest", AnswerForm("json"))
+KEY = AnswerKey(b"digest", AnswerForm("json"))
 PLENTY = 100.0
 
 
@@ -127,7 +127,7 @@ async def test_a_picture_that_killed_two_workers_is_refused_and_not_counted_as_d
         _admit(admission)
     assert (caught.value.reason, caught.value.status) == (Reason.UNDECODABLE, 422)
     assert count(admission.metrics, "arrivals") == 0
-    assert _admit(admission, key=(b"another", KEY[1]))
+    assert _admit(admission, key=AnswerKey(b"another", KEY.form))
 
 
 @given(wait=st.floats(min_value=0, max_value=1e9), seed=st.integers(0, 1_000))

@@ -17,7 +17,7 @@ ANSWERS = {size: Answer(bytes(size), 0.0, 0.0, {}) for size in (0, 1, MIB, 3 * M
 
 
 def _key(number: int, kind: str = "json", *, keypoints: str = "", in_pixels: bool = False) -> AnswerKey:
-    return number.to_bytes(4, "big"), AnswerForm(kind, keypoints=keypoints, in_pixels=in_pixels)
+    return AnswerKey(number.to_bytes(4, "big"), AnswerForm(kind, keypoints=keypoints, in_pixels=in_pixels))
 
 
 def _job(number: int = 1) -> Job:
@@ -93,6 +93,16 @@ def test_the_bounds_hold_and_the_newest_answer_is_stored(entries: int, puts: lis
     bodies = [answer.body for answer in kept if answer is not None]
     assert len(bodies) <= entries
     assert sum(map(len, bodies)) <= BYTES
+
+
+def test_answers_of_one_owner_are_removed() -> None:
+    cache, form = AnswerCache(8), _key(1).form
+    keys = {owner: AnswerKey(b"1", form, owner) for owner in ("", "token:a", "token:b")}
+    for key in keys.values():
+        cache.put(key, ANSWERS[1])
+    cache.forget("token:a")
+    assert [key.owner for key in keys.values() if key in cache] == ["", "token:b"]
+    assert cache._bytes == 2 * len(ANSWERS[1].body)
 
 
 async def test_a_computation_is_joined_until_it_finishes() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posecluster_inference.server.http import client_identity
 from posecluster_inference.server.http.client_identity import client_address, quota_key
 from posecluster_inference.settings import IPNetwork
 
@@ -31,6 +32,14 @@ forged = st.lists(st.text(max_size=30) | st.ip_addresses().map(str), max_size=4)
         ("2001:db8:ffff::1", ["2001:db8::7"], "2001:db8::7"),
         ("::ffff:10.0.0.1", ["::ffff:198.51.100.7"], "198.51.100.7"),
         ("::ffff:192.0.2.1", ["198.51.100.7"], "192.0.2.1"),
+        ("10.0.0.1", ["198.51.100.7:51234"], "198.51.100.7"),
+        ("10.0.0.1", ["198.51.100.7, 10.9.9.9:443"], "198.51.100.7"),
+        ("10.0.0.1", ["[2001:db8::7]:51234"], "2001:db8::7"),
+        ("10.0.0.1", ["[2001:db8::7]"], "2001:db8::7"),
+        ("10.0.0.1", ["2001:db8::7"], "2001:db8::7"),
+        ("10.0.0.1", ["[198.51.100.7"], "10.0.0.1"),
+        ("10.0.0.1", ["[fe80::1%eth0]:80"], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.7:port"], "10.0.0.1"),
         ("10.0.0.1", ["198.51.100.7, unknown"], "10.0.0.1"),
         ("10.0.0.1", ["198.51.100.7,"], "10.0.0.1"),
         ("10.0.0.1", ["' OR 1=1"], "10.0.0.1"),
@@ -41,6 +50,19 @@ forged = st.lists(st.text(max_size=30) | st.ip_addresses().map(str), max_size=4)
 )
 def test_the_nearest_address_that_is_no_trusted_proxy(peer: str, forwarded: list[str], address: str) -> None:
     assert client_address(peer, forwarded, PROXIES) == address
+
+
+@pytest.mark.parametrize("forwarded", [[], ["unknown"], [""], ["198.51.100.7, unknown"], ["10.9.9.9"]])
+def test_a_proxy_that_sends_no_usable_address_is_logged_once(
+    forwarded: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    client_identity._warn_of_proxy.cache_clear()
+    for _ in range(3):
+        client_address("10.0.0.1", forwarded, PROXIES)
+    assert client_address("10.0.0.1", ["198.51.100.7"], PROXIES) == "198.51.100.7"
+    assert client_address("192.0.2.1", forwarded, PROXIES) == "192.0.2.1"
+    (record,) = caplog.records
+    assert vars(record)["fields"]["proxy"] in ("10.0.0.1", "10.9.9.9")
 
 
 @given(peer=st.ip_addresses().map(str) | st.text(max_size=20), forwarded=forged)

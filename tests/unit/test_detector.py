@@ -45,10 +45,11 @@ class Desk:
         within: float = PLENTY,
         facts: PictureFacts | None = None,
         skip_cache: bool = False,
+        owner: str = "",
     ) -> Detection:
         deadline = asyncio.get_running_loop().time() + within
         facts = facts or PictureFacts()
-        return await self.detector.detect(picture, form, deadline, facts, skip_cache=skip_cache)
+        return await self.detector.detect(picture, form, deadline, facts, skip_cache=skip_cache, owner=owner)
 
     async def waiting(self, **request: object) -> asyncio.Task[Detection]:
         """A caller that waits for a computation."""
@@ -72,6 +73,22 @@ class Desk:
     def counted(self) -> dict[str, float | None]:
         counts = {name: count(self.metrics, name) for name in ("arrivals", "late")}
         return counts | {"refused": sum(count(self.metrics, "refused", reason=one) or 0 for one in Reason)}
+
+
+async def test_callers_share_answers_only_with_the_same_owner() -> None:
+    desk = Desk()
+    assert (await desk.compute(owner="a")).source is AnswerSource.MISS
+    assert (await desk.ask(owner="a")).source is AnswerSource.HIT
+    assert (await desk.compute(owner="b")).source is AnswerSource.MISS
+    assert (await desk.compute()).source is AnswerSource.MISS
+
+
+async def test_a_disabled_cache_also_disables_shared_computations() -> None:
+    desk = Desk(entries=0)
+    tasks = [await desk.waiting() for _ in range(2)]
+    for _ in tasks:
+        desk.start().succeed(FIRST)
+    assert [(await task).source for task in tasks] == [AnswerSource.MISS] * 2
 
 
 def test_every_source_has_its_own_series_from_the_start() -> None:

@@ -36,7 +36,7 @@ async def serve(settings: Settings) -> None:
     await asyncio.to_thread(_read_pages, service)
     if service.tokens is not None:
         await asyncio.to_thread(service.tokens.read)
-        background.append(stop.background(service.tokens.run()))
+        background.append(stop.background(service.tokens.run(service.detector.cache.forget)))
     client_runner = web.AppRunner(
         client_app(service), handler_cancellation=True, shutdown_timeout=_LEEWAY_SECONDS, access_log=None
     )

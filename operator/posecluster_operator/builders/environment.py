@@ -36,6 +36,7 @@ _FIELDS: Mapping[str, str] = MappingProxyType(
         "TRUSTED_PROXIES": "limits.trusted_proxies",
         "ALLOWED_ORIGINS": "allowed_origins",
         "CACHE_ENTRIES": "cache.entries",
+        "CACHE_SHARED": "cache.shared",
         "AUTH_TOKENS_DIR": "auth.token_secret_name",
         "LOG_FORMAT": "log_format",
         "REQUEST_LOG": "request_log",
@@ -86,6 +87,6 @@ def environment(spec: Spec) -> dict[str, str]:
 
 
 def _text(value: int | str | StrEnum | tuple[str, ...]) -> str:
-    if isinstance(value, StrEnum):
-        return value.lower()
+    if isinstance(value, bool | StrEnum):
+        return str(value).lower()
     return ",".join(value) if isinstance(value, tuple) else str(value)

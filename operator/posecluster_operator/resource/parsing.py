@@ -101,6 +101,8 @@ def _value(kind: Any, value: object, rules: Mapping[str, Any], path: str) -> Any
         return _mapping(value, rules, path)
     if kind is int:
         return _int(value, rules, path)
+    if kind is bool:
+        return _bool(value, path)
     if issubclass(kind, StrEnum):
         return _choice(kind, value, path)
     return _quantity(value, rules, path) if path.endswith((".cpu", ".memory")) else _text(value, rules, path)
@@ -110,6 +112,12 @@ def _int(value: object, rules: Mapping[str, Any], path: str) -> int:
     low, high = rules["low"], rules["high"]
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InvalidSpec(f"{path} must be a whole number from {low} to {high}")
+    return value
+
+
+def _bool(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidSpec(f"{path} must be true or false")
     return value
 
 

@@ -166,6 +166,7 @@ class Advanced:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
     entries: int = number(1_024, 0, 1_000_000)
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

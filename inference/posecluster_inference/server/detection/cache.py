@@ -39,6 +39,11 @@ class AnswerCache:
             self._bytes -= len(dropped.body)
         return True
 
+    def forget(self, owner: str) -> None:
+        """Remove the answers that are only for `owner`."""
+        for key in [key for key in self._answers if key.owner == owner]:
+            self._bytes -= len(self._answers.pop(key).body)
+
 
 @dataclass(slots=True)
 class Flights:

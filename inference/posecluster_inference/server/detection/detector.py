@@ -64,15 +64,16 @@ class Detector:
         facts: PictureFacts,
         *,
         skip_cache: bool = False,
+        owner: str = "",
     ) -> Detection:
         """Return the answer to a picture before `deadline`, in seconds of the loop's clock; raises Refusal.
 
         Fills in `facts`. With `skip_cache`, the answer is always computed, and then replaces the one in the
-        cache.
+        cache. Requests share answers and computations only with requests of the same `owner`.
         """
         digest = hashlib.sha256(picture).digest()
         facts.digest, facts.body_bytes = digest.hex()[:16], len(picture)
-        key = (digest, form)
+        key = AnswerKey(digest, form, owner)
         if not skip_cache:
             cached = self.cache.get(key)
             if cached is not None:
@@ -85,7 +86,7 @@ class Detector:
         source = AnswerSource.BYPASS if skip_cache else AnswerSource.MISS
         self._count(source)
         job = self._start(picture, key, deadline, facts)
-        self.flights.add(job, joinable=not skip_cache)
+        self.flights.add(job, joinable=not skip_cache and self.cache.entries > 0)
         answer = await self._wait(job, deadline)
         return Detection(answer, source, is_stored=key in self.cache)
 

@@ -1,6 +1,9 @@
 """Identifies the caller by its token, by its address, or by the address that a trusted proxy reports."""
 
+import asyncio
 import ipaddress
+import logging
+import re
 from functools import lru_cache
 
 from aiohttp import hdrs, web
@@ -8,13 +11,19 @@ from aiohttp import hdrs, web
 from posecluster_inference.server.http.service import Service
 from posecluster_inference.settings import IPNetwork
 
+logger = logging.getLogger(__name__)
+
+_PORT = re.compile(r"^(?:\[(?P<bracketed>[^]]*)\]|(?P<plain>[0-9.]+))(?::[0-9]{1,5})?$")
+
 
 def caller_of(request: web.Request, service: Service) -> str:
-    """Return the name of the caller for quotas and logs; raises Refusal (unauthorized)."""
-    if service.tokens is not None:
-        return service.tokens.caller(request.headers.getall(hdrs.AUTHORIZATION, []))
+    """Return the name of the caller for quotas and logs; raises Refusal (unauthorized, quota)."""
     forwarded = request.headers.getall("X-Forwarded-For", [])
-    return quota_key(client_address(request.remote or "", forwarded, service.proxies))
+    address = quota_key(client_address(request.remote or "", forwarded, service.proxies))
+    if service.tokens is not None:
+        now = asyncio.get_running_loop().time()
+        return service.tokens.caller(request.headers.getall(hdrs.AUTHORIZATION, []), address, now)
+    return address
 
 
 @lru_cache(maxsize=1_024)
@@ -39,12 +48,27 @@ def client_address(peer: str, forwarded: list[str], proxies: tuple[IPNetwork, ..
     if not proxies:
         return address
     hops = [hop.strip() for line in forwarded for hop in line.split(",")]
-    while hops and _is_in(address, proxies):
-        hop = hops.pop()
+    while _is_in(address, proxies):
+        hop = _without_port(hops.pop()) if hops else ""
         if not _is_address(hop):
+            _warn_of_proxy(address)
             break
         address = _plain(hop)
     return address
+
+
+def _without_port(hop: str) -> str:
+    """Return the address of `address:port`, `[address]:port` or `[address]`, as some proxies write a hop."""
+    found = _PORT.match(hop)
+    return (found["bracketed"] or found["plain"]) if found else hop
+
+
+@lru_cache(maxsize=1_024)
+def _warn_of_proxy(address: str) -> None:
+    logger.warning(
+        "A trusted proxy sends no client address in X-Forwarded-For; all its callers share one quota",
+        extra={"fields": {"proxy": address}},
+    )
 
 
 @lru_cache(maxsize=1_024)

@@ -53,7 +53,9 @@ async def detect(request: web.Request) -> web.StreamResponse:
         skip_cache = skips_cache(request.headers.getall(hdrs.CACHE_CONTROL, []))
         async with service.bodies.picture(request) as picture:
             deadline = asyncio.get_running_loop().time() + seconds
-            detection = await service.detector.detect(picture, form, deadline, facts, skip_cache=skip_cache)
+            detection = await service.detector.detect(
+                picture, form, deadline, facts, skip_cache=skip_cache, owner=service.owner_of(facts.caller)
+            )
     except Refusal as refusal:
         if allowance is None:
             raise

@@ -44,3 +44,8 @@ class Service:
     cors: CrossOrigin
     observer: Observer
     pages: Pages = field(default_factory=Pages)
+
+    def owner_of(self, caller: str) -> str:
+        """Return the caller if its answers are only for itself, or an empty text if all share them."""
+        shared = self.tokens is None or self.settings.cache_shared == "true"
+        return "" if shared else caller

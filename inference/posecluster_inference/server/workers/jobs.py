@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import merge
+from typing import NamedTuple
 
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.pictures import Header
@@ -20,7 +21,12 @@ _PATIENCE = 10
 _LONGEST_PATIENCE_SECONDS = 3.0
 
 
-AnswerKey = tuple[bytes, AnswerForm]  # the picture's SHA-256 and the form of its answer
+class AnswerKey(NamedTuple):
+    """The SHA-256 of the picture, the form of the answer, and its only caller (empty: all callers)."""
+
+    digest: bytes
+    form: AnswerForm
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Pool:
     def _next_job(self) -> Job | None:
         now = asyncio.get_running_loop().time()
         while (job := self.queue.take(heavy_may_start=self._heavy_may_start)) is not None:
-            if self.quarantine.holds(job.key[0], now):
+            if self.quarantine.holds(job.key.digest, now):
                 job.fail(killed_workers())
             elif job.deadline <= now:
                 job.fail(
@@ -96,7 +96,7 @@ class Pool:
                 self._wake_up_later()
                 return
             self._jobs[worker] = job
-            worker.send(job.header, job.key[1], job.picture)
+            worker.send(job.header, job.key.form, job.picture)
 
     def _wake_up_later(self) -> None:
         """Schedule `workers_changed` for when an idle worker may start a heavy job."""
@@ -124,10 +124,10 @@ class Pool:
         self._metrics.busy_seconds.inc(answer.busy_seconds)
         for stage, seconds in answer.stages.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
-        self.quarantine.forgive(job.key[0])
+        self.quarantine.forgive(job.key.digest)
         if answer.reason is None:
             # Refused pictures take almost no time, so the average must not include them.
-            self.costs.learn(job.header, job.key[1].kind, answer.stages)
+            self.costs.learn(job.header, job.key.form.kind, answer.stages)
             self._metrics.completed.inc()
             queue_seconds = job.started - job.arrived
             job.succeed(Answer(answer.body, job.arrived, queue_seconds, answer.stages, answer.drawn))
@@ -150,7 +150,7 @@ class Pool:
                 )
             )
             return
-        self.quarantine.record(job.key[0], now)
+        self.quarantine.record(job.key.digest, now)
         if job.done.done():
             return  # no request waits for it any more
         job.count_crash()
