@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from harness.kubernetes.api import Api, ApiError
+from harness.kubernetes.apiserver import named_server
 from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.player import Behaviour, Player
 from harness.kubernetes.proxy import FaultProxy
@@ -18,6 +19,18 @@ from harness.kubernetes.waiting import conditions, posecluster, wait_until
 
 Json = dict[str, Any]
 NAME = "demo-pose"
+
+
+def test_only_an_administrator_of_a_cluster_runs_tests_on_it(
+    api: Api, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = [{"apiGroups": [""], "resources": ["nodes", "namespaces"], "verbs": ["*"]}]
+    account = api.account(namespace, "visitor", rules)
+    monkeypatch.setenv("KUBECONFIG", str(account.kubeconfig()))
+    with pytest.raises(pytest.skip.Exception, match="must be an administrator of the cluster"):
+        named_server(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(api.server.kubeconfig))
+    assert named_server(tmp_path).url == api.server.url
 
 
 def deployment(namespace: str, *, image: str = "example.test/pose:1", replicas: int = 2) -> Json:

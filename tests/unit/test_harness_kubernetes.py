@@ -10,6 +10,7 @@ import pytest
 
 from harness.kubernetes.apiserver import find_server, may_touch
 from harness.kubernetes.calls import Call, Rule, read_call
+from harness.kubernetes.certificates import make_certificates, write_kubeconfig
 from harness.kubernetes.operator import unwanted
 from harness.kubernetes.player import loopback_address
 from harness.kubernetes.pod_status import Behaviour, image_behaviour, pod_status
@@ -104,6 +105,22 @@ def test_a_missing_kubeconfig_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "gone"))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     with pytest.raises(pytest.skip.Exception, match="KUBECONFIG is not a file"), find_server():
+        pass
+
+
+def test_a_kubeconfig_without_a_cluster_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As kind leaves it when its last cluster is deleted; or the cluster is stopped."""
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    file = tmp_path / "config"
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    for text in ("", 'current-context: ""\n'):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(pytest.skip.Exception, match=r"no current context.*make kind-up"), find_server():
+            pass
+    make_certificates(tmp_path)
+    ca_file = tmp_path / "ca.crt"
+    write_kubeconfig(file, server="https://127.0.0.1:1", ca_file=ca_file, user={"token": "none"})
+    with pytest.raises(pytest.skip.Exception, match=r"does not answer.*start its cluster"), find_server():
         pass
 
 
