@@ -64,9 +64,16 @@ NEEDED: dict[str, list[Path]] = {
 
 
 @pytest.fixture
-def strict(make_namespace: Callable[..., str]) -> str:
-    """A namespace that enforces, warns and audits `restricted`."""
-    return make_namespace(**{f"pod-security.kubernetes.io/{level}": "restricted" for level in LEVELS})
+def strict(api: Api, make_namespace: Callable[..., str]) -> str:
+    """A namespace that enforces, warns and audits `restricted`, with the chart's ServiceAccounts.
+
+    Most API servers admit a pod only if its ServiceAccount exists.
+    """
+    namespace = make_namespace(**{f"pod-security.kubernetes.io/{level}": "restricted" for level in LEVELS})
+    for one in chart.render(namespace=namespace):
+        if one["kind"] == "ServiceAccount":
+            api.create(one)
+    return namespace
 
 
 def examples() -> dict[str, Json]:
