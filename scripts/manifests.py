@@ -21,7 +21,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import chart_values  # noqa: E402
 
-from posecluster_operator.kube.permissions import LEASE, WATCHED, Rule  # noqa: E402
+from posecluster_operator.kube.permissions import LEASE, NODES, WATCHED, Rule  # noqa: E402
 from posecluster_operator.resource.parsing import camel  # noqa: E402
 from posecluster_operator.settings import Settings  # noqa: E402
 
@@ -50,7 +50,7 @@ def rules(table: Sequence[Rule]) -> list[dict[str, Any]]:
 
 def permissions() -> str:
     """Text of the chart's files/permissions.yaml."""
-    table = {"watched": rules(WATCHED), "lease": rules(LEASE)}
+    table = {"watched": rules(WATCHED), "nodes": rules(NODES), "lease": rules(LEASE)}
     return _PERMISSIONS + yaml.safe_dump(table, sort_keys=False, default_flow_style=None, width=120)
 
 

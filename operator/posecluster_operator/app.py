@@ -26,6 +26,7 @@ from posecluster_operator.kube.lease import UNACKNOWLEDGED_SHARE, Lease
 from posecluster_operator.kube.preflight import check_permissions, report_old_crd, wait_for_crd
 from posecluster_operator.reconcile.reconciler import Reconciler
 from posecluster_operator.reconcile.work_queue import Result, WorkQueue
+from posecluster_operator.scaling.cordoned_nodes import CordonedNodes
 from posecluster_operator.scaling.pod_list import PodList
 from posecluster_operator.scaling.policy.windows import WINDOWS, Windows
 from posecluster_operator.scaling.scaler import Scaler
@@ -148,6 +149,7 @@ class Operator:
             monotonic=time.monotonic,
             wanted=self._is_scaling,
         )
+        self._nodes = CordonedNodes(kube, enabled=settings.watches_nodes, changed=self._enqueue_known)
         self._scaler = Scaler(
             self._pod_list,
             process.scraper,
@@ -168,6 +170,7 @@ class Operator:
             resync_seconds=settings.resync_seconds,
             now=lambda: datetime.now(UTC),
             random=random,
+            nodes=self._nodes,
         )
         self._queue = WorkQueue(
             self._reconcile, workers=settings.workers, on_done=process.metrics.count_pass, random=random
@@ -192,11 +195,15 @@ class Operator:
     async def run(self) -> None:
         """Run all parts until cancelled; then release the Lease."""
         try:
+            await (
+                self._nodes.refresh()
+            )  # without it, the first passes would abandon moves of an earlier process
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lease.run(), name="lease")
                 tasks.create_task(self._queue.run(), name="queue")
                 tasks.create_task(self._recorder.run(), name="recorder")
                 tasks.create_task(self._pod_list.run(), name="pod list")
+                tasks.create_task(self._nodes.run(), name="nodes")
                 tasks.create_task(self._scaler.run(), name="scaler")
                 tasks.create_task(self._watcher.run(), name="watcher")
                 tasks.create_task(self._process.health.run(), name="health")

@@ -28,6 +28,12 @@ class Settings:
     host: str = text("", "comma-separated addresses to listen on; empty: all addresses, IPv4 and IPv6")
     port: int = number(9091, 0, 65_535, "port for /metrics, /livez, /readyz and /explain; 0: any free port")
     namespaces: str = text("", "comma-separated namespaces to watch; empty: all")
+    watch_nodes: str = choice(
+        "false",
+        ["true", "false"],
+        "whether to list cordoned nodes, and to replace their pods on other nodes before these are evicted; "
+        "needs the permission to list nodes, and no namespaces may be set",
+    )
     inference_image: str = text("", "image of inference pods if spec.image is unset")
     inference_image_pull_policy: str = choice(
         "",
@@ -105,6 +111,11 @@ class Settings:
         return items(self.namespaces)
 
     @property
+    def watches_nodes(self) -> bool:
+        """Whether to list cordoned nodes."""
+        return self.watch_nodes == "true"
+
+    @property
     def images(self) -> PodDefaults:
         """The values that pods get for fields that are unset in the spec."""
         policy = self.inference_image_pull_policy
@@ -169,6 +180,11 @@ def _check_endpoint(settings: Settings) -> None:
 
 
 def _check_together(settings: Settings) -> None:
+    if settings.watches_nodes and settings.watched_namespaces:
+        raise InvalidSetting(
+            f"{PREFIX}WATCH_NODES=true: nodes belong to the whole cluster, so the operator must watch all "
+            f"namespaces: unset {PREFIX}NAMESPACES, or set {PREFIX}WATCH_NODES=false"
+        )
     if len(settings.identity) > _LONGEST_NAME or not settings.identity.isprintable():
         raise InvalidSetting(f"{PREFIX}IDENTITY: must be printable, {_LONGEST_NAME} characters at most")
     if settings.stall_seconds <= settings.watch_inactivity_seconds:

@@ -12,6 +12,7 @@ from harness.kubernetes import rights
 from harness.pod_security import hardened
 from harness.tolerations import CASES as TOLERATIONS
 from harness.tolerations import expected
+from posecluster_operator.errors import InvalidSetting
 from posecluster_operator.kube.permissions import LEASE, WATCHED
 from posecluster_operator.settings import PREFIX, Settings, load, unknown_variables
 
@@ -19,6 +20,7 @@ PARTS = ("podMonitor", "prometheusRule", "grafanaDashboard", "networkPolicy")
 EVERYTHING: Json = {
     "commonLabels": {"team": "vision"},
     "operator": {
+        "watchNodes": True,
         "image": {
             "repository": "registry.example/op",
             "digest": f"sha256:{'a' * 64}",
@@ -112,6 +114,24 @@ def test_no_wildcard_anywhere_and_nothing_cluster_scoped_when_namespaced(values:
     kinds = {one["kind"] for one in objects}
     assert kinds & CLUSTER_SCOPED == (set() if namespaced else CLUSTER_SCOPED)
     assert all("namespace" in one["metadata"] for one in objects if one["kind"] not in CLUSTER_SCOPED)
+
+
+def test_nodes_can_be_listed_only_with_the_value() -> None:
+    def roles(watched: bool) -> dict[str, Json]:
+        objects = chart.rights(namespace="home", operator={"watchNodes": watched})
+        return {one["metadata"]["name"]: one for one in objects if one["kind"] == "ClusterRole"}
+
+    assert roles(True).keys() - roles(False).keys() == {f"{rights.NAME}-nodes"}
+    rules = [rule for one in roles(True).values() for rule in one["rules"] if "nodes" in rule["resources"]]
+    assert rules == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    assert "nodes" not in str([one["rules"] for one in roles(False).values()])
+
+
+def test_an_operator_of_some_namespaces_cannot_list_nodes() -> None:
+    with pytest.raises(chart.ChartError, match=r"unset operator\.namespaces, or set operator\.watchNodes"):
+        render({"operator": {"namespaces": ["one"], "watchNodes": True}})
+    with pytest.raises(InvalidSetting, match="unset POSECLUSTER_OPERATOR_NAMESPACES"):
+        load({f"{PREFIX}WATCH_NODES": "true", f"{PREFIX}NAMESPACES": "one"}, {})
 
 
 def test_people_get_rights_on_poseclusters_by_the_cluster_s_own_roles() -> None:

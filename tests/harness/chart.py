@@ -65,9 +65,12 @@ def one_of(objects: Sequence[Json], kind: str, name: str | None = None) -> Json:
     return found[0]
 
 
-def rights(*, namespace: str, watched: Sequence[str] = ()) -> list[Json]:
-    """The operator's account and all that is bound to it, of a release in `namespace`."""
-    objects = render({"operator": {"namespaces": list(watched)}}, namespace=namespace)
+def rights(*, namespace: str, watched: Sequence[str] = (), operator: Json | None = None) -> list[Json]:
+    """The operator's account and all that is bound to it, of a release in `namespace`.
+
+    `operator`: more values of the operator.
+    """
+    objects = render({"operator": {"namespaces": list(watched)} | (operator or {})}, namespace=namespace)
     bindings = of_kind(objects, "RoleBinding", "ClusterRoleBinding")
     bound = {(one["roleRef"]["kind"], one["roleRef"]["name"]) for one in bindings}
     roles = [

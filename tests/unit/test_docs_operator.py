@@ -36,7 +36,7 @@ def settings_told(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_setting_is_documented_with_default_bounds_and_meaning() -> None:
-    assert len(settings_expected()) == 22
+    assert len(settings_expected()) == 23
     assert settings_told(OPERATOR) == settings_expected()
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from posecluster_operator.kube.permissions import LEASE, WATCHED
+from posecluster_operator.kube.permissions import LEASE, NODES, WATCHED
 
 pytestmark = pytest.mark.unit
 
-RULES = (*WATCHED, *LEASE)
+RULES = (*WATCHED, *NODES, *LEASE)
 
 
 def test_there_are_no_wildcards_and_no_rights_that_allow_escalation() -> None:
@@ -15,6 +15,11 @@ def test_there_are_no_wildcards_and_no_rights_that_allow_escalation() -> None:
         assert "*" not in rule.group + rule.resource + "".join(rule.verbs)
         assert rule.resource not in never
         assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule.verbs)
+
+
+def test_nodes_are_only_listed() -> None:
+    assert [(rule.resource, rule.verbs) for rule in NODES] == [("nodes", ("list",))]
+    assert "nodes" not in {rule.resource for rule in WATCHED}
 
 
 def test_only_disruption_budgets_are_ever_deleted() -> None:

@@ -9,6 +9,7 @@ import pytest
 from harness.poseclusters import posecluster
 from harness.scaling import sample
 from posecluster_operator.admin.metrics import Metrics
+from posecluster_operator.explain.decision import explain
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy import PodSample
 from posecluster_operator.scaling.scaler import Scaler, Sizing
@@ -45,7 +46,9 @@ class World:
     def pods_of(self, key: str) -> tuple[Target, ...]:
         assert key == KEY
         names = (f"pod-{number}" for number in range(self.size))
-        return tuple(Target(pod=name, name=name, host="127.0.0.1", port=9090) for name in names)
+        return tuple(
+            Target(pod=name, name=name, host="127.0.0.1", port=9090, node=f"on-{name}") for name in names
+        )
 
     async def scrape(self, targets: Sequence[Target]) -> dict[str, PodSample | str]:
         return {
@@ -105,6 +108,28 @@ async def test_a_spike_enqueues_the_key_at_the_first_tick_that_sees_it(metrics: 
     assert sizing.decision.reason in (ScalingReason.BURST, ScalingReason.DEMAND_ROSE)
     assert sizing.shown is not None
     assert sizing.shown.reason is sizing.decision.reason
+
+
+async def test_a_pass_is_woken_for_a_silent_node_and_names_it(metrics: Metrics) -> None:
+    world = World(metrics)
+    world.look()
+    await world.tick(3)
+    assert world.scaler.silent(KEY, []) == {}
+    world.silent = {"pod-1"}
+    await world.tick(9, passes=False)
+    assert world.scaler.silent(KEY, []) == {}
+    world.woken.clear()
+    await world.tick(3, passes=False)
+    assert KEY in world.woken
+    assert world.scaler.silent(KEY, []) == {"on-pod-1": ("pod-1",)}
+    snapshot = world.scaler.snapshot(KEY)
+    assert snapshot is not None
+    page = explain("default", "demo", snapshot)
+    assert "kubectl describe node on-pod-1" in page
+    assert "Nothing" not in page
+    world.silent = set()
+    await world.tick(1, passes=False)
+    assert world.scaler.silent(KEY, []) == {}
 
 
 async def test_a_pass_repeats_the_decision_of_the_tick_with_the_objects_that_it_read(

@@ -15,7 +15,12 @@ from posecluster_operator.reconcile.rollout_diagnosis import Failure
 from posecluster_operator.reconcile.status import compute_status, mark_problem, status_patch
 from posecluster_operator.resource.json_access import condition
 from posecluster_operator.resource.posecluster import PoseCluster
-from posecluster_operator.resource.reasons import ProgressingReason, ReadyReason, ScalingReason
+from posecluster_operator.resource.reasons import (
+    DisruptionReason,
+    ProgressingReason,
+    ReadyReason,
+    ScalingReason,
+)
 from posecluster_operator.scaling.policy import Decision
 
 pytestmark = pytest.mark.unit
@@ -30,7 +35,7 @@ JSON = st.recursive(
 CRASHING = pod(
     container(state=waiting("CrashLoopBackOff"), last=terminated("Error", 1, "posecluster-inference: no"))
 )
-ALWAYS = {"Ready", "Available", "Progressing", "ScalingActive"}
+ALWAYS = {"Ready", "Available", "Progressing", "ScalingActive", "DisruptionSafe"}
 
 
 def decision(replicas: int = 1) -> Decision:
@@ -126,6 +131,7 @@ def test_the_whole_status() -> None:
                 ("Available", "True", "PodsReady", "At least one pod is ready."),
                 ("Progressing", "True", "RollingOut", "Pods are being started or replaced."),
                 ("ScalingActive", "False", "FixedSize", ScalingReason.FIXED_SIZE.message),
+                ("DisruptionSafe", "True", "Protected", DisruptionReason.PROTECTED.message),
             )
         ],
     }
@@ -171,6 +177,7 @@ def test_only_a_changed_status_gets_a_new_time() -> None:
         "Available": "2026-11-22T23:13:51Z",
         "Progressing": "2026-11-22T22:13:51Z",  # RollingOut and RolloutComplete are both True
         "ScalingActive": "2026-11-22T22:13:51Z",
+        "DisruptionSafe": "2026-11-22T22:13:51Z",
     }
 
 

@@ -82,6 +82,7 @@ seccompProfile:
 {{- define "posecluster.environment" -}}
 {{- $set := dict
   "namespaces" (join "," .Values.operator.namespaces)
+  "watchNodes" (empty .Values.operator.watchNodes | ternary "" "true")
   "allowedPodLabels" (join "," .Values.operator.allowedPodLabels)
   "allowedPodAnnotations" (join "," .Values.operator.allowedPodAnnotations)
   "leaseNamespace" .Release.Namespace

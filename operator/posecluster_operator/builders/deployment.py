@@ -3,7 +3,9 @@
 import copy
 import hashlib
 import json
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from posecluster_operator.builders import labels
@@ -61,13 +63,13 @@ def deployment(
     *,
     replicas: int | None,
     images: PodDefaults,
-    taken_back: bool = False,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the Deployment with `replicas` pods, which carry the labels of `selector`.
 
     Raises InvalidSpec if no image is named, or a label or annotation of the pods is not allowed.
 
-    `replicas` is None if another client sets the size. `taken_back`: store the generation in an annotation.
+    `replicas` is None if another client sets the size. `notes`: annotations of the Deployment.
 
     The pod template carries a hash of itself, so that pods of this revision can be distinguished from
     older ones without reading ReplicaSets.
@@ -75,9 +77,8 @@ def deployment(
     _check_keys(cluster.spec, images)
     template = _template(cluster.spec, selector, images)
     template["metadata"]["annotations"][labels.TEMPLATE_HASH] = _hash(template)
-    annotations = {labels.SIZE_TAKEN_BACK: str(cluster.generation)}
     return {
-        "metadata": {"annotations": annotations} if taken_back else {},
+        "metadata": {"annotations": dict(notes)} if notes else {},
         "spec": {
             **({} if replicas is None else {"replicas": replicas}),
             # set explicitly, so that `kubectl rollout pause` is reverted

@@ -15,6 +15,10 @@ VERSION = "app.kubernetes.io/version"
 TEMPLATE_HASH = f"{GROUP}/template-hash"
 # Annotation of the Deployment: the PoseCluster's generation in which the operator took the size back.
 SIZE_TAKEN_BACK = f"{GROUP}/size-taken-back"
+# Annotations of the Deployment while pods are moved to other nodes: by how many pods its size exceeds the
+# desired size, and when moving them began.
+EXTRA_REPLICAS = f"{GROUP}/extra-replicas"
+MOVING_SINCE = f"{GROUP}/moving-since"
 
 
 def selector(name: str, component: str = INFERENCE) -> dict[str, str]:

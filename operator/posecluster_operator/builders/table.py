@@ -13,7 +13,7 @@ from posecluster_operator.builders import labels
 from posecluster_operator.builders.deployment import deployment
 from posecluster_operator.builders.kinds import DEPLOYMENTS, PDBS, SERVICES, Resource
 from posecluster_operator.builders.labels import INFERENCE
-from posecluster_operator.builders.pdb import SMALLEST_SIZE, disruption_budget
+from posecluster_operator.builders.pdb import disruption_budget
 from posecluster_operator.builders.service import client_service, pods_service
 from posecluster_operator.resource.posecluster import PodDefaults, PoseCluster
 
@@ -29,6 +29,8 @@ _VERBS = ("get", "list", "watch", "create", "patch")
 class Inputs:
     """What the children of one PoseCluster are built from.
 
+    `replicas`: the size of the Deployment, with `extra` replacements for pods that are being moved to other
+    nodes since `moving_since`. `delays_drains` and `gave_way`: see `disruption_budget`.
     `taken_over`: another client sets the size, so the Deployment is applied without `replicas`.
     `taken_back`: the operator has taken the size back in this generation, which it does once.
     """
@@ -39,6 +41,10 @@ class Inputs:
     version: str
     taken_over: bool = False
     taken_back: bool = False
+    extra: int = 0
+    moving_since: str = ""
+    delays_drains: bool = False
+    gave_way: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,16 @@ class ChildRow:
         return made | {"metadata": common | made["metadata"]}
 
 
+def _notes(inputs: Inputs) -> dict[str, str]:
+    """Return the annotations of the Deployment that record decisions for a restarted operator."""
+    notes = {
+        labels.SIZE_TAKEN_BACK: str(inputs.cluster.generation) if inputs.taken_back else "",
+        labels.EXTRA_REPLICAS: str(inputs.extra) if inputs.extra else "",
+        labels.MOVING_SINCE: inputs.moving_since,
+    }
+    return {key: note for key, note in notes.items() if note}
+
+
 CLIENT_SERVICE = ChildRow(
     resource=SERVICES,
     suffix="-pose",
@@ -113,7 +129,7 @@ INFERENCE_DEPLOYMENT = ChildRow(
         selector,
         replicas=None if inputs.taken_over else inputs.replicas,
         images=inputs.images,
-        taken_back=inputs.taken_back,
+        notes=_notes(inputs),
     ),
 )
 DISRUPTION_BUDGET = ChildRow(
@@ -121,7 +137,12 @@ DISRUPTION_BUDGET = ChildRow(
     suffix="-pose",
     component=INFERENCE,
     owned=("spec",),
-    build=lambda inputs, selector: disruption_budget(selector) if inputs.replicas >= SMALLEST_SIZE else None,
+    build=lambda inputs, selector: disruption_budget(
+        selector,
+        desired=inputs.replicas - inputs.extra,
+        delays_drains=inputs.delays_drains,
+        gave_way=inputs.gave_way,
+    ),
     is_optional=True,
 )
 

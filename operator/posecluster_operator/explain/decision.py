@@ -13,6 +13,7 @@ from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy.autoscaler import Snapshot
 from posecluster_operator.scaling.policy.history import Need, held_seconds, lowest_size, rate_seconds
 from posecluster_operator.scaling.policy.values import Decision, Numbers, Policy
+from posecluster_operator.scaling.silence import silent_advice
 
 Row = tuple[str, Sequence[str]]  # a label, and its lines
 
@@ -36,16 +37,25 @@ def explain(namespace: str, name: str, snapshot: Snapshot) -> str:
     ]
     news = "" if size == decision.replicas else f", and will be scaled to {decision.replicas}"
     reasons = [reason for reason in (decision.blind, decision.reason) if reason]
-    return explain_reasons([*dict.fromkeys(reasons)], case, rows, news=news)
+    urgent = silent_advice(namespace, snapshot.silent) if snapshot.silent else ()
+    return explain_reasons([*dict.fromkeys(reasons)], case, rows, news=news, urgent=urgent)
 
 
 def explain_reasons(
-    reasons: Sequence[ScalingReason], case: Case, rows: Sequence[Row], *, news: str = ""
+    reasons: Sequence[ScalingReason],
+    case: Case,
+    rows: Sequence[Row],
+    *,
+    news: str = "",
+    urgent: Sequence[str] = (),
 ) -> str:
-    """Return the page with these reasons, the main one first: why, what to do, and `rows`."""
+    """Return the page with these reasons, the main one first: why, what to do, and `rows`.
+
+    `urgent`: what to do before everything that these reasons require.
+    """
     first, *rest = reasons
-    to_do = [*advice(first, case)]
-    for other in rest:
+    to_do = [*urgent] or [*advice(first, case)]
+    for other in reasons if urgent else rest:
         lines = advice(other, case)
         to_do += [] if lines[0].startswith(NOTHING) else lines
     why = [first.message, *(f"According to the measured load: {other.message}" for other in rest)]

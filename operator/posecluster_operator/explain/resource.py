@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from posecluster_operator.builders.labels import INSTANCE
 from posecluster_operator.explain.advice import Case, fixed_command
 from posecluster_operator.explain.decision import (
     Row,
@@ -15,9 +16,15 @@ from posecluster_operator.explain.decision import (
 from posecluster_operator.reconcile.scaling_status import SCALE_IGNORED
 from posecluster_operator.resource.json_access import child, condition, count, text
 from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
-from posecluster_operator.resource.reasons import ConditionType, ProgressingReason, ScalingReason
+from posecluster_operator.resource.reasons import (
+    ConditionType,
+    DisruptionReason,
+    ProgressingReason,
+    ScalingReason,
+)
 from posecluster_operator.scaling.policy.policy import policy_of
 
+_ABOUT_NODES = (DisruptionReason.NODE_SILENT, DisruptionReason.NO_REPLACEMENT, DisruptionReason.MOVING_PODS)
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _QUIET = (ProgressingReason.ROLLOUT_COMPLETE, ProgressingReason.PAUSED, "")
 _UNSEEN = "Check that the operator is running, holds its Lease, and watches this namespace."
@@ -45,7 +52,19 @@ def explain_resource(cluster: PoseCluster) -> str:
             read = f", {count(load, 'scrapedPods')} measured"
         rows += [("Load", [asked]), objective_row(policy)]
     rows.append(("Pods", [f"{size} desired, {ready} ready{read}"]))
-    return explain_reasons([reason], case, rows)
+    return explain_reasons([reason], case, rows, urgent=_urgent(cluster))
+
+
+def _urgent(cluster: PoseCluster) -> tuple[str, ...]:
+    """Return what to do about nodes that do not respond, which a row of `resource_rows` names."""
+    safe = condition(cluster.status, ConditionType.DISRUPTION_SAFE)
+    if text(safe, "reason") != DisruptionReason.NODE_SILENT:
+        return ()
+    return (
+        "Check the nodes that do not respond. To end the routing of requests to their pods, and to replace "
+        "these now, delete them with kubectl delete pod --wait=false:",
+        f"kubectl -n {cluster.namespace} get pods -o wide -l {INSTANCE}={cluster.name}",
+    )
 
 
 def resource_rows(cluster: PoseCluster, now: datetime) -> list[Row]:
@@ -63,6 +82,9 @@ def resource_rows(cluster: PoseCluster, now: datetime) -> list[Row]:
     if (reason := text(progressing, "reason")) not in _QUIET:
         label = "Rollout" if text(progressing, "status") == "True" else "Stuck"
         rows.append((label, [f"{reason}: {text(progressing, 'message')}"]))
+    safe = condition(status, ConditionType.DISRUPTION_SAFE)
+    if text(safe, "reason") in _ABOUT_NODES:
+        rows.append(("Nodes", [f"{text(safe, 'reason')}: {text(safe, 'message')}"]))
     if (seen := count(status, "observedGeneration")) < cluster.generation:
         rows.append(
             (

@@ -76,24 +76,36 @@ class Kube:
             return None
 
     async def list(
-        self, resource: Resource, namespace: str | None, *, labels: str = "", limit: int | None = None
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        limit: int | None = None,
     ) -> Objects:
-        """Read all objects that match the label selector, 500 per call; with `limit`, only the first ones.
+        """Read all objects that match the selectors, 500 per call; with `limit`, only the first ones.
 
         Items have no apiVersion and kind. A list that expires between two calls is started again, once.
         """
+        named = (("labelSelector", labels), ("fieldSelector", fields))
+        selectors = [(name, value) for name, value in named if value]
         try:
-            return await self._list(resource, namespace, labels, limit)
+            return await self._list(resource, namespace, selectors, limit)
         except Retryable as error:
             if error.status != 410:
                 raise
-        return await self._list(resource, namespace, labels, limit)
+        return await self._list(resource, namespace, selectors, limit)
 
     async def _list(
-        self, resource: Resource, namespace: str | None, labels: str, limit: int | None
+        self,
+        resource: Resource,
+        namespace: str | None,
+        selectors: Sequence[tuple[str, str]],
+        limit: int | None,
     ) -> Objects:
         what, path = describe("list", resource, namespace), resource.path(namespace)
-        query = [("limit", str(limit or _CHUNK))] + ([("labelSelector", labels)] if labels else [])
+        query = [("limit", str(limit or _CHUNK)), *selectors]
         found: Objects = []
         token = ""
         for _ in range(_MOST_CHUNKS):

@@ -47,6 +47,8 @@ WATCHED = (
     Rule("", "pods", ("list", "watch", "patch")),
     Rule("events.k8s.io", "events", ("create", "patch")),
 )
+# Only with the setting WATCH_NODES, in the whole cluster. Without it, drains are not prepared.
+NODES = (Rule("", "nodes", ("list",)),)
 # Only in the namespace of the Lease. Leases of other programs there must remain inaccessible.
 LEASE = (
     Rule("coordination.k8s.io", "leases", ("create",)),

@@ -35,7 +35,9 @@ from posecluster_operator.resource.notice import Notice
 from posecluster_operator.resource.parsing import parse
 from posecluster_operator.resource.posecluster import PodDefaults, PoseCluster, Spec
 from posecluster_operator.resource.reasons import ConditionType, ProgressingReason, ScalingReason
+from posecluster_operator.scaling.cordoned_nodes import CordonedNodes
 from posecluster_operator.scaling.deletion_cost import costs, set_costs
+from posecluster_operator.scaling.order import Order, make_order
 from posecluster_operator.scaling.policy import Decision
 from posecluster_operator.scaling.scaler import Scaler, Sizing
 from posecluster_operator.scaling.size_owner import size_owner
@@ -68,10 +70,11 @@ class Reconciler:
         resync_seconds: float,
         now: Callable[[], datetime],
         random: Random,
+        nodes: CordonedNodes,
     ) -> None:
         self._kube, self._lease, self._recorder, self._metrics = kube, lease, recorder, metrics
         self._images, self._version, self._resync_seconds = images, version, resync_seconds
-        self._scaler, self._now, self._random = scaler, now, random
+        self._scaler, self._now, self._random, self._nodes = scaler, now, random, nodes
         self._carryovers: dict[str, Carryover] = {}
 
     def known_keys(self) -> set[str]:
@@ -110,16 +113,17 @@ class Reconciler:
         if not self._leads():
             return Result()  # the Lease was lost in the meantime
         sizing = self._size(cluster, children, invalid)
-        applied = await self._apply(cluster, children, sizing, carryover, invalid)
+        order = self._order(children, sizing)
+        applied = await self._apply(cluster, children, sizing, order, carryover, invalid)
         await self._write_status(
-            cluster, replace(children, live=applied.live), sizing, applied.problem, carryover
+            cluster, replace(children, live=applied.live), sizing, order, applied.problem, carryover
         )
         if applied.error is not None:
             raise applied.error
         reason = None if applied.problem is None else applied.problem.reason
-        left = sizing.owner.seconds_left if sizing else None
+        left = [sizing.owner.seconds_left if sizing else None, order.seconds_left if order else None]
         soon = _REQUEUE_SECONDS.get(reason, math.inf)
-        return Result(min(self._resync(), soon, math.inf if left is None else left))
+        return Result(min(self._resync(), soon, *(math.inf if one is None else one for one in left)))
 
     async def _read(self, key: str) -> Json | None:
         namespace, _, name = key.partition("/")
@@ -164,33 +168,56 @@ class Reconciler:
         owner = size_owner(cluster, deployment, now=self._now())
         return self._scaler.decide(cluster, deployment, owner)
 
+    def _order(self, children: Children, sizing: Sizing | None) -> Order | None:
+        """Return the size to apply. If another client sets the size, no pods are moved."""
+        if sizing is None:
+            return None
+        if sizing.owner.taken_over:
+            return Order(desired=sizing.decision.replicas)
+        return make_order(
+            sizing.decision.replicas,
+            deployment=children[INFERENCE_DEPLOYMENT],
+            pods=children.pods_of(INFERENCE_DEPLOYMENT),
+            cordoned=self._nodes.names,
+            now=self._now(),
+        )
+
+    def _delays_drains(self, sizing: Sizing | None) -> bool:
+        """Return whether pods of a cordoned node are replaced before they are evicted."""
+        return self._nodes.known and not (sizing and sizing.owner.taken_over)
+
     async def _apply(
         self,
         cluster: PoseCluster,
         children: Children,
         sizing: Sizing | None,
+        order: Order | None,
         carryover: Carryover,
         invalid: Failure | None,
     ) -> Applied:
-        if sizing is None:
+        if sizing is None or order is None:
             return Applied(dict(children.live), invalid)
         decision = sizing.decision
         try:
             desired = desired_children(
                 Inputs(
                     cluster=cluster,
-                    replicas=decision.replicas,
+                    replicas=order.replicas,
                     images=self._images,
                     version=self._version,
                     taken_over=sizing.owner.taken_over,
                     taken_back=sizing.owner.taken_back,
+                    extra=order.extra,
+                    moving_since=order.since,
+                    delays_drains=self._delays_drains(sizing),
+                    gave_way=order.gave_way,
                 )
             )
         except InvalidSpec as error:
             return Applied(dict(children.live), _invalid(error))
         if blocked := blocked_by(cluster, children.live):
             return Applied(dict(children.live), blocked)
-        await self._set_deletion_costs(cluster, children, decision)
+        await self._set_deletion_costs(cluster, children, decision, order)
         applied = await apply_children(self._kube, cluster, desired, children, carryover)
         if not applied.problem:
             self._scaler.ordered(cluster.key, decision.replicas)
@@ -199,12 +226,18 @@ class Reconciler:
             self._recorder.emit(cluster, repaired(kind, name))
         return applied
 
-    async def _set_deletion_costs(self, cluster: PoseCluster, children: Children, decision: Decision) -> None:
-        """Set the pods' deletion costs before the size changes because of load."""
+    async def _set_deletion_costs(
+        self, cluster: PoseCluster, children: Children, decision: Decision, order: Order
+    ) -> None:
+        """Set the pods' deletion costs before the size changes because of load, or pods have been moved."""
         size = count(child(children[INFERENCE_DEPLOYMENT], "spec"), "replicas")
-        if decision.numbers is not None and size not in (0, decision.replicas):
-            activity = self._scaler.activity(cluster.key)
-            wanted = costs(children.pods_of(INFERENCE_DEPLOYMENT), activity, removed=size - decision.replicas)
+        if (decision.numbers is not None or order.leaving) and size not in (0, order.replicas):
+            wanted = costs(
+                children.pods_of(INFERENCE_DEPLOYMENT),
+                self._scaler.activity(cluster.key),
+                removed=size - order.replicas,
+                leaving={pod["metadata"]["uid"] for pod in order.leaving},
+            )
             await set_costs(self._kube, cluster.namespace, wanted)
 
     def _note_size(self, carryover: Carryover, decision: Decision) -> None:
@@ -221,18 +254,23 @@ class Reconciler:
         cluster: PoseCluster,
         children: Children,
         sizing: Sizing | None,
+        order: Order | None,
         problem: Failure | None,
         carryover: Carryover,
     ) -> None:
+        pods = children.pods_of(INFERENCE_DEPLOYMENT)
         status = compute_status(
             cluster,
             deployment=children[INFERENCE_DEPLOYMENT],
             service=children[CLIENT_SERVICE],
-            pods=children.pods_of(INFERENCE_DEPLOYMENT),
+            pods=pods,
             decision=sizing.decision if sizing else None,
             shown=sizing.shown if sizing else None,
             last_scaling=carryover.last_scaling,
             rolled_out=carryover.rolled_out,
+            order=order,
+            silent=self._scaler.silent(cluster.key, pods),
+            delays_drains=self._delays_drains(sizing),
             problem=problem,
             now=self._now(),
         )

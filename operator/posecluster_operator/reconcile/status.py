@@ -8,9 +8,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Literal
 
 from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOYMENT
+from posecluster_operator.reconcile.disruption_status import disruption_as_before, disruption_condition
 from posecluster_operator.reconcile.readiness import (
     is_rolled_out,
     observed_generation,
@@ -38,12 +40,15 @@ from posecluster_operator.resource.reasons import (
     AvailableReason,
     ConditionType,
     ConditionValue,
+    DisruptionReason,
     ProgressingReason,
     ScalingReason,
 )
 from posecluster_operator.resource.stable_text import stamp
+from posecluster_operator.scaling.order import Order
 from posecluster_operator.scaling.policy import Decision
 from posecluster_operator.scaling.policy.shown import Shown
+from posecluster_operator.scaling.silence import Silent
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 _HTTP_PORT = 80
@@ -61,7 +66,14 @@ _BLIND = {ScalingReason.NO_METRICS, ScalingReason.PARTIAL_METRICS}
 _BLIND_LASTS = timedelta(minutes=1)
 
 # Conditions whose transitions cause Events. Ready, Reconciling and Stalled only repeat them.
-_TOLD = (ConditionType.AVAILABLE, ConditionType.PROGRESSING, ConditionType.SCALING_ACTIVE)
+_TOLD = (
+    ConditionType.AVAILABLE,
+    ConditionType.PROGRESSING,
+    ConditionType.SCALING_ACTIVE,
+    ConditionType.DISRUPTION_SAFE,
+)
+# These follow from the size alone, and the Event about the size reports it.
+_FROM_SIZE = {DisruptionReason.PROTECTED, DisruptionReason.SINGLE_REPLICA}
 
 # reasons for which the pass did not apply all children; the size is that of the Deployment
 _NOT_APPLIED = {
@@ -85,6 +97,9 @@ def compute_status(
     shown: Shown | None = None,
     last_scaling: Json | None = None,
     rolled_out: int = 0,
+    order: Order | None = None,
+    silent: Silent = MappingProxyType({}),
+    delays_drains: bool = False,
 ) -> dict[str, Any]:
     """Return the whole status.
 
@@ -92,7 +107,8 @@ def compute_status(
     they do not exist. `problem`, which prevented the pass from acting, takes precedence over the Deployment.
     Without a decision (paused, invalid spec) the size is that of the Deployment. `shown` is the load to show;
     if it is None and the decision follows from load, the load in the status is kept. `last_scaling` is None
-    if the size has not changed. `rolled_out` is the generation rolled out last, or 0. `now` (aware) is the
+    if the size has not changed. `rolled_out` is the generation rolled out last, or 0. `order`, `silent` and
+    `delays_drains` are for DisruptionSafe, see `disruption_status`. `now` (aware) is the
     transition time of conditions that change.
     """
     observed = child(deployment, "status")
@@ -114,6 +130,9 @@ def compute_status(
         ConditionType.AVAILABLE: available,
         ConditionType.PROGRESSING: progressing,
         ConditionType.SCALING_ACTIVE: scaling_condition(cluster, decision, shown),
+        ConditionType.DISRUPTION_SAFE: disruption_condition(
+            desired, order=order, silent=silent, delays_drains=delays_drains
+        ),
     }
     status = _status(cluster, sizes, values, endpoint=_endpoint(cluster, service), now=now)
     load = shown_load(cluster, decision, shown)
@@ -136,6 +155,8 @@ def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> di
             if condition(before, ConditionType.SCALING_ACTIVE)
             else scaling_condition(cluster, None, None)
         ),
+        ConditionType.DISRUPTION_SAFE: disruption_as_before(cluster)
+        or disruption_condition(sizes["desiredReplicas"], order=None, silent={}, delays_drains=False),
     }
     endpoint = text(before, "endpoint") or _endpoint(cluster, None)
     kept = {name: child(before, name) for name in ("load", "lastScaling") if child(before, name)}
@@ -304,6 +325,8 @@ def lasting_blindness(status: Json, *, now: datetime) -> Notice | None:
 
 def _goes_without_saying(kind: ConditionType, old: Json, new: Json, after: Json) -> bool:
     reason, progressing = text(new, "reason"), text(condition(after, ConditionType.PROGRESSING), "reason")
+    if kind is ConditionType.DISRUPTION_SAFE:
+        return reason in _FROM_SIZE
     if kind is ConditionType.AVAILABLE:
         return reason == AvailableReason.PODS_READY and progressing == ProgressingReason.ROLLOUT_COMPLETE
     if kind is ConditionType.PROGRESSING:

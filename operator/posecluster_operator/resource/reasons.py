@@ -38,6 +38,11 @@ class ConditionType(_Documented):
         "False: the rollout is stuck, and `reason` says why",
     )
     SCALING_ACTIVE = "ScalingActive", "the number of pods follows the measured load"
+    DISRUPTION_SAFE = (
+        "DisruptionSafe",
+        "draining one node interrupts no requests, and no node with pods of this PoseCluster has stopped "
+        "responding; it does not affect `Ready`",
+    )
     RECONCILING = (
         "Reconciling",
         "present, and True, only while `Ready` is False and the rollout is under way; `reason` and `message` "
@@ -148,7 +153,31 @@ class ScalingReason(_Documented):
         return self.meaning.startswith("True")
 
 
-Reason = ReadyReason | AvailableReason | ProgressingReason | ScalingReason
+class DisruptionReason(_Documented):
+    """Why `DisruptionSafe` is True or False."""
+
+    PROTECTED = "Protected", "True: evictions are limited, so that a drain leaves a pod that is ready"
+    MOVING_PODS = "MovingPods", "True: replacements are being started for pods on a cordoned node"
+    SINGLE_REPLICA = (
+        "SingleReplica",
+        "False: there is one pod, so draining its node interrupts requests until its replacement is ready. "
+        "To avoid this, set `spec.scaling.minReplicas` (in mode Fixed: `spec.replicas`) to 2, or let the "
+        "operator list nodes (chart value `operator.watchNodes`)",
+    )
+    NO_REPLACEMENT = (
+        "NoReplacement",
+        "False: replacements for pods on a cordoned node did not become ready within 5 minutes, so a drain "
+        "is no longer delayed",
+    )
+    NODE_SILENT = "NodeSilent", "False: the pods on a node do not respond; the message names node and pods"
+
+    @property
+    def is_safe(self) -> bool:
+        """The status of the condition with this reason."""
+        return self.meaning.startswith("True")
+
+
+Reason = ReadyReason | AvailableReason | ProgressingReason | ScalingReason | DisruptionReason
 ConditionValue = tuple[bool, Reason, str]  # whether the condition is True, its reason, its message
 
 # Ready, Reconciling and Stalled also repeat the reasons of Progressing.
@@ -158,5 +187,6 @@ REASONS = MappingProxyType(
         ConditionType.AVAILABLE: AvailableReason,
         ConditionType.PROGRESSING: ProgressingReason,
         ConditionType.SCALING_ACTIVE: ScalingReason,
+        ConditionType.DISRUPTION_SAFE: DisruptionReason,
     }
 )

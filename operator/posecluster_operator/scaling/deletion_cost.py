@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from posecluster_operator.errors import KubeError
 from posecluster_operator.kube.client import Kube
@@ -19,17 +19,27 @@ _SETTING_SECONDS = 3.0
 
 
 def costs(
-    pods: Sequence[Json], activity: Mapping[str, tuple[float, float]], *, removed: int
+    pods: Sequence[Json],
+    activity: Mapping[str, tuple[float, float]],
+    *,
+    removed: int,
+    leaving: Collection[str] = (),
 ) -> dict[str, str | None]:
     """Return the deletion costs to set, by pod name; None removes the cost of an earlier step. Pure.
 
     `activity` is by uid: requests in the pod, and arrivals in the last second. A pod with unknown activity
-    counts as the busiest. The controller removes pods that are not ready first.
+    counts as the busiest. `leaving`: uids of pods that are removed before all other ready pods. The
+    controller removes pods that are not ready first.
     """
     busiest = (float("inf"), 0.0)
     staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     ready = [pod for pod in staying if text(condition(pod.get("status"), "Ready"), "status") == "True"]
-    ready.sort(key=lambda pod: (activity.get(pod["metadata"]["uid"], busiest), pod["metadata"]["name"]))
+
+    def turn(pod: Json) -> tuple[bool, tuple[float, float], str]:
+        uid = pod["metadata"]["uid"]
+        return uid not in leaving, activity.get(uid, busiest), pod["metadata"]["name"]
+
+    ready.sort(key=turn)
     going = {pod["metadata"]["name"] for pod in ready[: max(0, removed - (len(staying) - len(ready)))]}
     wanted: dict[str, str | None] = {}
     for pod in staying:

@@ -16,6 +16,7 @@ from posecluster_operator.kube.kinds import PODS
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, condition, text
 from posecluster_operator.scaling.scraper import Target
+from posecluster_operator.scaling.silence import node_of
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,13 @@ def _by_key(pods: Sequence[Json], row: ChildRow) -> dict[str, tuple[Target, ...]
         if not name or not address or metadata.get("deletionTimestamp") or not _is_child(pod, row.name(name)):
             continue
         if text(condition(status, "Ready"), "status") == "True":
-            target = Target(pod=metadata["uid"], name=metadata["name"], host=address, port=ADMIN_PORT)
+            target = Target(
+                pod=metadata["uid"],
+                name=metadata["name"],
+                host=address,
+                port=ADMIN_PORT,
+                node=node_of(pod),
+            )
             found.setdefault(f"{metadata['namespace']}/{name}", []).append(target)
     return {key: tuple(targets) for key, targets in found.items()}
 

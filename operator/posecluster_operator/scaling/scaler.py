@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from posecluster_operator.admin.metrics import Metrics
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, count
 from posecluster_operator.resource.posecluster import PoseCluster
+from posecluster_operator.scaling.order import desired_size
 from posecluster_operator.scaling.pod_list import PodList
 from posecluster_operator.scaling.policy import (
     WINDOWS,
@@ -21,7 +22,8 @@ from posecluster_operator.scaling.policy import (
 from posecluster_operator.scaling.policy.autoscaler import Snapshot, fixed_decision
 from posecluster_operator.scaling.policy.policy import policy_of
 from posecluster_operator.scaling.policy.shown import Shown
-from posecluster_operator.scaling.scraper import Scraper, Target, interval_seconds
+from posecluster_operator.scaling.scraper import UNANSWERED, Scraper, Target, interval_seconds
+from posecluster_operator.scaling.silence import Silent, silent_nodes, with_lost
 from posecluster_operator.scaling.size_owner import SizeOwner
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,9 @@ class Scaler:
         self._monotonic, self._wake, self._windows = monotonic, wake, windows
         self._autoscalers: dict[str, Autoscaler] = {}
         self._logged: dict[tuple[str, str], float] = {}  # when a pod's failure was logged, by key and pod
+        self._unanswered: dict[str, float] = {}  # since when a pod has not responded, by uid
+        self._silent: dict[str, Silent] = {}  # by key, according to scrapes
+        self._explained: dict[str, Silent] = {}  # by key, also according to the pods that the last pass read
 
     @property
     def active(self) -> bool:
@@ -66,10 +71,14 @@ class Scaler:
     def forget(self, key: str) -> None:
         """Stop scaling a PoseCluster, because it was deleted or paused."""
         self._autoscalers.pop(key, None)
+        self._silent.pop(key, None)
+        self._explained.pop(key, None)
 
     def forget_all(self) -> None:
         """Stop scaling all PoseClusters, because another operator holds the Lease."""
         self._autoscalers.clear()
+        self._silent.clear()
+        self._explained.clear()
 
     def decide(self, cluster: PoseCluster, deployment: Json | None, owner: SizeOwner | None = None) -> Sizing:
         """Decide for a pass with the objects that it read; each later tick decides for the PoseCluster, too.
@@ -78,7 +87,7 @@ class Scaler:
         """
         owner = owner or SizeOwner()
         now, policy = self._monotonic(), policy_of(cluster, self._windows)
-        replicas = None if deployment is None else count(child(deployment, "spec"), "replicas")
+        replicas = desired_size(deployment, taken_over=owner.taken_over)
         if decision := fixed_decision(now, policy, replicas=replicas):
             self.forget(cluster.key)
             return Sizing(decision=decision)
@@ -109,7 +118,16 @@ class Scaler:
     def snapshot(self, key: str) -> Snapshot | None:
         """Return the last decision about a PoseCluster, or None if this operator does not scale it."""
         autoscaler = self._autoscalers.get(key)
-        return None if autoscaler is None else autoscaler.snapshot(self._monotonic())
+        if autoscaler is None:
+            return None
+        return replace(autoscaler.snapshot(self._monotonic()), silent=self._explained.get(key, {}))
+
+    def silent(self, key: str, pods: Sequence[Json]) -> Silent:
+        """Return the silent nodes with pods of a PoseCluster; `pods` are those that a pass has read."""
+        found = with_lost(self._silent.get(key, {}), pods)
+        if key in self._autoscalers:
+            self._explained[key] = found
+        return found
 
     def activity(self, key: str) -> Mapping[str, tuple[float, float]]:
         """Return by uid the number of requests in a pod, and its arrivals since the previous tick."""
@@ -139,16 +157,32 @@ class Scaler:
         self._metrics.count_scrapes(read=len(results) - failures, failed=failures)
         now = self._monotonic()
         self._logged = {pod: at for pod, at in self._logged.items() if now - at < _LOG_AGAIN_SECONDS}
+        self._unanswered = {
+            pod: self._unanswered.get(pod, now) for pod, result in results.items() if result in UNANSWERED
+        }
+        scraped = [target for targets in pods.values() for target in targets]
+        silent = silent_nodes(now, [(one.node, self._unanswered.get(one.pod)) for one in scraped])
         stale_seconds = max(self._windows.stale_seconds, _STALE_INTERVALS * interval)
         for number, (key, targets) in enumerate(pods.items()):
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
             if autoscaler := self._autoscalers.get(key):
+                self._note_silent(key, targets, silent)
                 scrape = self._scrape_of(targets, results, stale_seconds)
                 now = self._monotonic()
                 self._log_failures(now, key, scrape.failures)
                 if autoscaler.tick(now, scrape):
                     self._wake(key)
+
+    def _note_silent(self, key: str, targets: tuple[Target, ...], nodes: frozenset[str]) -> None:
+        """Store the silent nodes among those of these pods; wake a pass if they changed."""
+        found: dict[str, tuple[str, ...]] = {}
+        for target in targets:
+            if target.node in nodes:
+                found[target.node] = (*found.get(target.node, ()), target.name)
+        if found != self._silent.get(key, {}):
+            self._silent[key] = found
+            self._wake(key)
 
     def _scrape_of(
         self, targets: tuple[Target, ...], results: Mapping[str, PodSample | str], stale_seconds: float

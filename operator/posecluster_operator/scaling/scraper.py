@@ -36,18 +36,21 @@ _READ_BYTES = 1 << 14
 _HEAD_BYTES = 2 * _READ_BYTES
 _KERNEL_BYTES = 1 << 16  # the kernel's receive buffer, which may grow to 6 MiB by default
 _KEPT_SECONDS = 60.0  # how long an unused connection stays open; longer than any interval
+# failures without any response, as of a pod on a failed node
+UNANSWERED = ("no response in time", "pod cannot be reached")
 _HEADERS = {"User-Agent": f"posecluster-operator/{__version__}", "Accept-Encoding": "identity"}
 _QUERY = [("name[]", name) for name in NAMES]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A pod's admin port; `pod` is its uid, `host` its address."""
+    """A pod's admin port; `pod` is its uid, `host` its address, `node` the name of its node."""
 
     pod: str
     name: str
     host: str
     port: int = 9090
+    node: str = ""
 
 
 def interval_seconds(pods: int, *, least: float = WINDOWS.tick_seconds) -> float:
@@ -131,7 +134,7 @@ class Scraper:
         except BadMetrics as error:
             return f"unreadable metrics: {error}"
         except TimeoutError:
-            return "no response in time"
+            return UNANSWERED[0]
         except (aiohttp.ClientError, OSError) as error:
             return "response too large" if client.left <= 0 else _phrase(error)
 
@@ -213,7 +216,7 @@ class _Socket(socket.socket):
 def _phrase(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         refused = isinstance(error.os_error, ConnectionRefusedError)
-        return "connection refused" if refused else "pod cannot be reached"
+        return "connection refused" if refused else UNANSWERED[1]
     if isinstance(error, aiohttp.ClientResponseError):
         return "response is not HTTP"
     return "connection closed during the response"

@@ -282,7 +282,7 @@ class Controllers:
         metadata.setdefault("labels", {})[HASH_LABEL] = template_hash(deployment)
         metadata["ownerReferences"] = [owner | {"blockOwnerDeletion": True}]
         if self._behaviour(deployment) is not Behaviour.UNSCHEDULABLE:
-            spec["nodeName"] = "player"
+            spec["nodeName"] = self.play.node_name
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         if self.play.makes_pods:
             code, pod = await self.connection.send("POST", BY_PLURAL["pods"].path(key[0]), pod)

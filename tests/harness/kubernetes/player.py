@@ -54,6 +54,7 @@ class Player:
         self.progress_deadline_seconds = progress_deadline_seconds
         self.makes_pods = pods
         self.auto_garbage = auto_garbage
+        self.node_name = "player"  # of pods that are created from now on
         self.address: Callable[[str], str] = loopback_address
         self._behaviours: list[tuple[str, Behaviour]] = []
         self._loop = asyncio.new_event_loop()

@@ -33,7 +33,8 @@ class Scrape:
 class Snapshot:
     """The last decision about a PoseCluster, made at `at`, and its inputs.
 
-    `failures`: why pods could not be read, by pod name. `now` and `at` are from the same monotonic clock.
+    `failures`: why pods could not be read, by pod name. `silent`: the pods on nodes that do not
+    respond, by node name. `now` and `at` are from the same monotonic clock.
     """
 
     policy: Policy
@@ -42,6 +43,7 @@ class Snapshot:
     at: float
     now: float
     failures: Mapping[str, str] = field(default_factory=dict)
+    silent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def fixed_decision(now: float, policy: Policy, *, replicas: int | None) -> Decision | None:
