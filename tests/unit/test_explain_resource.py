@@ -56,6 +56,19 @@ def test_the_texts_are_those_of_the_golden_file(golden: Golden) -> None:
     )
 
 
+@pytest.mark.parametrize("mode", [ScalingReason.FIXED_SIZE, ScalingReason.WAITING_FOR_PODS])
+def test_a_silent_node_is_named_and_comes_first_in_what_to_do(mode: ScalingReason) -> None:
+    cluster = told(mode)
+    about = {"type": "DisruptionSafe", "status": "False", "reason": "NodeSilent", "message": "No pod on a."}
+    conditions = [*cluster.status["conditions"], about]
+    named = text(replace(cluster, status={**cluster.status, "conditions": conditions}))
+    assert "NodeSilent: No pod on a." in named
+    assert "kubectl -n default get pods -o wide" in named.partition("To do")[2]
+    assert "Check the nodes that do not respond." in named
+    assert "To do       Nothing" not in named
+    assert "Nodes" not in text(cluster)
+
+
 def test_a_scale_without_effect_is_explained_with_the_command_that_has_one() -> None:
     cluster = replace(told(ScalingReason.STEADY), scaled=True)
     found = text(cluster)

@@ -9,6 +9,7 @@ import pytest
 from harness.poseclusters import posecluster
 from harness.scaling import sample
 from posecluster_operator.admin.metrics import Metrics
+from posecluster_operator.builders.labels import EXTRA_REPLICAS
 from posecluster_operator.explain.decision import explain
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy import PodSample
@@ -130,6 +131,16 @@ async def test_a_pass_is_woken_for_a_silent_node_and_names_it(metrics: Metrics) 
     world.silent = set()
     await world.tick(1, passes=False)
     assert world.scaler.silent(KEY, []) == {}
+
+
+async def test_replacements_for_leaving_pods_do_not_change_the_desired_size(metrics: Metrics) -> None:
+    world = World(metrics)
+    assert world.look().decision.replicas == 2
+    moving = world.deployment() | {"spec": {"replicas": 4}}
+    moving["metadata"] |= {"annotations": {EXTRA_REPLICAS: "2"}}
+    assert world.scaler.decide(posecluster(world.spec), moving).decision.replicas == 2
+    del moving["metadata"]["annotations"]  # the control
+    assert world.scaler.decide(posecluster(world.spec), moving).decision.replicas == 4
 
 
 async def test_a_pass_repeats_the_decision_of_the_tick_with_the_objects_that_it_read(
