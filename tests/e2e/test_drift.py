@@ -48,7 +48,8 @@ def test_edited_and_deleted_children_come_back(
         traffic.wait(20)
         for kind, edit in EDITS.items():
             edited[kind] = put_right(api, pose, kind, edit)
-        pose.wait_settled(2)
+            # a Service that publishes addresses that are not ready also leads to a pod that starts or ends
+            pose.wait_settled(2)
         # all except the clients' Service and the pods, without which no request can be answered
         for kind in (("services", "{}-pose-pods"), ("poddisruptionbudgets", "{}-pose")):
             deleted[kind] = made_anew(api, pose, kind)

@@ -33,7 +33,7 @@ _GONE_SECONDS = 90.0
 _OPERATORS = "app.kubernetes.io/name=posecluster-operator"
 _REMOVE = "kubectl delete poseclusters --all --all-namespaces"
 _MOST_LISTED = 50  # images that a kubelet reports by default: the largest
-_LISTED_SECONDS = 60.0  # until it reports an image that was just loaded
+_LISTED_SECONDS = 30.0  # until a kubelet reports an image that was just loaded, or that its node is Ready
 
 
 @contextmanager
