@@ -89,12 +89,16 @@ def _default(values: Json, path: str) -> str:
         value = value.get(name, {} if path == _HELM_S_OWN else None)
     if value is None:
         return "the operator's"
-    return "empty" if value in ("", [], {}) else f"`{json.dumps(value).strip(chr(34))}`"
+    return "empty" if value in ("", [], {}) else f"`{_text(value)}`"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value).strip('"')
 
 
 def _allowed(one: Json, schema: Json) -> str:
     if "enum" in one:
-        return ", ".join(f"`{value}`" if value != "" else "empty" for value in one["enum"])
+        return ", ".join(f"`{_text(value)}`" if value != "" else "empty" for value in one["enum"])
     if "minimum" in one:
         return f"{one['minimum']}-{one['maximum']}"
     if "$ref" in one:

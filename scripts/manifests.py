@@ -32,7 +32,8 @@ _PERMISSIONS = (
     "# Made by `make manifests` from operator/posecluster_operator/kube/permissions.py: change it there.\n"
 )
 _INSTALL = """\
-# Installs the namespace, the CRD, the operator and its RBAC. By `make manifests` from charts/posecluster.
+# Installs the namespace, the CRD, the operator, its RBAC and its policy. By `make manifests` from the chart.
+# Needs Kubernetes 1.30 or newer: on 1.29, delete the objects of admissionregistration.k8s.io.
 #   kubectl apply --server-side --force-conflicts -f deploy/install.yaml
 # The image names are those of this checkout and have no registry: prefix posecluster-operator: and
 # posecluster-inference: below with your registry.

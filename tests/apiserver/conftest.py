@@ -15,8 +15,10 @@ from harness.kubernetes.apiserver import find_server, own_server
 from harness.kubernetes.loaded_pods import LoadedPods
 from harness.kubernetes.operator import FAST_COMMAND, OperatorProcess
 from harness.kubernetes.operator import start_operator as run_operator
+from harness.kubernetes.operator_policy import from_settings, operator_policy
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FIRST_DOOR, FaultProxy
+from harness.programs import program
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +120,7 @@ def start_operator(
 ) -> Callable[..., OperatorProcess]:
     """Operators as children, through a proxy or straight, under their own exact rights.
 
+    They write under the chart's policy too, if helm is installed and the test brings no account.
     `fast`: with an autoscaler that watches and waits a fifth as long (harness.kubernetes.fast_operator).
     """
     proxies = {id(api): proxy}
@@ -137,6 +140,8 @@ def start_operator(
     ) -> OperatorProcess:
         if account is None:
             account = api.operator_account(namespaces=namespaces, lease_namespace=lease_namespace)
+            if program("helm"):
+                stack.enter_context(operator_policy(api, lease_namespace, from_settings(options)))
             if not namespaces:
                 stack.callback(account.revoke)
         through = through or proxies.get(id(api))

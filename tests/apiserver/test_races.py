@@ -1,7 +1,5 @@
 """What happens between two calls of one pass: unmanaged objects, and policies of the cluster."""
 
-from pathlib import Path
-
 import pytest
 
 from harness.kubernetes.api import Api
@@ -10,8 +8,6 @@ from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy, Rule
 from harness.kubernetes.waiting import Json, posecluster
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.hostile("K-3")
@@ -42,25 +38,3 @@ def test_an_unmanaged_child_created_between_read_and_apply_is_not_taken_over(
     api.delete("services", namespace, "demo-pose")
     api.patch("poseclusters", namespace, "demo", {"metadata": {"annotations": {"example.test/look": "1"}}})
     wait_rolled_out(api, namespace, "demo")
-
-
-def test_the_image_policy_of_deploy_bounds_images(api: Api, namespace: str) -> None:
-    policy = ROOT / "deploy" / "image-policy.yaml"
-    ours, theirs = (
-        posecluster("demo", namespace, image=f"{registry}/pose:1")
-        for registry in ("registry.example", "example.test")
-    )
-    api.create(theirs, dry_run=True)
-    api.kubectl("apply", "-f", str(policy))
-    try:
-
-        def refused() -> bool:
-            path = f"/apis/posecluster.io/v1alpha1/namespaces/{namespace}/poseclusters"
-            answer = api.request("POST", path, body=theirs, params={"dryRun": "All"})
-            return answer.status_code == 422 and "must be from registry.example/" in answer.text
-
-        api.wait_until(refused, 20, "refused")  # the API server reads its policies from a watch
-        api.create(ours, dry_run=True)
-    finally:
-        api.kubectl("delete", "-f", str(policy))
-    api.wait_until(lambda: not refused(), 20, "allowed again")

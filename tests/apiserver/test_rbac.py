@@ -1,4 +1,4 @@
-"""Check 21: the operator's rights are exactly those that it uses, and none is dangerous."""
+"""Check 21: the operator's rights are exactly those that it uses under its policy, and none is dangerous."""
 
 import asyncio
 import re
@@ -18,6 +18,7 @@ from harness.kubernetes.changed_operator import planted
 from harness.kubernetes.facts import wait_rolled_out
 from harness.kubernetes.loaded_pods import LoadedPods
 from harness.kubernetes.operator import OperatorProcess
+from harness.kubernetes.operator_policy import operator_policy
 from harness.kubernetes.player import Player
 from harness.kubernetes.proxy import FaultProxy
 from harness.kubernetes.rights import NAME
@@ -105,6 +106,7 @@ def test_every_right_is_used_and_none_is_missing(
     account = api.operator_account(namespaces=namespaces, lease_namespace=namespace, manifests=rendered)
     if cluster_wide:
         stack.callback(account.revoke)
+    stack.enter_context(operator_policy(api, namespace))
     operator = start_operator(account=account, namespaces=namespaces, env=planted(tmp_path / "soon", SOON))
     story(api, namespace, pods)
     calls = [call for call in list(proxy.calls) if call.resource]

@@ -33,7 +33,8 @@ GOLDEN = sorted(
 )
 DEPLOY = sorted((ROOT / "deploy").glob("*.yaml"))
 NO_SCHEMA = {"PodMonitor", "PrometheusRule"}
-NEW = {"image-policy.yaml": "1.30"}  # what a file says itself that it needs
+# files with a ValidatingAdmissionPolicy; `everything` is also rendered for the oldest Kubernetes, without one
+NEW = dict.fromkeys(("image-policy.yaml", "install.yaml", "everything.yaml"), "1.30")
 
 _OPERATOR, _TEST = "Deployment posecluster-operator", "Pod posecluster-operator-test"
 _SERVER = "Deployment demo-pose"
@@ -81,9 +82,10 @@ def written(folder: Path, objects: dict[str, list[Json]]) -> list[Path]:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Every manifest: rendered, made by the operator, and ready to apply."""
-    rendered = {
-        name: render(values) for name, values in RENDERED.items()
-    }  # the CRD is in deploy/install.yaml
+    # the CRD is in deploy/install.yaml
+    rendered = {name: render(values) for name, values in RENDERED.items()}
+    oldest = ("--kube-version", f"{versions()[0]}.0", "--include-crds")
+    rendered["everything for the oldest"] = render(RENDERED["everything"], flags=oldest)
     return [*written(tmp_path_factory.mktemp("manifests"), rendered), *GOLDEN, *DEPLOY]
 
 

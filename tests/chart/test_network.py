@@ -114,3 +114,11 @@ def test_network_policies_cover_the_named_namespaces_and_allow_every_client() ->
     assert [one["metadata"]["namespace"] for one in inference] == ["a", "b"]
     assert all("from" not in one["spec"]["ingress"][0] for one in inference)
     assert len(rules(operator, "ingress")[9091]) == 1
+
+
+def test_metrics_and_explanations_can_be_kept_to_the_operator_s_namespace() -> None:
+    objects = render({"networkPolicy": {"enabled": True, "monitoring": []}})
+    policy = one_of(objects, "NetworkPolicy", "posecluster-operator")
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"]
+    assert all(set(peer) == {"podSelector"} for peer in rule["from"])  # of the policy's own namespace

@@ -55,7 +55,8 @@ VALUES: dict[str, Json] = {
     "namespaced": {"operator": {"namespaces": ["one", "two"]}} | {part: {"enabled": True} for part in PARTS},
     "nobody": {"operator": {"replicas": 0}},
 }
-CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding"}
+POLICY = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding"} | POLICY
 OPTIONAL = {
     "podMonitor": {"PodMonitor"},
     "prometheusRule": {"PrometheusRule"},
@@ -320,3 +321,69 @@ def test_optional_parts_are_rendered_only_when_enabled(part: str) -> None:
     with_it, without = render({part: {"enabled": True}}), render()
     more = [one for one in with_it if one not in without]
     assert {one["kind"] for one in more} == OPTIONAL[part]
+
+
+# --- the policy for the operator's account ---
+
+_WATCHES_TWO: Json = {"operator": {"namespaces": ["one", "two"]}}
+_HAS_PODS = ("--api-versions", "v1/Pod")  # as helm knows from an API server
+_HAS_POLICIES = (
+    *_HAS_PODS,
+    "--api-versions",
+    "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy",
+)
+
+
+@pytest.mark.parametrize(
+    ("enabled", "values", "flags", "expected"),
+    [
+        ("auto", {}, (), True),
+        ("auto", {}, ("--kube-version", "1.30.0"), True),
+        ("auto", {}, ("--kube-version", "1.29.9"), False),
+        ("auto", {}, _HAS_POLICIES, True),
+        ("auto", {}, _HAS_PODS, False),
+        ("auto", _WATCHES_TWO, _HAS_POLICIES, False),
+        (True, _WATCHES_TWO, (), True),
+        (False, {}, _HAS_POLICIES, False),
+    ],
+)
+def test_the_policy_is_rendered_where_the_api_server_has_it(
+    enabled: object, values: Json, flags: tuple[str, ...], expected: bool
+) -> None:
+    objects = render(values | {"admissionPolicy": {"enabled": enabled}}, flags=flags)
+    assert {one["kind"] for one in objects} & POLICY == (POLICY if expected else set())
+
+
+def test_the_policy_applies_to_the_account_that_the_rights_are_bound_to() -> None:
+    values = {"operator": {"serviceAccount": {"create": False, "name": "theirs"}}, "fullnameOverride": "mine"}
+    objects = render(values, namespace="home")
+    policy, binding = (one_of(objects, kind) for kind in sorted(POLICY))
+    assert policy["metadata"]["name"] == binding["spec"]["policyName"] == "mine.home"
+    assert binding["spec"]["validationActions"] == ["Deny"]
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    (condition,) = policy["spec"]["matchConditions"]
+    assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:home:theirs'"
+
+
+def test_the_policy_covers_every_kind_that_the_operator_may_write_but_its_own_status() -> None:
+    rules = one_of(render(), "ValidatingAdmissionPolicy")["spec"]["matchConstraints"]["resourceRules"]
+    covered = {(group, one) for rule in rules for group in rule["apiGroups"] for one in rule["resources"]}
+    written = {
+        (rule.group, rule.resource)
+        for rule in (*WATCHED, *LEASE)
+        if set(rule.verbs) - {"get", "list", "watch"}
+    }
+    assert written - covered == {("posecluster.io", "poseclusters/status")}
+    assert covered <= written
+
+
+@pytest.mark.parametrize("part", ["operator", "inference"])
+def test_a_digest_pins_an_image_by_one_value_whatever_the_tag(part: str) -> None:
+    digest = f"sha256:{'b' * 64}"
+    objects = render({part: {"image": {"digest": digest, "tag": "7"}}})
+    images = {
+        "operator": containers(of_kind(objects, "Deployment"))[0]["image"],
+        "inference": environment(objects)[f"{PREFIX}INFERENCE_IMAGE"],
+    }
+    assert images.pop(part) == f"posecluster-{part}@{digest}"
+    assert "@" not in str(images)

@@ -23,7 +23,7 @@ def deployment(_inputs: table.Inputs, selector: dict[str, str]) -> dict[str, Any
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    pod = {"containers": [container], "securityContext": security}
+    pod = {"automountServiceAccountToken": False, "containers": [container], "securityContext": security}
     template = {"metadata": {"labels": selector}, "spec": pod}
     return {"spec": {"replicas": 2, "selector": {"matchLabels": selector}, "template": template}}
 

@@ -119,3 +119,24 @@ seccompProfile:
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* `true` if the policy for the operator's account is rendered. `helm template` without a cluster knows no kinds, not even Pod, but a version. */}}
+{{- define "posecluster.hasAdmissionPolicy" -}}
+{{- $enabled := .Values.admissionPolicy.enabled | toString -}}
+{{- if ne $enabled "auto" -}}
+{{- $enabled -}}
+{{- else if .Values.operator.namespaces -}}
+false
+{{- else if .Capabilities.APIVersions.Has "v1/Pod" -}}
+{{- .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy" -}}
+{{- else -}}
+{{- semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A regular expression in JSON for the keys that a list of patterns allows, such as `example.com/*`. */}}
+{{- define "posecluster.keyPattern" -}}
+{{- $patterns := list -}}
+{{- range . }}{{ $patterns = append $patterns (regexQuoteMeta . | replace "\\*" ".*") }}{{ end -}}
+{{- printf "^(%s)$" (join "|" $patterns) | toJson -}}
+{{- end -}}

@@ -154,6 +154,7 @@ class OwnServer(Server):
             "--bind-address=127.0.0.1",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--authorization-mode=RBAC",
+            "--allow-privileged=true",  # as clusters have it
             f"--client-ca-file={certificates / 'ca.crt'}",
             f"--tls-cert-file={certificates / 'apiserver.crt'}",
             f"--tls-private-key-file={certificates / 'apiserver.key'}",
