@@ -1,5 +1,6 @@
 """The budget of open file descriptors, from which the number of connections to pods follows."""
 
+from posecluster_common.admin_port import MAX_CONNECTIONS
 from posecluster_common.descriptors import soft_limit
 from posecluster_operator.errors import InvalidSetting
 from posecluster_operator.kube.credentials import CONNECTIONS
@@ -8,7 +9,6 @@ from posecluster_operator.kube.credentials import CONNECTIONS
 _OWN = 16  # standard streams, three for each event loop, a listener for each IP family, and a reserve
 _FILES = 16  # open for a short time: credentials and name resolution
 _DISCOVERY = 16  # connections of kopf besides its watches
-_PORT_CONNECTIONS = 32  # probes, Prometheus, `explain`
 _LEAST_PODS = 16
 
 
@@ -18,7 +18,7 @@ def pod_connections(*, watches: int) -> int:
     Raises InvalidSetting if the process's limit on open files leaves too few.
     """
     available = soft_limit()
-    needed = _OWN + _FILES + CONNECTIONS + watches + _DISCOVERY + _PORT_CONNECTIONS
+    needed = _OWN + _FILES + CONNECTIONS + watches + _DISCOVERY + MAX_CONNECTIONS
     if available < needed + _LEAST_PODS:
         raise InvalidSetting(
             f"The limit on open files is {available}, but an operator with {watches} watches needs at least "

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 import posecluster_operator
+from harness.admin_crowd import crowd
 from harness.limits import descriptor_limits, limited
+from posecluster_common.admin_port import MAX_CONNECTIONS
 
 pytestmark = pytest.mark.component
 
@@ -155,7 +158,7 @@ def test_too_few_descriptors_end_the_start_in_one_line(start: Start, kubeconfig:
     assert operator.returncode == 1
     [line] = text.splitlines()
     assert line.startswith("posecluster-operator: The limit on open files is 64, ")
-    assert "needs at least 165" in line
+    assert "needs at least 197" in line
 
 
 def test_an_unknown_setting_is_reported_without_its_value(kubeconfig: Path) -> None:
@@ -170,3 +173,13 @@ def test_an_unknown_setting_is_reported_without_its_value(kubeconfig: Path) -> N
         line = operator.stderr.readline()
         operator.kill()
     assert line.endswith("WARNING Ignored an unknown setting name=POSECLUSTER_OPERATOR_WORKER\n")
+
+
+def test_probes_are_answered_beside_slow_clients(start: Start, kubeconfig: Path) -> None:
+    url = urlsplit(listening(start("--port", "0", kubeconfig=kubeconfig)))
+    assert url.hostname is not None
+    assert url.port is not None
+    with crowd((url.hostname, url.port), "/livez", size=100) as slow:
+        assert slow.alive() <= MAX_CONNECTIONS
+        assert max(slow.slowest_probe(path) for path in ("/livez", "/metrics", "/explain/a/b")) <= 0.5
+        assert slow.seconds_until_gone(30) <= 16

@@ -239,3 +239,17 @@ def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPro
         folder=tmp_path_factory.mktemp("logs"), engine="stub", auth_tokens_dir=str(folder)
     ) as server:
         yield server
+
+
+def test_the_client_port_reports_only_the_status_if_tokens_are_required(start: Start, secret: Path) -> None:
+    server = start(engine="stub", auth_tokens_dir=str(secret))
+    for headers in ({}, bearer("first-token-of-a-test"), bearer("wrong")):
+        answer = client.get(f"{server.url}/healthz", headers=headers)
+        assert (answer.status, answer.json()) == (200, {"status": "ready"})
+    assert client.get(f"{server.admin_url}/healthz").json()["workers"]
+
+
+@pytest.mark.control
+def test_without_tokens_the_client_port_reports_the_whole_state(start: Start) -> None:
+    server = start(engine="stub")
+    assert client.get(f"{server.url}/healthz").json()["workers"]

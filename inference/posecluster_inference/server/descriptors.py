@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 
+from posecluster_common.admin_port import MAX_CONNECTIONS
 from posecluster_common.descriptors import soft_limit
 from posecluster_common.listening import ACCEPTED_AT_ONCE
 from posecluster_inference.errors import InvalidSetting
@@ -15,7 +16,6 @@ logger = logging.getLogger(__name__)
 _OWN = 16  # standard streams, three of the event loop, a listener per port and family, and a reserve
 _FILES = 8  # short-lived: memory figures, tokens, both ends of a new pipe, and those that start a process
 _SPARE_WORKERS = 2  # pipes of a successor and of a worker that is ending, besides one pipe per worker
-_ADMIN_CONNECTIONS = 32  # probes, Prometheus, the operator
 # Connections that are accepted but not yet counted or closed. Rejecting one takes four iterations of the
 # loop.
 _ACCEPTED = 4 * 2 * ACCEPTED_AT_ONCE
@@ -28,7 +28,7 @@ def fit_connections(settings: Settings, *, workers: int) -> Settings:
     Raises InvalidSetting if fewer than 32 connections fit.
     """
     wanted, available = settings.max_connections, soft_limit()
-    needed = _OWN + _FILES + workers + _SPARE_WORKERS + _ADMIN_CONNECTIONS + _ACCEPTED + TURNED_AWAY
+    needed = _OWN + _FILES + workers + _SPARE_WORKERS + MAX_CONNECTIONS + _ACCEPTED + TURNED_AWAY
     room = available - needed
     if wanted <= room:
         return settings

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from posecluster_common.admin_port import AdminPort
 from posecluster_common.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
 from posecluster_inference.errors import PoseClusterError
 from posecluster_inference.machine.cpu import ALLOW_PROCESSES, NO_THREAD
@@ -40,9 +41,9 @@ async def serve(settings: Settings) -> None:
     client_runner = web.AppRunner(
         client_app(service), handler_cancellation=True, shutdown_timeout=_LEEWAY_SECONDS, access_log=None
     )
-    admin_runner = web.AppRunner(admin_app(service), shutdown_timeout=_LEEWAY_SECONDS, access_log=None)
+    admin = AdminPort(admin_app(service), close_seconds=_LEEWAY_SECONDS)
     try:
-        listeners = await _listen(service, client_runner, admin_runner)
+        listeners = await _listen(service, client_runner, admin)
         await stop.requested.wait()
         if stop.error is None:
             delay_ms = settings.drain_delay_ms if stop.waits_for_endpoints else 0
@@ -57,7 +58,7 @@ async def serve(settings: Settings) -> None:
                 await service.connections.open.none()
         if service.observer.exporter is not None:
             await asyncio.to_thread(service.observer.exporter.close, _LEEWAY_SECONDS)
-        await admin_runner.cleanup()
+        await admin.stop()
         await service.workers.stop()
         for task in background:
             task.cancel()
@@ -121,15 +122,12 @@ class _Stop:
         self.requested.set()
 
 
-async def _listen(
-    service: Service, client_runner: web.AppRunner, admin_runner: web.AppRunner
-) -> list[asyncio.Server]:
+async def _listen(service: Service, client_runner: web.AppRunner, admin: AdminPort) -> list[asyncio.Server]:
     settings = service.settings
     loop = asyncio.get_running_loop()
-    await admin_runner.setup()
-    admin_sockets = listen(settings.host, settings.admin_port, port_setting=f"{PREFIX}ADMIN_PORT")
-    for one in admin_sockets:
-        await web.SockSite(admin_runner, one, backlog=ACCEPTED_AT_ONCE).start()
+    admin_addresses = await admin.start(
+        settings.host, settings.admin_port, port_setting=f"{PREFIX}ADMIN_PORT"
+    )
     await client_runner.setup()
     web_server = client_runner.server
     assert web_server is not None
@@ -142,14 +140,14 @@ async def _listen(
         )
         for one in client_sockets
     ]
-    extend_backlog([*admin_sockets, *client_sockets])
+    extend_backlog(client_sockets)
     logger.info(
         "Listening",
         extra={
             "fields": {
                 "host": ", ".join(one.getsockname()[0] for one in client_sockets),
                 "port": client_sockets[0].getsockname()[1],
-                "admin_port": admin_sockets[0].getsockname()[1],
+                "admin_port": admin_addresses[0][1],
                 "workers": service.workers.config.size,
             }
         },

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from posecluster_common.listening import ACCEPTED_AT_ONCE, extend_backlog, listen
+from posecluster_common.admin_port import AdminPort
 from posecluster_operator.admin.health import Reply
 from posecluster_operator.settings import PREFIX
 
@@ -32,20 +32,15 @@ class Port:
         app.router.add_get("/livez", self._show_live)
         app.router.add_get("/readyz", self._show_ready)
         app.router.add_get("/explain/{namespace}/{name}", self._show_explanation)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+        self._port = AdminPort(app, close_seconds=_CLOSE_SECONDS)
 
     async def start(self, host: str, port: int) -> list[tuple[str, int]]:
         """Listen on each address of `host` (see `listen`); return addresses and ports. Raises OSError."""
-        await self._runner.setup()
-        sockets = listen(host, port, port_setting=f"{PREFIX}PORT")
-        for one in sockets:
-            await web.SockSite(self._runner, one, backlog=ACCEPTED_AT_ONCE).start()
-        extend_backlog(sockets)
-        return [one.getsockname()[:2] for one in sockets]
+        return await self._port.start(host, port, port_setting=f"{PREFIX}PORT")
 
     async def stop(self) -> None:
         """Close the port and its connections."""
-        await self._runner.cleanup()
+        await self._port.stop()
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         body = self._metrics(request.query.getall("name[]", [])[:_MOST_NAMES])

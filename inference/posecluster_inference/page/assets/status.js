@@ -41,8 +41,12 @@ function gauge(name, value, limit, text, low, high) {
 }
 
 function draw({ status, memory, queue, workers, uptime_seconds: uptime, version }) {
-  const busy = workers.filter(({ state }) => state === "busy").length;
   pill(status, SAID[status] ?? status);
+  if (!workers) { // a server with tokens reports only its status on this port
+    byId("health").replaceChildren(make("p", { class: "nothing" }, "No details, because this server requires tokens."));
+    return;
+  }
+  const busy = workers.filter(({ state }) => state === "busy").length;
   byId("uptime").textContent = `version ${version}, up ${duration(uptime)}`;
   const list = workers.map(({ state, requests, memory_bytes: used }, index) =>
     make("li", { class: state === "busy" ? "busy-worker" : state },

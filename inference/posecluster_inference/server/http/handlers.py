@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import asdict
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -180,10 +181,20 @@ def _file(request: web.Request, name: str) -> web.Response:
     return web.Response(body=body, headers=headers)
 
 
+async def client_healthz(request: web.Request) -> web.StreamResponse:
+    """GET /healthz on the client port: with tokens, return only the status, because it needs no token."""
+    service = request.app[SERVICE]
+    if service.tokens is None:
+        return await healthz(request)
+    return _health({"status": service.health.status})
+
+
 async def healthz(request: web.Request) -> web.StreamResponse:
     """GET /healthz: return the state of the server, with 200 if it is ready and 503 otherwise."""
-    service = request.app[SERVICE]
-    body = service.health.describe()
+    return _health(request.app[SERVICE].health.describe())
+
+
+def _health(body: dict[str, Any]) -> web.Response:
     ready = body["status"] == Status.READY
     return web.json_response(body, status=200 if ready else 503, headers={hdrs.CACHE_CONTROL: "no-store"})
 

@@ -17,7 +17,7 @@ def client_app(service: Service) -> web.Application:
     app[SERVICE] = service
     app.router.add_post("/v1/detect", handlers.detect, expect_handler=_leave_expectation)
     app.router.add_get("/v1/model", handlers.model, expect_handler=_leave_expectation)
-    app.router.add_get("/healthz", handlers.healthz, expect_handler=_leave_expectation)
+    app.router.add_get("/healthz", handlers.client_healthz, expect_handler=_leave_expectation)
     app.router.add_get("/openapi.json", handlers.api_description, expect_handler=_leave_expectation)
     app.router.add_get("/", handlers.playground, expect_handler=_leave_expectation)
     app.router.add_get("/docs", handlers.reference, expect_handler=_leave_expectation)
