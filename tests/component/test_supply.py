@@ -1,9 +1,14 @@
 """Check 40, supply: what the images contain is pinned by hash, free of known vulnerabilities, and listed."""
 
+import base64
+import hashlib
+import importlib
 import json
 import re
 import sys
+import tarfile
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ from harness.dockerfile import broken_promises
 from harness.recorder import RecordFigure
 from harness.server import ROOT
 from posecluster_inference.models.catalogue import CATALOGUE
+from posecluster_inference.server.http.pages import VIEWER, VIEWER_FILES, VIEWER_FOLDER
 
 pytestmark = pytest.mark.timeout(300)  # scanners start slowly, more so beside other tests
 
@@ -188,3 +194,36 @@ def test_an_invalid_bill_of_materials_is_found(bills: dict[str, Path], tmp_path:
     planted = tmp_path / "planted.json"
     planted.write_text(json.dumps(bill), encoding="utf-8")
     assert "planted" in scanners.run(scanners.scanner("scan", "python"), "-c", _VALIDATE, planted).stderr
+
+
+def test_the_files_of_the_api_reference_are_those_of_the_upstream_package() -> None:
+    """`make lock` compares the wheel with the npm package, and stores the hashes of the compared files."""
+    lock = json.loads((ROOT / "requirements" / "viewer.json").read_text(encoding="utf-8"))
+    assert lock["package"] == f"swagger-ui-dist@{pins(ROOT / 'requirements' / 'inference.txt')[VIEWER]}"
+    assert re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", lock["integrity"])
+    folder = Path(str(metadata.distribution(VIEWER).locate_file(VIEWER_FOLDER)))
+    assert lock["sha256"] == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in VIEWER_FILES
+    }
+
+
+@pytest.mark.control
+def test_a_wheel_that_differs_from_the_upstream_package_is_not_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    viewer = importlib.import_module("viewer")
+    for name in VIEWER_FILES:
+        (tmp_path / name).write_bytes(name.encode())
+    package = tmp_path / "package.tgz"
+    with tarfile.open(package, "w:gz") as archive:
+        for name in VIEWER_FILES:
+            archive.add(tmp_path / name, f"package/{name}")
+    assert set(viewer.compared(tmp_path, package)) == set(VIEWER_FILES)
+    (tmp_path / VIEWER_FILES[0]).write_bytes(b"one byte more")
+    with pytest.raises(ValueError, match="differs from swagger-ui-dist: do not use this version"):
+        viewer.compared(tmp_path, package)
+    digest = base64.b64encode(hashlib.sha512(b"a").digest()).decode()
+    viewer.check_integrity(b"a", f"sha512-{digest}")
+    with pytest.raises(ValueError, match="but the registry names"):
+        viewer.check_integrity(b"b", f"sha512-{digest}")

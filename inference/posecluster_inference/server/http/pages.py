@@ -14,9 +14,9 @@ PLAYGROUND = "index.html"
 REFERENCE = "docs.html"
 
 # This package contains the viewer of the API reference. It is never imported; only its files are read.
-_VIEWER = "flask-swagger-ui"
-_VIEWER_FOLDER = "flask_swagger_ui/dist"
-_VIEWER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
+VIEWER = "flask-swagger-ui"
+VIEWER_FOLDER = "flask_swagger_ui/dist"
+VIEWER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
 
 CONTENT_TYPES = {
     ".css": "text/css",
@@ -88,13 +88,13 @@ def _sources() -> Iterator[tuple[str, Traversable]]:
         yield path.name, path
     yield "astronaut.jpg", package / "data" / "astronaut.jpg"
     try:
-        viewer = metadata.distribution(_VIEWER)
+        viewer = metadata.distribution(VIEWER)
     except metadata.PackageNotFoundError:
         raise PoseClusterError(
-            f"the package {_VIEWER} is missing: install requirements/inference.txt"
+            f"the package {VIEWER} is missing: install requirements/inference.txt"
         ) from None
-    for name in _VIEWER_FILES:
-        yield name, Path(str(viewer.locate_file(f"{_VIEWER_FOLDER}/{name}")))
+    for name in VIEWER_FILES:
+        yield name, Path(str(viewer.locate_file(f"{VIEWER_FOLDER}/{name}")))
 
 
 def _file(name: str, body: bytes) -> File:
