@@ -43,6 +43,9 @@ class Metrics:
         self.http_requests = self._counter(
             "http_requests", "HTTP requests that got a response", "route", "method", "code"
         )
+        self.connections_closed = self._counter(
+            "connections_closed", "Client connections that the server closed after a response", "reason"
+        )
         self.worker_restarts = self._counter("worker_restarts", "Workers that were replaced", "cause")
         self.cache_requests = self._counter(
             "cache_requests", "Requests by what the response cache did for them", "result"
@@ -63,6 +66,8 @@ class Metrics:
             self.refused.labels(reason)
         for reason in ("worker_crashed", "worker_hung", "undecodable", "picture_too_large", "malformed"):
             self.failed.labels(reason)
+        for reason in ("age", "busy", "draining", "memory", "pipelining", "request"):
+            self.connections_closed.labels(reason)
         for cause in ("crash", "hang", "start", "memory", "requests"):
             self.worker_restarts.labels(cause)
         for result in ("hit", "miss", "collapsed", "bypass"):

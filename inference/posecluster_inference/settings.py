@@ -138,6 +138,13 @@ class Settings:
         _MILLISECONDS_A_DAY,
         "age after which a connection is closed with its next response, +-20 %; 0: never",
     )
+    busy_connection_age_ms: int = number(
+        3_000,
+        0,
+        _MILLISECONDS_A_DAY,
+        "age after which a connection is closed with its next response while the workers are busy, +-20 %; "
+        "a third of it after 503 or 504; 0: never",
+    )
     auth_tokens_dir: str = text(
         "", "folder of files that each contain a bearer token; empty: no token is required"
     )

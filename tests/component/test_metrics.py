@@ -29,6 +29,7 @@ CONTRACT: dict[str, tuple[str, set[str]]] = {
     "queue_wait_seconds": ("histogram", set()),
     "stage_seconds": ("histogram", {"stage"}),
     "http_requests": ("counter", {"route", "method", "code"}),
+    "connections_closed": ("counter", {"reason"}),
     "worker_restarts": ("counter", {"cause"}),
     "cache_requests": ("counter", {"result"}),
     "connections": ("gauge", set()),

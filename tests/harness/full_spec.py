@@ -41,6 +41,7 @@ FULL_SPEC: dict[str, Any] = {
         "idleTimeoutMilliseconds": 620_000,
         "writeTimeoutMilliseconds": 8_000,
         "connectionAgeMilliseconds": 0,
+        "busyConnectionAgeMilliseconds": 2_000,
         "recycleRequests": 2_000,
         "workerMemoryBytes": 400_000_000,
     },

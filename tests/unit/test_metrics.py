@@ -17,6 +17,7 @@ FAMILIES = {
     "posecluster_busy_seconds": "counter",
     "posecluster_late": "counter",
     "posecluster_http_requests": "counter",
+    "posecluster_connections_closed": "counter",
     "posecluster_worker_restarts": "counter",
     "posecluster_cache_requests": "counter",
     "posecluster_request_duration_seconds": "histogram",

@@ -77,6 +77,7 @@ def build(settings: Settings) -> Service:
         idle_seconds=settings.idle_timeout_ms / 1000,
         write_seconds=settings.write_timeout_ms / 1000,
         age_seconds=settings.connection_age_ms / 1000,
+        busy_age_seconds=settings.busy_connection_age_ms / 1000,
         pace=pace,
         no_place=lambda: admission.count_early_refusal(
             Reason.QUEUE_FULL, "All connections of this server are in use: retry later."

@@ -46,6 +46,7 @@ _FIELDS: Mapping[str, str] = MappingProxyType(
         "IDLE_TIMEOUT_MS": "advanced.idle_timeout_milliseconds",
         "WRITE_TIMEOUT_MS": "advanced.write_timeout_milliseconds",
         "CONNECTION_AGE_MS": "advanced.connection_age_milliseconds",
+        "BUSY_CONNECTION_AGE_MS": "advanced.busy_connection_age_milliseconds",
         "RECYCLE_REQUESTS": "advanced.recycle_requests",
         "WORKER_MEMORY_BYTES": "advanced.worker_memory_bytes",
     }

@@ -159,6 +159,7 @@ class Advanced:
     idle_timeout_milliseconds: int = number(75_000, 1, 86_400_000)
     write_timeout_milliseconds: int = number(10_000, 1, 3_600_000)
     connection_age_milliseconds: int = number(300_000, 0, 86_400_000)
+    busy_connection_age_milliseconds: int = number(3_000, 0, 86_400_000)
     recycle_requests: int = number(5_000, 0, 1_000_000_000)
     worker_memory_bytes: int = number(0, 0, 17_592_186_044_416)
 

@@ -32,6 +32,9 @@ _LINGER_SECONDS = 0.8
 _SHORT_LINGER_SECONDS = 0.1  # for a body that was refused as too slow
 _LEAST_READ_BYTES = 65_536  # a client must read this much of a response in each `write_seconds`
 _AGE_SPREAD = 0.2
+# Refused clients move first, because they have the most to gain. They do not move at once: a client that
+# retries in a loop would then open a connection for each of its requests.
+_REFUSED_AGE_SHARE = 1 / 3
 SERVER_NAME = "posecluster"  # without a version, which could help attackers
 # Pipelined requests that may wait on a connection; no client library sends more. If there are more, the
 # connection is closed after the current response, so that thousands of cheap requests do not delay other
@@ -66,7 +69,7 @@ class Count:
 class ConnectionLimits:
     """Limits and counters that all client connections share. Times are in seconds.
 
-    `age_seconds` 0 disables the limit on the age.
+    `age_seconds` 0 disables the limit on the age, and `busy_age_seconds` 0 the one of a busy server.
     `pace` applies to a refused body, which is read and discarded.
     `in_flight` counts requests from their complete head to their written response.
     `no_place` creates the refusal of a connection that exceeds `max_connections`.
@@ -77,6 +80,7 @@ class ConnectionLimits:
     idle_seconds: float
     write_seconds: float
     age_seconds: float
+    busy_age_seconds: float
     pace: Pace
     no_place: Callable[[], Refusal]
     open: Count = field(default_factory=Count)
@@ -92,13 +96,14 @@ class ClientConnection(web.RequestHandler):
     """
 
     __slots__ = (
-        "_age_limit",
+        "_age_spread",
         "_answered_body",
         "_head_timer",
         "_in_flight",
         "_in_request",
         "_is_slow",
         "_limits",
+        "_opened",
         "_strict",
         "_turned_away",
         "_unwritten_bytes",
@@ -132,7 +137,8 @@ class ClientConnection(web.RequestHandler):
         self._answered_body: StreamReader | None = None
         self._is_slow = False
         self._turned_away = False
-        self._age_limit = 0.0
+        self._opened = 0.0
+        self._age_spread = random.uniform(1 - _AGE_SPREAD, 1 + _AGE_SPREAD)  # noqa: S311
 
     # --- called by the middleware ---
 
@@ -184,7 +190,21 @@ class ClientConnection(web.RequestHandler):
     @property
     def is_old(self) -> bool:
         """Whether the connection should close after its next response, so that new pods get traffic."""
-        return bool(self._limits.age_seconds) and self._loop.time() > self._age_limit
+        return self._is_older_than(self._limits.age_seconds)
+
+    def may_move(self, *, is_refused: bool) -> bool:
+        """Return whether a busy server may close the connection, so that its client reaches another pod.
+
+        `is_refused`: this request was refused for lack of capacity. Pipelined requests that wait would be
+        lost, so their connection stays open.
+        """
+        if self._messages or self._strict.has_partial_head:
+            return False
+        share = _REFUSED_AGE_SHARE if is_refused else 1.0
+        return self._is_older_than(self._limits.busy_age_seconds * share)
+
+    def _is_older_than(self, seconds: float) -> bool:
+        return bool(seconds) and self._loop.time() - self._opened > seconds * self._age_spread
 
     @property
     def is_crowded(self) -> bool:
@@ -200,8 +220,7 @@ class ClientConnection(web.RequestHandler):
             self._turn_away(transport)
             return
         limits.open.enter()
-        spread = random.uniform(1 - _AGE_SPREAD, 1 + _AGE_SPREAD)  # noqa: S311
-        self._age_limit = self._loop.time() + limits.age_seconds * spread
+        self._opened = self._loop.time()
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         transport.max_size = _READ_CHUNKED_BYTES  # type: ignore[attr-defined]  # asyncio's own name
         super().connection_made(transport)

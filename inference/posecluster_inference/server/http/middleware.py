@@ -45,9 +45,11 @@ async def every_request(
         response.headers["traceparent"] = trace.field
     response.headers[hdrs.SERVER] = SERVER_NAME
     _allow_origin(request, response, service)
-    is_last = connection.is_old or connection.is_crowded
-    if is_last or service.health.is_draining or service.memory.is_tight:
+    reason = _reason_to_close(connection, response, service, loop.time())
+    if reason is not None:
         response.force_close()
+        if request.keep_alive:
+            service.metrics.connections_closed.labels(reason).inc()
     _observe(request, response, service, facts, started)
     return response
 
@@ -80,8 +82,6 @@ async def _answer(
             wait = service.pool.wait_seconds(asyncio.get_running_loop().time())
             refusal.with_retry_after(service.admission.retry_after(wait))
         response = _refuse(refusal, service, facts)
-        if refusal.status in (400, 408, 413):
-            response.force_close()
         if refusal.status == 408:
             assert isinstance(request.protocol, ClientConnection)
             request.protocol.linger_less()
@@ -89,6 +89,26 @@ async def _answer(
         # collection.
         refusal.__traceback__ = refusal.__cause__ = refusal.__context__ = None
     return response
+
+
+def _reason_to_close(
+    connection: ClientConnection, response: web.StreamResponse, service: Service, now: float
+) -> str | None:
+    """Return why the connection closes after this response, as in the metric; None if it stays open."""
+    if service.health.is_draining:
+        return "draining"
+    if service.memory.is_tight:
+        return "memory"
+    if response.status in (400, 408, 413):
+        return "request"
+    if connection.is_crowded:
+        return "pipelining"
+    if connection.is_old:
+        return "age"
+    is_refused = response.status in (503, 504)
+    if (is_refused or service.pool.is_busy(now)) and connection.may_move(is_refused=is_refused):
+        return "busy"
+    return None
 
 
 def _allow(methods: Iterable[str]) -> str:

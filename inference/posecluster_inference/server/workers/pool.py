@@ -19,6 +19,11 @@ from posecluster_inference.server.workers.sharing import HeavyShare
 from posecluster_inference.server.workers.supervisor import Supervisor
 from posecluster_inference.worker.messages import WorkerAnswer
 
+# The pool is busy if its workers were in use for this share of the last window. The autoscaler adds pods
+# earlier than that, so a pod that is busy has more load than its share, or all pods have too much.
+_BUSY_SHARE = 0.8
+_BUSY_WINDOW_SECONDS = 2.0
+
 
 class Pool:
     """Assigns the jobs in the queue to the workers of the supervisor."""
@@ -32,6 +37,9 @@ class Pool:
         self._wake_up: asyncio.TimerHandle | None = None
         self._metrics = metrics
         self._jobs: dict[WorkerProcess, Job] = {}
+        self._ended_seconds = 0.0  # that workers spent on jobs which ended
+        self._window_start = self._window_seconds = 0.0
+        self._is_busy = False
 
     @property
     def live(self) -> int:
@@ -54,6 +62,15 @@ class Pool:
         ahead = [job.cost for job in self.queue.before(turn_of(now, newcomer))]
         wait = self._share.wait_seconds(now, newcomer, ahead, running, idle)
         return wait if math.isfinite(wait) else 0.0
+
+    def is_busy(self, now: float) -> bool:
+        """Return whether the workers had almost no idle time in the last seconds."""
+        elapsed = now - self._window_start
+        if elapsed >= _BUSY_WINDOW_SECONDS:
+            seconds = self._ended_seconds + sum(now - worker.busy_since for worker in self._jobs)
+            self._is_busy = seconds - self._window_seconds > _BUSY_SHARE * elapsed * self.live
+            self._window_start, self._window_seconds = now, seconds
+        return self._is_busy
 
     def submit(self, job: Job) -> None:
         """Queue an admitted job."""
@@ -111,6 +128,7 @@ class Pool:
         job = self._jobs.pop(worker, None)
         if job is not None:
             now = asyncio.get_running_loop().time()
+            self._ended_seconds += now - worker.busy_since
             if job.cost.is_heavy:
                 self._share.heavy_ended(now, now - worker.busy_since, self.live)
             else:
