@@ -25,6 +25,8 @@ from posecluster_operator.kube.events import Recorder
 from posecluster_operator.kube.lease import UNACKNOWLEDGED_SHARE, Lease
 from posecluster_operator.kube.preflight import check_permissions, report_old_crd, wait_for_crd
 from posecluster_operator.reconcile.reconciler import Reconciler
+from posecluster_operator.reconcile.repairs import PACE, RepairPace
+from posecluster_operator.reconcile.rollout_queue import RolloutQueue, rolling_keys
 from posecluster_operator.reconcile.work_queue import Result, WorkQueue
 from posecluster_operator.scaling.cordoned_nodes import CordonedNodes
 from posecluster_operator.scaling.pod_list import PodList
@@ -44,10 +46,10 @@ _WATCHER_SECONDS = 0.2
 _STOP_SECONDS = 0.8
 
 
-async def run(settings: Settings, *, windows: Windows = WINDOWS) -> int:
+async def run(settings: Settings, *, windows: Windows = WINDOWS, pace: RepairPace = PACE) -> int:
     """Run until SIGTERM or SIGINT and return the exit code. Raises OperatorError; OSError for the port."""
     asked_to_stop = _catch_signals()
-    process = _Process(settings, windows)
+    process = _Process(settings, windows, pace)
     # The port comes first, because the API server may be unavailable for long and probes need responses.
     await process.listen()
     work = asyncio.create_task(process.operate(), name="operate")
@@ -73,8 +75,8 @@ async def run(settings: Settings, *, windows: Windows = WINDOWS) -> int:
 class _Process:
     """The parts that exist before the API server is reached: the admin port and its data sources."""
 
-    def __init__(self, settings: Settings, windows: Windows) -> None:
-        self.settings, self.windows = settings, windows
+    def __init__(self, settings: Settings, windows: Windows, pace: RepairPace) -> None:
+        self.settings, self.windows, self.pace = settings, windows, pace
         self.metrics = Metrics(version=__version__)
         self.health = Health(stall_seconds=settings.stall_seconds)
         self.explainer = Explainer()
@@ -159,16 +161,26 @@ class Operator:
             windows=process.windows,
         )
         process.explainer.follow(self._scaler, held=lambda: self._lease.held)
+        self._rollouts = RolloutQueue(
+            limit=settings.concurrent_rollouts,
+            rolling=lambda: rolling_keys(kube, self._namespaces),
+            wake=self._enqueue,
+            monotonic=time.monotonic,
+        )
+        process.metrics.show_queued_rollouts(lambda: self._rollouts.waiting)
         self._reconciler = Reconciler(
             kube,
             lease=self._lease,
             recorder=self._recorder,
             scaler=self._scaler,
             metrics=process.metrics,
+            rollouts=self._rollouts,
+            pace=process.pace,
             images=settings.images,
             version=__version__,
             resync_seconds=settings.resync_seconds,
             now=lambda: datetime.now(UTC),
+            monotonic=time.monotonic,
             random=random,
             nodes=self._nodes,
         )
@@ -231,6 +243,7 @@ class Operator:
         else:
             self._process.metrics.forget_all()
             self._scaler.forget_all()
+            self._rollouts.clear()
 
     def _is_scaling(self) -> bool:
         return self._lease.held and self._scaler.active

@@ -87,6 +87,13 @@ class Settings:
         "", "name of this process in the Lease; empty: the value of POD_ID, or else a generated name"
     )
     workers: int = number(16, 1, 256, "number of PoseClusters reconciled concurrently")
+    concurrent_rollouts: int = number(
+        2,
+        1,
+        1_000,
+        "maximum number of rollouts under way when the operator starts one because of its own settings or "
+        "version; changes of a PoseCluster are not delayed",
+    )
     resync_seconds: int = number(
         90,
         1,

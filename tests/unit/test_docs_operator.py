@@ -36,7 +36,7 @@ def settings_told(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_setting_is_documented_with_default_bounds_and_meaning() -> None:
-    assert len(settings_expected()) == 23
+    assert len(settings_expected()) == 24
     assert settings_told(OPERATOR) == settings_expected()
 
 
@@ -51,7 +51,7 @@ def metrics_told(text: str) -> dict[str, tuple[str, str]]:
 
 
 def test_every_metric_is_documented_with_kind_and_labels() -> None:
-    assert len(metric_names.operator()) == 14
+    assert len(metric_names.operator()) == 16
     assert metrics_told(OPERATOR) == metric_names.operator()
 
 

@@ -10,6 +10,7 @@ from harness.golden import Golden
 from harness.poseclusters import posecluster
 from posecluster_operator.explain.decision import page
 from posecluster_operator.explain.resource import explain_resource, needs_operator, resource_rows
+from posecluster_operator.reconcile.status import OVERRIDDEN
 from posecluster_operator.resource.posecluster import PoseCluster
 from posecluster_operator.resource.reasons import ScalingReason
 
@@ -138,3 +139,27 @@ def test_a_new_posecluster_has_no_change_and_no_load_to_report() -> None:
     found = text(told(ScalingReason.STEADY, lastScaling=None, load=None))
     assert "Last change" not in found
     assert "unknown, because status.load is unset" in found
+
+
+def test_a_contested_child_is_explained_with_the_commands_that_find_the_other_client() -> None:
+    contested = {"status": "False", "reason": "Contested", "message": "Service demo-pose: another client."}
+    lines = text(told(ScalingReason.STEADY, progressing=contested)).splitlines()
+    begin = next(number for number, line in enumerate(lines) if "Contested" in line)
+    assert lines[begin] == "  Stuck       Contested: Service demo-pose: another client."
+    rest = "\n".join(lines[begin:])
+    assert "get deployments,services,poddisruptionbudgets -l app.kubernetes.io/instance=demo" in rest
+    assert "kubectl -n default annotate posecluster demo posecluster.io/paused=true" in rest
+
+
+def test_a_queued_rollout_is_explained_with_the_setting() -> None:
+    queued = {"status": "True", "reason": "RolloutQueued", "message": "Later."}
+    page = text(told(ScalingReason.STEADY, progressing=queued))
+    assert "  Rollout     RolloutQueued: Later." in page
+    assert "operator.settings.concurrentRollouts" in page
+
+
+def test_fields_that_admission_changes_are_explained() -> None:
+    message = f"All is well. {OVERRIDDEN} Deployment demo-pose: spec.replicas."
+    page = text(told(ScalingReason.STEADY, progressing={"message": message}))
+    assert "  Overridden  An admission webhook or policy" in page
+    assert "Deployment demo-pose: spec.replicas." in page

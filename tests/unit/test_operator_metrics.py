@@ -24,6 +24,8 @@ CONTRACT = {
     "posecluster_operator_scrape_seconds_count": set(),
     "posecluster_operator_ready_replicas": {"namespace", "name"},
     "posecluster_operator_unmet_conditions": {"namespace", "name", "condition", "reason"},
+    "posecluster_operator_repairs_total": {"namespace", "name", "kind"},
+    "posecluster_operator_queued_rollouts": set(),
     "posecluster_operator_scaling_decisions_total": {"reason"},
     "posecluster_operator_api_requests_total": {"verb", "code"},
     "posecluster_operator_leader": set(),
@@ -49,6 +51,7 @@ def test_names_and_labels_are_the_contract(metrics: Metrics) -> None:
     metrics.count_call("list", "200")
     metrics.show_size("default", "demo", desired=3, ready=2)
     metrics.show_unmet("default", "demo", [("Available", "NoReadyPods")])
+    metrics.count_repair("default", "demo", "Service")
     shown = {name: {label for label, _ in labels} for name, labels in samples(metrics)}
     ours = {name: labels for name, labels in shown.items() if name.startswith("posecluster")}
     assert ours == CONTRACT

@@ -12,7 +12,7 @@ from harness.poseclusters import posecluster
 from harness.reasons import allowed_reasons
 from harness.scaling import fixed_decision
 from posecluster_operator.reconcile.rollout_diagnosis import Failure
-from posecluster_operator.reconcile.status import compute_status, mark_problem, status_patch
+from posecluster_operator.reconcile.status import compute_status, mark_problem, notices, status_patch
 from posecluster_operator.resource.json_access import condition
 from posecluster_operator.resource.posecluster import PoseCluster
 from posecluster_operator.resource.reasons import (
@@ -141,7 +141,9 @@ def test_the_whole_status() -> None:
 @pytest.mark.parametrize("reason", list(ProgressingReason))
 def test_a_problem_takes_precedence_over_the_deployments_status(reason: ProgressingReason) -> None:
     told = condition(status_of(None, deployment(ready=1), problem=Failure(reason, "words")), "Progressing")
-    assert told["status"] == ("True" if reason in {"RollingOut", "RolloutComplete"} else "False")
+    assert told["status"] == (
+        "True" if reason in {"RollingOut", "RolloutComplete", "RolloutQueued"} else "False"
+    )
     assert (told["reason"], told["message"]) == (reason, "words")
 
 
@@ -250,3 +252,62 @@ def test_a_status_of_the_wrong_shape_is_replaced(forged: Any) -> None:
     computed = status_of(posecluster(status=forged), deployment(ready=1))
     assert computed == status_of(None, deployment(ready=1))
     assert status_patch(forged, computed) == {"status": computed}
+
+
+# --- children that others change, rollouts that wait ---
+
+
+def kstatus_of(status: Any) -> dict[str, tuple[str, str]]:
+    kinds = {"Ready", "Stalled", "Reconciling", "Progressing"}
+    return {
+        one["type"]: (one["status"], one["reason"]) for one in status["conditions"] if one["type"] in kinds
+    }
+
+
+def test_a_contested_posecluster_is_stalled_although_its_generation_was_rolled_out() -> None:
+    problem = Failure(ProgressingReason.CONTESTED, "words")
+    status = status_with(problem)
+    failed = ("False", "Contested")
+    assert kstatus_of(status) == {"Ready": failed, "Progressing": failed, "Stalled": ("True", "Contested")}
+    # the generation is not rolled out anew when the conflict is over
+    assert kstatus_of(status_with(None)) == {
+        "Ready": ("True", "RolledOut"),
+        "Progressing": ("True", "RolloutComplete"),
+    }
+
+
+def test_a_queued_rollout_leaves_a_rolled_out_generation_ready() -> None:
+    queued = Failure(ProgressingReason.ROLLOUT_QUEUED, "words")
+    assert kstatus_of(status_with(queued)) == {
+        "Ready": ("True", "RolledOut"),
+        "Progressing": ("True", "RolloutQueued"),
+    }
+    # what is wrong with the present pods is more important
+    broken = status_with(queued, CRASHING, observed=deployment(ready=1, total=2, updated=2))
+    assert kstatus_of(broken)["Progressing"] == ("False", "CrashLoopBackOff")
+
+
+def test_fields_that_admission_changes_are_in_the_message() -> None:
+    status = status_with(None, overridden=["Deployment demo-pose: spec.replicas"])
+    message = condition(status, "Progressing")["message"]
+    assert message.startswith("All desired pods are ready and match the spec. An admission webhook or policy")
+    assert message.endswith("requests: Deployment demo-pose: spec.replicas.")
+    (event,) = notices(status_with(None), status)
+    assert (event.type, event.reason, event.note) == ("Warning", "Overridden", message)
+    assert notices(status, status) == ()
+
+
+def status_with(
+    problem: Failure | None, *pods: Any, observed: Any = None, overridden: Any = ()
+) -> dict[str, Any]:
+    """Of a PoseCluster whose generation was rolled out before."""
+    return compute_status(
+        posecluster(),
+        deployment=observed or deployment(ready=1),
+        pods=pods,
+        decision=decision(),
+        problem=problem,
+        now=NOW,
+        rolled_out=1,
+        overridden=overridden,
+    )

@@ -60,6 +60,16 @@ class Metrics:
             "reason",
         )
         self._shown_unmet: dict[tuple[str, str], frozenset[tuple[str, str]]] = {}
+        self._repairs = self._counter(
+            "repairs",
+            "Repairs of objects that another client had changed or deleted",
+            "namespace",
+            "name",
+            "kind",
+        )
+        self._queued_rollouts = self._gauge(
+            "queued_rollouts", "PoseClusters whose rollout waits until fewer others are under way"
+        )
         self._scaling_decisions = self._counter(
             "scaling_decisions", "Changes of a PoseCluster's size", "reason"
         )
@@ -89,6 +99,10 @@ class Metrics:
     def count_decision(self, reason: ScalingReason) -> None:
         """Count a change of a PoseCluster's size."""
         self._scaling_decisions.labels(reason.value).inc()
+
+    def count_repair(self, namespace: str, name: str, kind: str) -> None:
+        """Count a repair of an object of this kind that belongs to the PoseCluster."""
+        self._repairs.labels(namespace, name, kind).inc()
 
     def count_scrapes(self, *, read: int, failed: int) -> None:
         """Count one scrape of all pods."""
@@ -121,14 +135,15 @@ class Metrics:
     def forget(self, namespace: str, name: str) -> None:
         """Remove the series of a deleted PoseCluster, if there are any."""
         self.show_unmet(namespace, name, ())
-        for gauge in (self._desired, self._ready):
-            gauge.remove_by_labels({"namespace": namespace, "name": name})
+        for family in (self._desired, self._ready, self._repairs):
+            family.remove_by_labels({"namespace": namespace, "name": name})
 
     def forget_all(self) -> None:
         """Remove the series of all PoseClusters, because only the holder of the Lease shows sizes."""
         self._desired.clear()
         self._ready.clear()
         self._unmet.clear()
+        self._repairs.clear()
         self._shown_unmet.clear()
 
     def show_leader(self, held: bool) -> None:
@@ -138,6 +153,10 @@ class Metrics:
     def show_queue_depth(self, depth: Callable[[], float]) -> None:
         """Read the queue's depth from `depth` at each scrape."""
         self._queue_depth.set_function(depth)
+
+    def show_queued_rollouts(self, number: Callable[[], float]) -> None:
+        """Read the number of waiting rollouts from `number` at each scrape."""
+        self._queued_rollouts.set_function(number)
 
     def text(self, names: list[str]) -> bytes:
         """Return the exposition text, restricted to the samples in `names` unless it is empty."""

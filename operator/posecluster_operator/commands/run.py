@@ -13,6 +13,7 @@ from posecluster_operator.commands import refuse
 from posecluster_operator.errors import OperatorError
 
 if TYPE_CHECKING:
+    from posecluster_operator.reconcile.repairs import RepairPace
     from posecluster_operator.scaling.policy import Windows
 
 HELP = "run the operator (each flag can also be set as a POSECLUSTER_OPERATOR_* variable)"
@@ -25,10 +26,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     settings.add_flags(parser)
 
 
-def execute(parsed: argparse.Namespace, *, windows: "Windows | None" = None) -> int:
+def execute(
+    parsed: argparse.Namespace, *, windows: "Windows | None" = None, pace: "RepairPace | None" = None
+) -> int:
     """Run until a signal, then exit the process; raises InvalidSetting before the start.
 
-    `windows`: shorter windows for tests; there is no setting for them.
+    `windows`, `pace`: shorter times for tests; there are no settings for them.
     """
     loaded = settings.load(os.environ, vars(parsed))
     # PID 1 of a container ignores signals without a handler, and the imports take a second.
@@ -40,6 +43,7 @@ def execute(parsed: argparse.Namespace, *, windows: "Windows | None" = None) -> 
     # imports kopf and the client, 60 MiB that `--help` does not need
     from posecluster_common.descriptors import raise_limit
     from posecluster_operator import app
+    from posecluster_operator.reconcile.repairs import PACE
     from posecluster_operator.scaling.policy import WINDOWS
 
     raise_limit()
@@ -49,7 +53,7 @@ def execute(parsed: argparse.Namespace, *, windows: "Windows | None" = None) -> 
     error: OperatorError | OSError | None = None
     code = 0
     try:
-        code = loop.run_until_complete(app.run(loaded, windows=windows or WINDOWS))
+        code = loop.run_until_complete(app.run(loaded, windows=windows or WINDOWS, pace=pace or PACE))
     except (OperatorError, OSError) as raised:
         error = raised
     lines.stop()  # before the last line, which Kubernetes shows as the container's termination message

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from posecluster_operator.builders.labels import INSTANCE
 from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
-from posecluster_operator.resource.posecluster import PAUSED_ANNOTATION
+from posecluster_operator.resource.posecluster import PAUSED_ANNOTATION, PoseCluster
+from posecluster_operator.resource.reasons import ProgressingReason
 from posecluster_operator.resource.reasons import ScalingReason as R
 from posecluster_operator.scaling.policy.values import Numbers, Policy
 
@@ -29,6 +30,28 @@ def fixed_command(namespace: str, name: str, replicas: int) -> str:
     """Return the command that switches to mode `Fixed` at this size."""
     patch = f'{{"spec":{{"replicas":{replicas},"scaling":{{"mode":"Fixed"}}}}}}'
     return f"kubectl -n {namespace} patch posecluster {name} --type merge -p '{patch}'"
+
+
+def rollout_advice(reason: str, cluster: PoseCluster) -> tuple[str, ...]:
+    """Return what to do about this reason of `Progressing`, in addition to the condition's message."""
+    kubectl, name = f"kubectl -n {cluster.namespace}", cluster.name
+    if reason == ProgressingReason.ROLLOUT_QUEUED:
+        return (
+            "Nothing: the PoseCluster serves and scales with its present pods. To allow more rollouts at the"
+            " same time, raise the chart value operator.settings.concurrentRollouts.",
+        )
+    if reason != ProgressingReason.CONTESTED:
+        return ()
+    children = f"deployments,services,poddisruptionbudgets -l {INSTANCE}={name}"
+    annotate = f"{kubectl} annotate posecluster {name} {PAUSED_ANNOTATION}"
+    return (
+        "Find out which client wrote which fields, and when. A second release of the operator has the manager"
+        " posecluster-operator, too:",
+        f"{kubectl} get {children} -o yaml --show-managed-fields",
+        "Exclude these objects from that client, or set the fields in the PoseCluster. Then, to restore them"
+        " at once, pause the PoseCluster for some seconds:",
+        *(f"{annotate}=true", f"{annotate}-"),
+    )
 
 
 def advice(reason: R, case: Case) -> tuple[str, ...]:

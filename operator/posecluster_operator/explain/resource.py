@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from posecluster_operator.builders.labels import INSTANCE
-from posecluster_operator.explain.advice import Case, fixed_command
+from posecluster_operator.explain.advice import Case, fixed_command, rollout_advice
 from posecluster_operator.explain.decision import (
     Row,
     explain_reasons,
@@ -14,6 +14,7 @@ from posecluster_operator.explain.decision import (
     title,
 )
 from posecluster_operator.reconcile.scaling_status import SCALE_IGNORED
+from posecluster_operator.reconcile.status import OVERRIDDEN
 from posecluster_operator.resource.json_access import child, condition, count, text
 from posecluster_operator.resource.posecluster import PoseCluster, ScalingMode
 from posecluster_operator.resource.reasons import (
@@ -81,7 +82,9 @@ def resource_rows(cluster: PoseCluster, now: datetime) -> list[Row]:
     progressing = condition(status, ConditionType.PROGRESSING)
     if (reason := text(progressing, "reason")) not in _QUIET:
         label = "Rollout" if text(progressing, "status") == "True" else "Stuck"
-        rows.append((label, [f"{reason}: {text(progressing, 'message')}"]))
+        rows.append((label, [f"{reason}: {text(progressing, 'message')}", *rollout_advice(reason, cluster)]))
+    elif OVERRIDDEN in (message := text(progressing, "message")):
+        rows.append(("Overridden", [message.partition(OVERRIDDEN)[1] + message.partition(OVERRIDDEN)[2]]))
     safe = condition(status, ConditionType.DISRUPTION_SAFE)
     if text(safe, "reason") in _ABOUT_NODES:
         rows.append(("Nodes", [f"{text(safe, 'reason')}: {text(safe, 'message')}"]))

@@ -3,17 +3,20 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from posecluster_operator.builders import labels
 from posecluster_operator.builders.table import ChildRow, Ident, idents
 from posecluster_operator.errors import Forbidden, NamespaceTerminating, Rejected, Retryable, Unanswered
 from posecluster_operator.kube.client import Kube
-from posecluster_operator.reconcile.children import Carryover, Children, applied_by_us
+from posecluster_operator.reconcile.children import Carryover, Children, LastApply, applied_by_us
+from posecluster_operator.reconcile.field_paths import changed_paths, overridden_paths, owners, text_of
+from posecluster_operator.reconcile.repairs import RepairPace, Repairs
 from posecluster_operator.reconcile.rollout_diagnosis import Failure
 from posecluster_operator.resource.fields import Json
+from posecluster_operator.resource.json_access import child
 from posecluster_operator.resource.posecluster import PoseCluster
 from posecluster_operator.resource.reasons import ProgressingReason
 from posecluster_operator.resource.stable_text import stable
@@ -29,63 +32,155 @@ _CHOSEN = "nodePort"  # the API server or a user chooses it
 
 @dataclass(slots=True)
 class Applied:
-    """The children after the apply, which of them were repaired, and the first error."""
+    """The children after the apply, which of them were repaired, and the first error.
+
+    `overridden`: the kind and name of children, with the fields that admission changed in our own apply.
+    """
 
     live: dict[Ident, Json | None]
     problem: Failure | None = None
     error: Rejected | Forbidden | Retryable | None = None
     repaired: list[Ident] = field(default_factory=list)
+    overridden: list[str] = field(default_factory=list)
 
 
-async def apply_children(
-    kube: Kube,
-    cluster: PoseCluster,
-    desired: Sequence[dict[str, Any]],
-    children: Children,
-    carryover: Carryover,
-) -> Applied:
-    """Apply each child that differs from its desired state, and delete those that must not exist.
+class Applier:
+    """Applies the children of one PoseCluster in one pass.
 
-    Raises Retryable and Conflict. If a child is refused, the other children are applied nevertheless. A
-    webhook that fails or hangs does not raise, so that the status can report it.
+    `is_users_change`: the spec has changed since it was last applied, so a child of which this process has
+    applied nothing is not delayed. `queued`: the Deployments whose new pod template has to wait. `now` is on
+    a monotonic clock.
     """
-    manifests = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in desired}
-    applied = Applied(dict(children.live))
-    for ident, row in idents(cluster).items():
-        body = children.live[ident]
-        try:
-            if manifest := manifests.get(ident):
-                applied.live[ident] = await _apply(kube, row, manifest, body, carryover, applied.repaired)
-            elif body is not None:
-                await kube.delete(row.resource, cluster.namespace, ident[1], uid=body["metadata"]["uid"])
-                fields = {"kind": ident[0], "child": f"{cluster.namespace}/{ident[1]}"}
-                logger.info("Deleted child", extra={"fields": fields})
-                applied.live[ident] = None
-                carryover.applied.pop(ident, None)  # creating it again later is not a repair
-        except (Rejected, Forbidden, Retryable) as refused:
-            if isinstance(refused, Retryable) and not _may_be_admission(refused):
-                raise
-            applied.problem = applied.problem or _problem(ident, refused)
-            applied.error = applied.error or refused
-            if isinstance(refused, Unanswered | NamespaceTerminating):
-                break  # the other children would fail, too
-    return applied
 
+    def __init__(
+        self,
+        kube: Kube,
+        carryover: Carryover,
+        *,
+        pace: RepairPace,
+        now: float,
+        is_users_change: bool,
+        queued: Collection[Ident],
+    ) -> None:
+        self._kube, self._carryover = kube, carryover
+        self._pace, self._now = pace, now
+        self._is_users_change, self._queued = is_users_change, queued
 
-async def _apply(
-    kube: Kube,
-    row: ChildRow,
-    manifest: dict[str, Any],
-    body: Json | None,
-    carryover: Carryover,
-    repaired: list[Ident],
-) -> Json:
-    kind, namespace, name = manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
-    intent = _digest(manifest)
-    before = carryover.applied.get((kind, name))
-    if body is not None:
-        if before == (intent, fingerprint(body)):
+    async def apply(
+        self, cluster: PoseCluster, desired: Sequence[dict[str, Any]], children: Children
+    ) -> Applied:
+        """Apply each child that differs from its desired state, and delete those that must not exist.
+
+        Raises Retryable and Conflict. If a child is refused, the other children are applied nevertheless. A
+        webhook that fails or hangs does not raise, so that the status can report it.
+        """
+        manifests = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in desired}
+        applied = Applied(dict(children.live))
+        for ident, row in idents(cluster).items():
+            body = children.live[ident]
+            try:
+                if manifest := manifests.get(ident):
+                    applied.live[ident] = await self._child(row, ident, manifest, body, applied)
+                elif body is not None:
+                    applied.live[ident] = await self._delete(row, ident, body, applied)
+                else:
+                    self._repairs(ident).note_unchanged(self._now)
+            except (Rejected, Forbidden, Retryable) as refused:
+                if isinstance(refused, Retryable) and not _may_be_admission(refused):
+                    raise
+                applied.problem = applied.problem or _problem(ident, refused)
+                applied.error = applied.error or refused
+                if isinstance(refused, Unanswered | NamespaceTerminating):
+                    break  # the other children would fail, too
+        applied.problem = applied.problem or contest(self._carryover)
+        return applied
+
+    async def _child(
+        self, row: ChildRow, ident: Ident, manifest: dict[str, Any], body: Json | None, applied: Applied
+    ) -> Json | None:
+        """Apply the child unless it is as it should be or has to wait."""
+        before, repairs = self._carryover.applied.get(ident), self._repairs(ident)
+        wanted = LastApply(_intent(manifest), _size(manifest), "")
+        is_new_intent = self._is_users_change if before is None else before.intent != wanted.intent
+        if ident in self._queued and body is not None:
+            return await self._resize(row, manifest, body)
+        if body is not None and before == replace(wanted, fingerprint=fingerprint(body)):
+            repairs.note_unchanged(self._now)
+            self._note_overridden(ident, manifest, body, applied)
             return body
+        if not is_new_intent and repairs.must_wait(self._now):
+            if body is None or before is None or before.size == wanted.size:
+                return body
+            resized = await self._resize(row, manifest, body)
+            self._carryover.applied[ident] = replace(before, size=wanted.size)
+            return resized
+        answer = await _apply(self._kube, row, manifest, body)
+        after = fingerprint(answer)
+        self._carryover.applied[ident] = replace(wanted, fingerprint=after)
+        self._carryover.check_fresh(answer)
+        self._note_overridden(ident, manifest, answer, applied)
+        if body is not None and fingerprint(body) == after:
+            repairs.note_unchanged(self._now)
+            return answer
+        fields = {"kind": ident[0], "child": f"{answer['metadata']['namespace']}/{ident[1]}"}
+        logger.info("Applied child", extra={"fields": fields})
+        was_applied = repairs.is_contested if before is None else before.size == wanted.size
+        if was_applied and not is_new_intent:
+            self._note_repair(ident, body, answer)
+            applied.repaired.append(ident)
+        return answer
+
+    async def _delete(self, row: ChildRow, ident: Ident, body: Json, applied: Applied) -> Json | None:
+        """Delete a child that must not exist, unless another client keeps creating it."""
+        absent = LastApply("", None, "")
+        is_repair = self._carryover.applied.get(ident) == absent
+        if is_repair and self._repairs(ident).must_wait(self._now):
+            return body
+        metadata = body["metadata"]
+        await self._kube.delete(row.resource, metadata["namespace"], ident[1], uid=metadata["uid"])
+        fields = {"kind": ident[0], "child": f"{metadata['namespace']}/{ident[1]}"}
+        logger.info("Deleted child", extra={"fields": fields})
+        self._carryover.applied[ident] = absent  # creating it again later is not a repair
+        if is_repair:
+            self._repairs(ident).note(self._now, fields=["metadata"], writers=owners(body, ("metadata",)))
+            applied.repaired.append(ident)
+        return None
+
+    async def _resize(self, row: ChildRow, manifest: Json, body: Json) -> Json:
+        """Set only the number of pods, because the rest of the manifest has to wait."""
+        size = _size(manifest)
+        if size is None or child(body, "spec").get("replicas") == size:
+            return body
+        metadata = body["metadata"]
+        patch = {"metadata": {"uid": metadata["uid"]}, "spec": {"replicas": size}}
+        answer = await self._kube.patch(row.resource, metadata["namespace"], metadata["name"], patch)
+        return await _disown_patch(self._kube, row, answer)
+
+    def _note_repair(self, ident: Ident, body: Json | None, answer: Json) -> None:
+        paths = [] if body is None else changed_paths(body, answer)
+        writers = set[str]().union(*(owners(body or {}, path) for path in paths))
+        # Our own name counts only if no other manager owns any of the fields.
+        writers = writers - {labels.MANAGER} or writers
+        self._repairs(ident).note(self._now, fields=map(text_of, paths), writers=writers)
+
+    def _note_overridden(self, ident: Ident, manifest: Json, live: Json, applied: Applied) -> None:
+        if found := dict.fromkeys(map(text_of, overridden_paths(manifest, live))):
+            applied.overridden.append(f"{' '.join(ident)}: {', '.join(found)}")
+
+    def _repairs(self, ident: Ident) -> Repairs:
+        return self._carryover.repairs.setdefault(ident, Repairs(self._pace))
+
+
+def contest(carryover: Carryover) -> Failure | None:
+    """Return the failure for children that other clients keep changing, or None. Pure."""
+    found = [repairs.message(*ident) for ident, repairs in carryover.repairs.items() if repairs.is_contested]
+    return Failure(ProgressingReason.CONTESTED, " ".join(found)) if found else None
+
+
+async def _apply(kube: Kube, row: ChildRow, manifest: dict[str, Any], body: Json | None) -> Json:
+    """Apply the child and return it as the API server stores it."""
+    namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+    if body is not None:
         # With the uid, an apply to an object that replaced the child in the meantime fails with a conflict.
         metadata = {**manifest["metadata"], "uid": body["metadata"]["uid"]}
         manifest = {**manifest, "metadata": metadata}
@@ -102,14 +197,7 @@ async def _apply(
             raise
         await _overwrite(kube, row, manifest, body)
         answer = await kube.apply(manifest)
-    answer = await _disown_patch(kube, row, answer)
-    carryover.applied[kind, name] = (intent, fingerprint(answer))
-    carryover.check_fresh(answer)
-    if body is None or fingerprint(body) != fingerprint(answer):
-        logger.info("Applied child", extra={"fields": {"kind": kind, "child": f"{namespace}/{name}"}})
-        if before is not None and before[0] == intent:
-            repaired.append((kind, name))
-    return answer
+    return await _disown_patch(kube, row, answer)
 
 
 def has_foreign_fields(body: Json, owned: Sequence[str]) -> bool:
@@ -222,6 +310,17 @@ def forbidden(error: Forbidden) -> Failure:
         f"The operator lacks the permission to {error.what}: grant its service account the permissions in "
         "charts/posecluster/files/permissions.yaml.",
     )
+
+
+def _intent(manifest: Json) -> str:
+    """Return a hash of the manifest without the size, but with the fact whether it sets one."""
+    spec = manifest["spec"]
+    return _digest({**manifest, "spec": {**spec, "replicas": None} if "replicas" in spec else spec})
+
+
+def _size(manifest: Json) -> int | None:
+    size: int | None = manifest["spec"].get("replicas")
+    return size
 
 
 def fingerprint(body: Json) -> str:

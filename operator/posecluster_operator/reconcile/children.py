@@ -8,6 +8,7 @@ from posecluster_operator.builders.table import ChildRow, Ident, idents
 from posecluster_operator.errors import Retryable
 from posecluster_operator.kube.client import Kube
 from posecluster_operator.kube.kinds import PODS
+from posecluster_operator.reconcile.repairs import Repairs
 from posecluster_operator.reconcile.rollout_diagnosis import Failure
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.posecluster import GROUP, KIND, PoseCluster
@@ -38,6 +39,19 @@ class Children:
         return self.pods[row.component]
 
 
+@dataclass(frozen=True, slots=True)
+class LastApply:
+    """What was applied to a child last.
+
+    `intent`: hash of the manifest without the size, or empty if the child must not exist. `size`: the number
+    of pods, if the manifest sets it. `fingerprint`: of the API server's response.
+    """
+
+    intent: str
+    size: int | None
+    fingerprint: str
+
+
 @dataclass(slots=True)
 class Carryover:
     """State from one pass to the next, to avoid writes and to detect stale reads and forged status.
@@ -45,8 +59,9 @@ class Carryover:
     After a restart it is empty, which causes one apply per child that changes nothing.
     """
 
-    # hash of the manifest, fingerprint of the API server's response
-    applied: dict[Ident, tuple[str, str]] = field(default_factory=dict)
+    applied: dict[Ident, LastApply] = field(default_factory=dict)
+    repairs: dict[Ident, Repairs] = field(default_factory=dict)
+    applied_generation: int = 0  # the last one that was applied completely
     newest: dict[Ident, int] = field(default_factory=dict)
     stale_reads: dict[Ident, int] = field(default_factory=dict)
     uid: str = ""  # of the PoseCluster; it may be deleted and created again

@@ -2,25 +2,34 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
 
 from posecluster_operator.admin.metrics import Metrics
 from posecluster_operator.builders import Inputs, desired_children
-from posecluster_operator.builders.table import CLIENT_SERVICE, INFERENCE_DEPLOYMENT
+from posecluster_operator.builders.table import CHILDREN, CLIENT_SERVICE, INFERENCE_DEPLOYMENT, Ident
 from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
 from posecluster_operator.kube.client import Kube
 from posecluster_operator.kube.events import Recorder
 from posecluster_operator.kube.kinds import POSECLUSTERS
 from posecluster_operator.kube.lease import Lease
-from posecluster_operator.reconcile.apply import Applied, apply_children, unreadable
+from posecluster_operator.reconcile.apply import Applied, Applier, unreadable
 from posecluster_operator.reconcile.children import Carryover, Children, blocked_by, read_children
 from posecluster_operator.reconcile.readiness import ready_generation
+from posecluster_operator.reconcile.repairs import RepairPace, Repairs
 from posecluster_operator.reconcile.rollout_diagnosis import Failure
+from posecluster_operator.reconcile.rollout_queue import (
+    RolloutQueue,
+    any_rolling_out,
+    has_old_pods,
+    is_rolling_out,
+    starts_rollout,
+)
 from posecluster_operator.reconcile.scaling_status import scaled
 from posecluster_operator.reconcile.status import (
+    applied_generation,
     compute_status,
     lasting_blindness,
     mark_problem,
@@ -65,16 +74,20 @@ class Reconciler:
         recorder: Recorder,
         scaler: Scaler,
         metrics: Metrics,
+        rollouts: RolloutQueue,
+        pace: RepairPace,
         images: PodDefaults,
         version: str,
         resync_seconds: float,
         now: Callable[[], datetime],
+        monotonic: Callable[[], float],
         random: Random,
         nodes: CordonedNodes,
     ) -> None:
         self._kube, self._lease, self._recorder, self._metrics = kube, lease, recorder, metrics
         self._images, self._version, self._resync_seconds = images, version, resync_seconds
-        self._scaler, self._now, self._random, self._nodes = scaler, now, random, nodes
+        self._scaler, self._rollouts, self._pace, self._nodes = scaler, rollouts, pace, nodes
+        self._now, self._monotonic, self._random = now, monotonic, random
         self._carryovers: dict[str, Carryover] = {}
 
     def known_keys(self) -> set[str]:
@@ -115,14 +128,14 @@ class Reconciler:
         sizing = self._size(cluster, children, invalid)
         order = self._order(children, sizing)
         applied = await self._apply(cluster, children, sizing, order, carryover, invalid)
-        await self._write_status(
-            cluster, replace(children, live=applied.live), sizing, order, applied.problem, carryover
-        )
+        live = replace(children, live=applied.live)
+        await self._write_status(cluster, live, sizing, order, applied, carryover)
         if applied.error is not None:
             raise applied.error
         reason = None if applied.problem is None else applied.problem.reason
         left = [sizing.owner.seconds_left if sizing else None, order.seconds_left if order else None]
         soon = _REQUEUE_SECONDS.get(reason, math.inf)
+        left += [one.seconds_left(self._monotonic()) for one in carryover.repairs.values()]
         return Result(min(self._resync(), soon, *(math.inf if one is None else one for one in left)))
 
     async def _read(self, key: str) -> Json | None:
@@ -149,14 +162,29 @@ class Reconciler:
                 newest=earlier.newest,
                 desired=count(status, "desiredReplicas") if "desiredReplicas" in status else None,
                 last_scaling=child(status, "lastScaling") or None,
+                applied_generation=applied_generation(status),
+                repairs=self._contested(key, status),
                 rolled_out=ready_generation(status),
                 # an earlier process has emitted this Event
                 scaling_told=blind.reason if (blind := lasting_blindness(status, now=self._now())) else "",
             )
         return carryover
 
+    def _contested(self, key: str, status: Json) -> dict[Ident, Repairs]:
+        """Return the back-off of children that an earlier process reported as contested."""
+        progressing, name = condition(status, ConditionType.PROGRESSING), key.partition("/")[2]
+        found = dict[Ident, Repairs]()
+        if text(progressing, "reason") == ProgressingReason.CONTESTED:
+            for row in CHILDREN:
+                ident = row.ident(name)
+                if f"{' '.join(ident)}: " in text(progressing, "message"):
+                    found[ident] = Repairs(self._pace)
+                    found[ident].back_off(self._monotonic())
+        return found
+
     def _forget(self, key: str) -> None:
         self._carryovers.pop(key, None)
+        self._rollouts.observe(key, is_rolling=False)
         self._scaler.forget(key)
         self._metrics.forget(*key.split("/", 1))
 
@@ -196,6 +224,9 @@ class Reconciler:
         invalid: Failure | None,
     ) -> Applied:
         if sizing is None or order is None:
+            self._rollouts.observe(cluster.key, is_rolling=any_rolling_out(children.live))
+            if cluster.paused:
+                carryover.repairs.clear()  # the user may have removed the cause
             return Applied(dict(children.live), invalid)
         decision = sizing.decision
         try:
@@ -218,13 +249,46 @@ class Reconciler:
         if blocked := blocked_by(cluster, children.live):
             return Applied(dict(children.live), blocked)
         await self._set_deletion_costs(cluster, children, decision, order)
-        applied = await apply_children(self._kube, cluster, desired, children, carryover)
-        if not applied.problem:
+        is_users_change = cluster.generation > carryover.applied_generation
+        queued = () if is_users_change else await self._queued(cluster, desired, children)
+        applier = Applier(
+            self._kube,
+            carryover,
+            pace=self._pace,
+            now=self._monotonic(),
+            is_users_change=is_users_change,
+            queued=queued,
+        )
+        live = children.live
+        try:
+            applied = await applier.apply(cluster, desired, children)
+            live = applied.live
+        finally:
+            self._rollouts.observe(cluster.key, is_rolling=any_rolling_out(live), is_waiting=bool(queued))
+        if not applied.error:
+            carryover.applied_generation = cluster.generation
             self._scaler.ordered(cluster.key, decision.replicas)
             self._note_size(carryover, decision)
+        if queued:
+            applied.problem = applied.problem or self._rollouts.failure
         for kind, name in applied.repaired:
+            self._metrics.count_repair(cluster.namespace, cluster.name, kind)
             self._recorder.emit(cluster, repaired(kind, name))
         return applied
+
+    async def _queued(
+        self, cluster: PoseCluster, desired: Sequence[Json], children: Children
+    ) -> Collection[Ident]:
+        """Return the Deployments whose rollout the operator would start by itself, if it has to wait."""
+        idents = {(one["kind"], one["metadata"]["name"]): one for one in desired}
+        found = [ident for ident, one in idents.items() if starts_rollout(one, children.live[ident])]
+        # A rollout under way is replaced and takes no further place.
+        is_replacing = any(
+            is_rolling_out(children.live[one]) and has_old_pods(children.live[one]) for one in found
+        )
+        if not found or is_replacing or await self._rollouts.may_start(cluster.key):
+            return ()
+        return found
 
     async def _set_deletion_costs(
         self, cluster: PoseCluster, children: Children, decision: Decision, order: Order
@@ -255,7 +319,7 @@ class Reconciler:
         children: Children,
         sizing: Sizing | None,
         order: Order | None,
-        problem: Failure | None,
+        applied: Applied,
         carryover: Carryover,
     ) -> None:
         pods = children.pods_of(INFERENCE_DEPLOYMENT)
@@ -271,7 +335,8 @@ class Reconciler:
             order=order,
             silent=self._scaler.silent(cluster.key, pods),
             delays_drains=self._delays_drains(sizing),
-            problem=problem,
+            problem=applied.problem,
+            overridden=applied.overridden,
             now=self._now(),
         )
         carryover.note_rollout(ready_generation(status))

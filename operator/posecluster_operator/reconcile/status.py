@@ -52,7 +52,11 @@ from posecluster_operator.scaling.silence import Silent
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 _HTTP_PORT = 80
-_ON_THE_WAY = {ProgressingReason.ROLLOUT_COMPLETE, ProgressingReason.ROLLING_OUT}
+_ON_THE_WAY = {
+    ProgressingReason.ROLLOUT_COMPLETE,
+    ProgressingReason.ROLLING_OUT,
+    ProgressingReason.ROLLOUT_QUEUED,
+}
 # reasons for False that the user has chosen
 _WISHED = {
     AvailableReason.SCALED_TO_ZERO,
@@ -64,6 +68,8 @@ _WISHED = {
 # The load is unknown although it should be known. If this lasts, it causes an Event.
 _BLIND = {ScalingReason.NO_METRICS, ScalingReason.PARTIAL_METRICS}
 _BLIND_LASTS = timedelta(minutes=1)
+
+OVERRIDDEN = "An admission webhook or policy of the cluster changes these fields in the operator's requests:"
 
 # Conditions whose transitions cause Events. Ready, Reconciling and Stalled only repeat them.
 _TOLD = (
@@ -100,6 +106,7 @@ def compute_status(
     order: Order | None = None,
     silent: Silent = MappingProxyType({}),
     delays_drains: bool = False,
+    overridden: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the whole status.
 
@@ -119,13 +126,19 @@ def compute_status(
         "desiredReplicas": desired,
     }
     is_applied = problem is None and decision is not None
+    is_contested = problem is not None and problem.reason is ProgressingReason.CONTESTED
+    is_queued = problem is not None and problem.reason is ProgressingReason.ROLLOUT_QUEUED
     available = _available(sizes["readyReplicas"], to_zero=not desired and bool(decision or deployment))
-    progressing = _progressing(cluster, deployment, pods, desired, problem)
+    progressing = _progressing(cluster, deployment, pods, desired, problem, overridden)
+    # While another client changes the children, they do not reliably match the spec.
+    done = not is_contested and is_rolled_out(
+        cluster, deployment, desired if is_applied else None, last=rolled_out
+    )
     values = readiness(
         available,
         progressing,
-        is_rolled_out=is_rolled_out(cluster, deployment, desired if is_applied else None, last=rolled_out),
-        is_final=problem is not None or has_given_up(child(deployment)),
+        is_rolled_out=done,
+        is_final=(problem is not None and not is_queued) or has_given_up(child(deployment)),
     ) | {
         ConditionType.AVAILABLE: available,
         ConditionType.PROGRESSING: progressing,
@@ -137,6 +150,12 @@ def compute_status(
     status = _status(cluster, sizes, values, endpoint=_endpoint(cluster, service), now=now)
     load = shown_load(cluster, decision, shown)
     return status | ({"load": load} if load else {}) | ({"lastScaling": last_scaling} if last_scaling else {})
+
+
+def applied_generation(status: Json) -> int:
+    """Return the generation whose children were applied according to the status, or 0 if that is unknown."""
+    reason = text(condition(status, ConditionType.PROGRESSING), "reason")
+    return 0 if reason in _NOT_APPLIED else count(status, "observedGeneration")
 
 
 def mark_problem(cluster: PoseCluster, problem: Failure, *, now: datetime) -> dict[str, Any]:
@@ -227,20 +246,27 @@ def _progressing(
     pods: Sequence[Json],
     desired: int,
     problem: Failure | None,
+    overridden: Sequence[str],
 ) -> ConditionValue:
-    if problem:
+    also = f" {OVERRIDDEN} {'; '.join(overridden)}." if overridden else ""
+    # A failure of the present pods matters more than a rollout that waits.
+    is_queued = problem is not None and problem.reason is ProgressingReason.ROLLOUT_QUEUED
+    if problem and not is_queued:
         return problem.reason in _ON_THE_WAY, problem.reason, problem.message
     if cluster.paused:
         message = 'The annotation posecluster.io/paused is "true"; nothing is changed.'
         return False, ProgressingReason.PAUSED, message
     if deployment is not None:
-        if _is_complete(deployment, desired):
+        is_complete = _is_complete(deployment, desired)
+        if is_complete and not is_queued:
             message = "All desired pods are ready and match the spec."
-            return True, ProgressingReason.ROLLOUT_COMPLETE, message
+            return True, ProgressingReason.ROLLOUT_COMPLETE, message + also
         secret = cluster.spec.auth.token_secret_name
-        if failure := find_failure(deployment, pods, token_secret=secret):
+        if not is_complete and (failure := find_failure(deployment, pods, token_secret=secret)):
             return False, failure.reason, failure.message
-    return True, ProgressingReason.ROLLING_OUT, "Pods are being started or replaced."
+    if problem:
+        return True, problem.reason, problem.message
+    return True, ProgressingReason.ROLLING_OUT, "Pods are being started or replaced." + also
 
 
 def _is_complete(deployment: Json, desired: int) -> bool:
@@ -292,9 +318,19 @@ def notices(before: Json, after: Json) -> tuple[Notice, ...]:
         last = child(after, "lastScaling")
         why = f": {text(last, 'message')}" if [last.get("from"), last.get("to")] == sizes else ""
         found.append(Notice("Normal", "Scaled", f"Scaled from {sizes[0]} to {sizes[1]}{why}"))
+    if _begins_to_be_overridden(before, after):
+        found.append(
+            Notice("Warning", "Overridden", text(condition(after, ConditionType.PROGRESSING), "message"))
+        )
     if _begins_to_ignore_scale(before, after):
         found.append(Notice("Warning", "ScaleIgnored", SCALE_IGNORED))
     return tuple(found)
+
+
+def _begins_to_be_overridden(before: Json, after: Json) -> bool:
+    """Return whether admission is newly observed to change fields."""
+    old, new = (text(condition(status, ConditionType.PROGRESSING), "message") for status in (before, after))
+    return OVERRIDDEN in new and OVERRIDDEN not in old
 
 
 def _begins_to_ignore_scale(before: Json, after: Json) -> bool:

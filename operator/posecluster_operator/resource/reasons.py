@@ -78,6 +78,11 @@ class ProgressingReason(_Documented):
 
     ROLLOUT_COMPLETE = "RolloutComplete", "True: all desired pods are ready and match the spec"
     ROLLING_OUT = "RollingOut", "True: pods are being started or replaced"
+    ROLLOUT_QUEUED = (
+        "RolloutQueued",
+        "True: the operator's settings or version require new pods, and the rollout waits until fewer others "
+        "are under way; a change of the spec is never delayed",
+    )
     IMAGE_PULL_BACK_OFF = "ImagePullBackOff", "False: the image cannot be pulled, or its name is wrong"
     CRASH_LOOP_BACK_OFF = "CrashLoopBackOff", "False: the container ends soon after each start"
     CREATE_CONTAINER_ERROR = (
@@ -101,6 +106,11 @@ class ProgressingReason(_Documented):
     APPLY_REJECTED = (
         "ApplyRejected",
         "False: the API server, or an admission webhook, refused a child; the operator retries",
+    )
+    CONTESTED = (
+        "Contested",
+        "False: another client keeps changing or deleting a child, so the operator restores it only after "
+        "some minutes; a change of the spec is applied at once",
     )
     FORBIDDEN = "Forbidden", "False: the operator lacks a permission that it needs; it retries"
     PAUSED = "Paused", 'False: the annotation `posecluster.io/paused` is "true"; nothing is changed'
