@@ -138,6 +138,16 @@ def test_a_missing_state_is_not_replaced_by_the_last_one(visit, stub_server):
     expect(opened.page.locator("#pill")).to_have_text("no answer")
 
 
+def test_a_server_with_tokens_shows_only_its_status(visit, tmp_path):
+    (tmp_path / "one").write_text("a-token-for-this-test")
+    with start_server(engine="stub", auth_tokens_dir=str(tmp_path)) as server:
+        opened = visit(server.url)
+        expect(opened.page.locator("#pill")).to_have_text("ready")
+        expect(opened.page.locator("#health")).to_have_text(
+            "No details, because this server requires tokens."
+        )
+
+
 def test_a_refused_clipboard_is_reported(visit, stub_server):
     opened = visit(stub_server.url)
     opened.page.evaluate("""() => {

@@ -101,7 +101,7 @@ export async function sample() {
 export async function health() {
   const response = await ask("healthz", { signal: AbortSignal.timeout(HEALTH_LIMIT_MS) });
   const body = await response.json().catch(() => null);
-  if (!body?.workers) throw new Problem({ status: response.status, title: "The server's state is not available" });
+  if (typeof body?.status !== "string") throw new Problem({ status: response.status, title: "The server's state is not available" });
   return body;
 }
 
