@@ -8,7 +8,13 @@ import pytest
 
 from harness.kubernetes.admission import denied
 from harness.kubernetes.api import Api
-from harness.kubernetes.facts import assert_quiet, wait_quiet, wait_rolled_out
+from harness.kubernetes.facts import (
+    assert_quiet,
+    play_distribution,
+    replica_set_sizes,
+    wait_quiet,
+    wait_rolled_out,
+)
 from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.player import Player
 from harness.kubernetes.pod_status import Behaviour, last_step, pod_status
@@ -281,3 +287,31 @@ def test_a_deployment_that_gives_its_pods_up_would_be_seen(api: Api, namespace: 
 
     with pytest.raises(AssertionError, match="pods are not ready any more"):
         api.wait_until(forever, 20, "a look that fails")
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.IMAGE_MISSING, Behaviour.QUOTA, Behaviour.UNSCHEDULABLE])
+def test_a_scale_up_during_a_stuck_rollout_goes_to_pods_that_serve(
+    api: Api,
+    namespace: str,
+    proxy: FaultProxy,
+    operator: OperatorProcess,
+    serving: Serving,
+    behaviour: Behaviour,
+) -> None:
+    """The pods that a quota or full nodes hold up are ordered once, not in every pass."""
+    set_image(api, namespace, f"example.test/pose:{behaviour}")
+    wait_stuck(api, serving, CASES[behaviour][0])
+    api.patch("poseclusters", namespace, NAME, {"spec": {"replicas": 6}})
+    api.wait_until(
+        lambda: api.get("deployments", namespace, CHILD)["spec"]["replicas"] == 6, 20, "size applied"
+    )
+    play_distribution(api, namespace, CHILD, serving=4, broken=4)
+    moved = {"serving": 6, "broken": 2}
+    api.wait_until(lambda: replica_set_sizes(api, namespace, CHILD) == moved, 20, "pods moved")
+    wait_given_up(api, namespace)
+    wait_quiet(operator, proxy)
+    assert_quiet(operator, proxy)
+    assert replica_set_sizes(api, namespace, CHILD) == moved
+    reasons = [one["reason"] for one in api.list("events", namespace)]
+    assert reasons.count("StuckRolloutResized") == 1
+    serving.look()

@@ -15,7 +15,7 @@ from harness.kubernetes.accounts import Account
 from harness.kubernetes.api import Api
 from harness.kubernetes.calls import Call
 from harness.kubernetes.changed_operator import planted
-from harness.kubernetes.facts import wait_rolled_out
+from harness.kubernetes.facts import play_distribution, replica_set_sizes, wait_rolled_out
 from harness.kubernetes.loaded_pods import LoadedPods
 from harness.kubernetes.operator import OperatorProcess
 from harness.kubernetes.operator_policy import operator_policy
@@ -75,9 +75,14 @@ def story(api: Api, namespace: str, pods: LoadedPods) -> None:
         45,  # the load is watched for 20 s before a size falls
         "no budget for one pod",
     )
-    for _ in range(2):
+    for turn in range(2):
         change(spec={"image": "example.test/pose:missing"})
         api.wait_condition(namespace, name, "Progressing", reason="ImagePullBackOff")
+        if turn == 0:
+            play_distribution(api, namespace, f"{name}-pose", serving=1, broken=2)
+            api.wait_until(
+                lambda: replica_set_sizes(api, namespace, f"{name}-pose")["broken"] == 1, 20, "broken shrinks"
+            )
         change(spec={"image": "example.test/pose:2"})
         wait_rolled_out(api, namespace, name)
     api.wait_until(

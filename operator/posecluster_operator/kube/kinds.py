@@ -7,6 +7,7 @@ from posecluster_operator.builders.table import kinds
 from posecluster_operator.resource.posecluster import GROUP, KIND, PLURAL, VERSION
 
 POSECLUSTERS = Resource(GROUP, VERSION, PLURAL, KIND)
+REPLICA_SETS = Resource("apps", "v1", "replicasets", "ReplicaSet")
 PODS = Resource("", "v1", "pods", "Pod")
 NODES = Resource("", "v1", "nodes", "Node")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")

@@ -45,6 +45,8 @@ WATCHED = (
     Rule("posecluster.io", "poseclusters/status", ("patch",)),
     *_children_rules(),
     Rule("", "pods", ("list", "watch", "patch")),
+    Rule("apps", "replicasets", ("list",)),
+    Rule("apps", "replicasets/scale", ("patch",)),
     Rule("events.k8s.io", "events", ("create", "patch")),
 )
 # Only with the setting WATCH_NODES, in the whole cluster. Without it, drains are not prepared.

@@ -113,3 +113,41 @@ def templates(calls: Iterable["Call"]) -> list[str]:
         if not found or found[-1] != annotations["posecluster.io/template-hash"]:
             found.append(annotations["posecluster.io/template-hash"])
     return found
+
+
+def play_distribution(api: "Api", namespace: str, deployment: str, *, serving: int, broken: int) -> None:
+    """Write what kube-controller-manager writes when it distributes a size over two ReplicaSets.
+
+    The player's own ReplicaSets have neither sizes nor revisions.
+    """
+    body = api.get("deployments", namespace, deployment)
+    prefix, size, image = "deployment.kubernetes.io/", body["spec"]["replicas"], _image(body)
+    for item in api.list("replicasets", namespace):
+        name, is_new = item["metadata"]["name"], _image(item) == image
+        pods = broken if is_new else serving
+        notes = {"revision": 2 if is_new else 1, "desired-replicas": size, "max-replicas": size + -(-size // 4)}
+        annotations = {prefix + key: str(value) for key, value in notes.items()}
+        patch = {"metadata": {"annotations": annotations}, "spec": {"replicas": pods}}
+        api.patch("replicasets", namespace, name, patch)
+        ready = 0 if is_new else serving
+        api.patch_status(
+            "replicasets",
+            namespace,
+            name,
+            {"replicas": pods, "readyReplicas": ready, "availableReplicas": ready},
+        )
+    revision = {"metadata": {"annotations": {f"{prefix}revision": "2"}}}
+    api.patch("deployments", namespace, deployment, revision)
+
+
+def replica_set_sizes(api: "Api", namespace: str, deployment: str) -> dict[str, int]:
+    """The sizes of the ReplicaSets of the present template, `broken`, and of an earlier one, `serving`."""
+    image = _image(api.get("deployments", namespace, deployment))
+    return {
+        "broken" if _image(item) == image else "serving": item["spec"]["replicas"]
+        for item in api.list("replicasets", namespace)
+    }
+
+
+def _image(body: Json) -> str:
+    return str(body["spec"]["template"]["spec"]["containers"][0]["image"])
