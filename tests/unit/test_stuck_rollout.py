@@ -9,7 +9,9 @@ from posecluster_operator.reconcile.stuck_rollout import resizes
 PREFIX = "deployment.kubernetes.io/"
 
 
-def deployment(size: int, *, revision: int = 2, max_unavailable: int = 0, observed: int = 7) -> dict[str, Any]:
+def deployment(
+    size: int, *, revision: int = 2, max_unavailable: int = 0, observed: int = 7
+) -> dict[str, Any]:
     return {
         "metadata": {
             "uid": "d",

@@ -125,7 +125,11 @@ def play_distribution(api: "Api", namespace: str, deployment: str, *, serving: i
     for item in api.list("replicasets", namespace):
         name, is_new = item["metadata"]["name"], _image(item) == image
         pods = broken if is_new else serving
-        notes = {"revision": 2 if is_new else 1, "desired-replicas": size, "max-replicas": size + -(-size // 4)}
+        notes = {
+            "revision": 2 if is_new else 1,
+            "desired-replicas": size,
+            "max-replicas": size + -(-size // 4),
+        }
         annotations = {prefix + key: str(value) for key, value in notes.items()}
         patch = {"metadata": {"annotations": annotations}, "spec": {"replicas": pods}}
         api.patch("replicasets", namespace, name, patch)
