@@ -108,9 +108,8 @@ def test_kubernetes_gives_a_scale_up_to_a_broken_template(release: Release, plac
         api.patch("deployments", where, "control", {"spec": spec})
 
     wait_until(lambda: ready() == 1, 60, "control ready")
-    name = api.get("deployments", where, "control")["spec"]["template"]["spec"]["containers"][0]["name"]
-    containers = [{"name": name, "image": MISSING_IMAGE, "command": ["none"]}]
-    change({"template": {"spec": {"containers": containers}}})
+    (container,) = api.get("deployments", where, "control")["spec"]["template"]["spec"]["containers"]
+    change({"template": {"spec": {"containers": [container | {"image": MISSING_IMAGE}]}}})
     wait_until(lambda: len(api.list("pods", where, labels="app=control")) == 2, 60, "control stuck")
     change({"replicas": WANTED})
     wait_until(lambda: len(sizes(place, "app=control")) == 2, 30, "size distributed")
