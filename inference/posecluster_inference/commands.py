@@ -9,7 +9,7 @@ from posecluster_common import log
 from posecluster_common.descriptors import raise_limit
 from posecluster_inference import __version__, settings
 from posecluster_inference.errors import PoseClusterError
-from posecluster_inference.machine import cpu
+from posecluster_inference.machine import cpu, kernel
 from posecluster_inference.models import cli as models_cli
 from posecluster_inference.server import runtime_check
 
@@ -44,6 +44,8 @@ def _serve(parsed: argparse.Namespace) -> int:
     raise_limit()
     cpu.check_processor()
     loaded = settings.load(os.environ, vars(parsed))
+    if loaded.sandbox == "on":
+        kernel.forbid_inspection()
     try:
         lines = log.configure(loaded.log_format, longest_value=_LONGEST_VALUE, stop_seconds=1.0)
         try:

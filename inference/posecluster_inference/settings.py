@@ -44,6 +44,9 @@ class Settings:
     model_variant: str = choice("full", _VARIANTS, "variant of the model")
     model_dir: str = text("models", "folder that contains the model files")
     engine: str = text("mediapipe", "inference engine: mediapipe, or a class as package.module:Class")
+    engine_environment: str = text(
+        "", "comma-separated names of further environment variables that the workers of a custom engine get"
+    )
     max_people: int = number(1, 1, 10, "maximum number of people detected in a picture")
     max_body_bytes: int = number(10_485_760, 1_024, _LARGEST_BODY_BYTES, "maximum size of a request body")
     max_pixels: int = number(
@@ -151,6 +154,11 @@ class Settings:
     cgroup_root: str = text(
         "/sys/fs/cgroup", "cgroup folder (v1 or v2) from which the CPU quota and the memory limit are read"
     )
+    sandbox: str = choice(
+        "on",
+        ["on", "off"],
+        "whether workers are confined, as far as the kernel allows; off only for debugging",
+    )
     log_format: str = choice("text", ["text", "json"], "format of the log lines")
     request_log: str = choice(
         "none", ["none", "sampled", "all"], "which requests are logged after their response"
@@ -160,6 +168,11 @@ class Settings:
     def proxy_networks(self) -> tuple[IPNetwork, ...]:
         """The networks in `trusted_proxies`."""
         return tuple(_unmapped(ipaddress.ip_network(name)) for name in items(self.trusted_proxies))
+
+    @property
+    def engine_variables(self) -> tuple[str, ...]:
+        """The names in `engine_environment`."""
+        return items(self.engine_environment)
 
     @property
     def origins(self) -> tuple[str, ...]:

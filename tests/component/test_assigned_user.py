@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import assigned_user, client, pictures
+from harness import assigned_user, client, pictures, processes
 from harness.assigned_user import ASSIGNED, IMAGES_OWN, Ids
 from harness.poseclusters import posecluster
 from harness.server import ServerProcess
@@ -80,7 +80,7 @@ def test_the_server_detects_under_an_assigned_user(
     answer = detect(server)
     assert answer.status == 200, answer.body
     assert len(json.loads(answer.body)["people"]) == 1
-    assert {Path(f"/proc/{pid}").stat().st_uid for pid in server.worker_pids()} == {ASSIGNED.user}
+    assert {processes.user(pid) for pid in server.worker_pids()} == {ASSIGNED.user}
     server.signal(signal.SIGTERM)
     assert server.wait(20) == 0
 

@@ -310,7 +310,13 @@ async def test_a_worker_that_is_stopped_before_it_has_a_pipe_ends(monkeypatch, t
     """The pool may stop in the very turn of the loop in which it has spawned a worker."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "inference"))
     told = _Told()
-    limits = {"max_people": 1, "max_pixels": 1, "max_side_pixels": 1, "memory_share_bytes": 1}
+    limits = {
+        "max_people": 1,
+        "max_pixels": 1,
+        "max_side_pixels": 1,
+        "memory_share_bytes": 1,
+        "sandbox": True,
+    }
     config = WorkerConfig(
         engine="", task="unknown", variant="", model_path="", **limits
     )  # it ends immediately

@@ -56,10 +56,14 @@ class IllegalInstruction(StubEngine):
     A signal's number in the file stands for another fault.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        fault = Path(os.environ["FAULT_FILE"])  # read before the sandbox forbids it
+        self._signal = int(fault.read_text(encoding="ascii") or signal.SIGILL) if fault.exists() else None
+
     def load(self, config: EngineConfig) -> EngineInfo:
-        fault = Path(os.environ["FAULT_FILE"])
-        if fault.exists():
-            os.kill(os.getpid(), int(fault.read_text(encoding="ascii") or signal.SIGILL))
+        if self._signal is not None:
+            os.kill(os.getpid(), self._signal)
         return super().load(config)
 
 

@@ -82,7 +82,8 @@ class StubEngine:
     """See the module; the model file is never opened."""
 
     def __init__(self) -> None:
-        self._log = os.environ.get("STUB_LOG")
+        path = os.environ.get("STUB_LOG")
+        self._log = open(path, "ab", buffering=0) if path else None  # noqa: SIM115  (before the sandbox)
         self._ordinary_ms = int(os.environ.get("STUB_MS", "0"))
         self._kept: list[bytes] = []
 
@@ -109,8 +110,7 @@ class StubEngine:
     def _record(self, command: Command, argument: int) -> None:
         if self._log:
             line = f"{os.getpid()} {time.monotonic_ns()} {command.name} {argument}\n"
-            with open(self._log, "ab", buffering=0) as log:  # one write: lines of workers never mix
-                log.write(line.encode())
+            self._log.write(line.encode())  # one write: lines of workers never mix
 
     def _obey(self, command: Command, argument: int) -> None:
         match command:
@@ -132,3 +132,5 @@ class StubEngine:
 
     def close(self) -> None:
         self._kept.clear()
+        if self._log:
+            self._log.close()

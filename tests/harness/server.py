@@ -197,6 +197,7 @@ def environment(settings: Mapping[str, object], extra: Mapping[str, str] | None 
     values = {"host": _HOST, "model_dir": models, **DEFAULTS, **settings}
     if values.get("engine") == "stub":
         values["engine"] = STUB_ENGINE
+    values.setdefault("engine_environment", ",".join(name for name in extra or {} if name.isidentifier()))
     result |= {f"POSECLUSTER_{name.upper()}": str(value) for name, value in values.items()}
     return result | dict(extra or {})
 

@@ -17,6 +17,7 @@ from posecluster_inference.worker.messages import (
     WorkerRequest,
     report_of,
 )
+from posecluster_inference.worker.sandbox import Protection
 from posecluster_inference.worker.tasks.drawing import Drawn
 from posecluster_inference.worker.wire import BrokenPipeFrame, FrameReader, Head, pack_head
 
@@ -57,6 +58,7 @@ def test_a_configuration_arrives() -> None:
         max_pixels=3,
         max_side_pixels=4,
         memory_share_bytes=5,
+        sandbox=True,
     )
     assert WorkerConfig.of(carried(config.head())[0]) == config
 
@@ -67,7 +69,9 @@ def test_a_request_arrives(form: AnswerForm) -> None:
     assert WorkerRequest.of(carried(request.head())[0]) == request
 
 
-@pytest.mark.parametrize("report", [Ready(MODEL, 9), Fatal("Nø model."), ANSWER, REFUSED])
+@pytest.mark.parametrize(
+    "report", [Ready(MODEL, 9, Protection(7, seccomp=True)), Fatal("Nø model."), ANSWER, REFUSED]
+)
 def test_what_a_worker_sends_arrives(report: Ready | Fatal | WorkerAnswer) -> None:
     body = report.body if isinstance(report, WorkerAnswer) else b""
     assert report_of(*carried(report.head(), body)) == report
@@ -128,7 +132,7 @@ def test_an_answer_with_a_part_missing_is_refused(missing: str) -> None:
     ids=json.dumps,
 )
 def test_a_malformed_description_of_the_model_is_refused(wrong: dict[str, Any]) -> None:
-    head = Ready(MODEL, 1).head()
+    head = Ready(MODEL, 1, Protection()).head()
     head["model"] = {**head["model"], **wrong} if wrong else {}
     with pytest.raises(BrokenPipeFrame):
         report_of(*carried(head))

@@ -11,6 +11,7 @@ from posecluster_inference.server.workers import supervisor
 from posecluster_inference.server.workers.process import Ended, Limits, Listener, State
 from posecluster_inference.server.workers.supervisor import Supervisor, SupervisorConfig
 from posecluster_inference.worker.messages import ModelInfo, WorkerAnswer, WorkerConfig
+from posecluster_inference.worker.sandbox import Protection
 
 BACK_OFF_SECONDS = [0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 60, 60]
 MIB = 1 << 20
@@ -23,6 +24,7 @@ CONFIG = WorkerConfig(
     max_pixels=1,
     max_side_pixels=1,
     memory_share_bytes=1_000 * MIB,
+    sandbox=False,
 )
 
 
@@ -33,6 +35,7 @@ class WorkerOnPaper:
 
     def __init__(self, listener: Listener, config: WorkerConfig, limits: Limits) -> None:
         self.listener: Any = listener
+        self.protection = Protection(7, seccomp=True)
         self.state, self.ended, self.fatal, self.signal = State.STARTING, Ended.START, "", ""
         self.model = ModelInfo("pose", "full", "paper", ("nose",), ())
         self.requests = 0
@@ -232,3 +235,19 @@ async def test_stopping_ends_all_and_starts_none(made: list[WorkerOnPaper]) -> N
         await stopping
     assert len(made) == 2
     assert _restarts(workers, Ended.CRASH) == 0
+
+
+@pytest.mark.parametrize(
+    ("protection", "lines"),
+    [(Protection(7, seccomp=True), 0), (Protection(0, seccomp=True), 1), (Protection(1), 1)],
+    ids=["whole", "without Landlock", "without seccomp"],
+)
+async def test_a_missing_layer_of_the_sandbox_is_logged_once(
+    made: list[WorkerOnPaper], caplog: pytest.LogCaptureFixture, protection: Protection, lines: int
+) -> None:
+    workers = _started(2)
+    for worker in made:
+        worker.protection = protection
+        worker.becomes_ready()
+    assert workers.protection == protection
+    assert [record.message for record in caplog.records].count("Workers are not fully sandboxed") == lines

@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from posecluster_inference.errors import InvalidSetting
@@ -16,6 +17,7 @@ NO_THREAD = "can't start new thread"  # message of CPython's RuntimeError
 # Advice for a thread or process that cannot be started
 ALLOW_PROCESSES = "raise the limit on processes and threads (ulimit -u, --pids-limit, podPidsLimit)"
 _CPUINFO = Path("/proc/cpuinfo")
+_STATM_BYTES = 256  # more than seven numbers need
 # The platforms for which all locked packages have builds: the line of /proc/cpuinfo that lists the features
 # of the processor, and the features that the builds use unconditionally. If one is missing, SIGILL ends the
 # process.
@@ -64,10 +66,15 @@ def check_processor(cpuinfo: Path = _CPUINFO) -> None:
 def resident_bytes() -> int:
     """Return the resident memory of this process; 0 if the system does not report it."""
     try:
-        with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(os.pread(_statm(), _STATM_BYTES, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
+
+
+@cache
+def _statm() -> int:
+    """Return a descriptor that stays open, because a worker cannot open files during a request."""
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _platform() -> str:

@@ -59,11 +59,13 @@ def build(settings: Settings) -> Service:
                 max_pixels=settings.max_pixels,
                 max_side_pixels=settings.max_side_pixels,
                 memory_share_bytes=share,
+                sandbox=settings.sandbox == "on",
             ),
             hang_seconds=settings.hang_limit_ms / 1000,
             recycle_requests=settings.recycle_requests,
             recycle_growth_percent=settings.recycle_growth_percent,
             memory_share_bytes=share,
+            engine_variables=settings.engine_variables,
         ),
         metrics,
     )
@@ -148,6 +150,12 @@ def _declare_gauges(service: Service) -> None:
         lambda: service.connections.max_connections,
     )
     metrics.gauge_by("workers", "state", "Workers by state", service.health.workers_by_state)
+    metrics.gauge_by(
+        "worker_sandbox",
+        "layer",
+        "Confinement of the workers: the ABI of Landlock, and 1 for seccomp; 0: absent, or none is ready",
+        service.health.sandbox_layers,
+    )
     metrics.build_info(
         version=__version__,
         engine=service.settings.engine,

@@ -22,7 +22,7 @@ from pathlib import Path
 from posecluster_inference.errors import PoseClusterError, Reason, Refusal, TooLarge, Undecodable
 from posecluster_inference.machine.cpu import resident_bytes
 from posecluster_inference.pictures import PictureFormat, decoded, inspect, sniff
-from posecluster_inference.worker import codec, colour, engines, render, wire
+from posecluster_inference.worker import codec, colour, engines, render, sandbox, wire
 from posecluster_inference.worker.messages import (
     JSON_ANSWER,
     Fatal,
@@ -57,7 +57,7 @@ def _serve(pipe: socket.socket) -> int:
     except PoseClusterError as error:
         wire.send(pipe, Fatal(str(error)).head())
         return 1
-    wire.send(pipe, Ready(worker.model, resident_bytes()).head())
+    wire.send(pipe, Ready(worker.model, resident_bytes(), worker.protection).head())
     while (frame := wire.receive(pipe)) is not None:
         head, picture = frame
         answer = worker.answer(WorkerRequest.of(head), picture)
@@ -70,6 +70,7 @@ def _isolate() -> None:
     """Ignore signals of a shutdown, end together with the server process, and set limits and priorities."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resident_bytes()  # opens its file now, because the sandbox forbids it later
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft > _DESCRIPTORS:
         resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, hard))
@@ -115,10 +116,10 @@ class Worker:
         self._limits = {"max_pixels": config.max_pixels, "max_side": config.max_side_pixels}
         codec.configure(**self._limits)
         self._task = CATALOGUE[config.task]
+        model = Path(config.model_path)
         self._engine = engines.create(config.engine, self._task.ENGINES)
-        info = self._engine.load(
-            engines.EngineConfig(config.task, config.variant, Path(config.model_path), config.max_people)
-        )
+        self.protection = sandbox.enter(model) if config.sandbox else sandbox.Protection()
+        info = self._engine.load(engines.EngineConfig(config.task, config.variant, model, config.max_people))
         names, bones = info.landmark_names, info.bones
         if not names:
             names, bones = self._task.NAMES, self._task.BONES
@@ -127,6 +128,7 @@ class Worker:
         self._picture_bytes = 0  # size of the last picture, of which MediaPipe retains a copy until the next
         self._warm_up()
         _limit_memory(config.memory_share_bytes)
+        sandbox.seal(self.protection)
 
     def _warm_up(self) -> None:
         pictures = resources.files("posecluster_inference").joinpath("data")

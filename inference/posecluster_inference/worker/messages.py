@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from posecluster_inference.errors import Reason
 from posecluster_inference.pictures import Header, PictureFormat
+from posecluster_inference.worker.sandbox import Protection
 from posecluster_inference.worker.tasks.drawing import Drawn
 from posecluster_inference.worker.wire import BrokenPipeFrame, Head
 
@@ -46,6 +47,7 @@ class WorkerConfig:
     max_pixels: int
     max_side_pixels: int
     memory_share_bytes: int
+    sandbox: bool
 
     def head(self) -> Head:
         return asdict(self)
@@ -87,13 +89,22 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker has completed a real inference; `memory_bytes` is its memory after that."""
+    """A worker has completed a real inference; `memory_bytes` is its memory after that.
+
+    It has not yet processed any bytes of a caller, so `protection` can be believed.
+    """
 
     model: ModelInfo
     memory_bytes: int
+    protection: Protection
 
     def head(self) -> Head:
-        return {"event": "ready", "model": asdict(self.model), "memory": self.memory_bytes}
+        return {
+            "event": "ready",
+            "model": asdict(self.model),
+            "memory": self.memory_bytes,
+            "protection": asdict(self.protection),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +179,13 @@ def report_of(head: Head, body: bytes) -> Ready | Fatal | WorkerAnswer:
                 drawn=_drawn(drawn),
                 body=body,
             )
-        case {"event": "ready", "model": dict(model), "memory": int(memory)} if 0 <= memory <= _LARGEST:
-            return Ready(_model(model), memory)
+        case {
+            "event": "ready",
+            "model": dict(model),
+            "memory": int(memory),
+            "protection": {"landlock_abi": int(abi), "seccomp": bool(seccomp)},
+        } if 0 <= memory <= _LARGEST:
+            return Ready(_model(model), memory, Protection(abi, seccomp))
         case {"event": "fatal", "message": str(message)}:
             return Fatal(message)
     raise BrokenPipeFrame("a frame of unknown kind")

@@ -61,6 +61,8 @@ WITHOUT_FIELD: Mapping[str, str] = MappingProxyType(
         "ADMIN_PORT": f"{ADMIN_PORT} in every pod",
         "MODEL_DIR": "the image contains the model files",
         "ENGINE": "pods run MediaPipe",
+        "ENGINE_ENVIRONMENT": "pods run MediaPipe, which needs no variables",
+        "SANDBOX": "on in every pod, as far as its node allows",
         "CGROUP_ROOT": "the same in every container",
         "RECYCLE_GROWTH_PERCENT": (
             "a worker's memory after its start is the same in every cluster; what pictures may add is "

@@ -140,7 +140,8 @@ async def model(request: web.Request) -> web.StreamResponse:
             retry_after_seconds=service.admission.retry_after(1),
         )
     limits = openapi.limits(service.settings, queue_length=service.pool.queue.limit)
-    return web.json_response({**asdict(loaded), **service.model, "limits": limits})
+    sandbox = service.health.sandbox()
+    return web.json_response({**asdict(loaded), **service.model, "sandbox": sandbox, "limits": limits})
 
 
 async def api_description(request: web.Request) -> web.StreamResponse:

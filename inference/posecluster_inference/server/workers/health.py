@@ -1,6 +1,6 @@
 """The state of the server, as probes and `/healthz` report it."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from time import monotonic
 from typing import Any
@@ -10,6 +10,7 @@ from posecluster_inference.machine.memory import MemoryWatch
 from posecluster_inference.server.workers.jobs import JobQueue
 from posecluster_inference.server.workers.process import State
 from posecluster_inference.server.workers.supervisor import Supervisor
+from posecluster_inference.worker.sandbox import Protection
 
 
 class Status(StrEnum):
@@ -54,6 +55,15 @@ class Health:
         states = self.workers.states
         return {str(state): float(states.count(state)) for state in State}
 
+    def sandbox(self) -> dict[str, Any]:
+        """Return how the workers are confined; nothing until one is ready."""
+        protection = self.workers.protection
+        return asdict(protection) if protection else {}
+
+    def sandbox_layers(self) -> dict[str, float]:
+        protection = self.workers.protection or Protection()
+        return {"landlock": float(protection.landlock_abi), "seccomp": float(protection.seccomp)}
+
     def describe(self) -> dict[str, Any]:
         """Return the body of `/healthz`."""
         workers = self.workers.processes
@@ -70,6 +80,7 @@ class Health:
                 }
                 for worker in workers
             ],
+            "sandbox": self.sandbox(),
             "uptime_seconds": round(monotonic() - self._started, 3),
             "version": __version__,
         }

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -24,6 +25,7 @@ from posecluster_inference.worker.messages import (
     WorkerRequest,
     report_of,
 )
+from posecluster_inference.worker.sandbox import Protection
 
 _STOP_SECONDS = 2.0  # time for a worker to end before it is killed
 # An ordinary photograph should be sent by one call; otherwise the two processes alternate in filling and
@@ -63,10 +65,14 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Maximum seconds that a worker may take to start and to answer a request."""
+    """Maximum seconds that a worker may take to start and to answer a request.
+
+    `variables` are the names of the environment variables that its engine needs.
+    """
 
     start_seconds: float
     hang_seconds: float
+    variables: tuple[str, ...] = ()
 
 
 class WorkerProcess(asyncio.Protocol):
@@ -90,6 +96,7 @@ class WorkerProcess(asyncio.Protocol):
         self.fatal = ""
         self.signal = ""  # the signal that ended it during its start, except SIGKILL, which we may have sent
         self.model: ModelInfo | None = None  # None until it is ready
+        self.protection = Protection()
         self.requests = 0
         self.warm_memory_bytes = 0
         self.memory_bytes = 0
@@ -124,7 +131,8 @@ class WorkerProcess(asyncio.Protocol):
                     [sys.executable, "-m", "posecluster_inference.worker.main", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
-                    env={**os.environ, **_ENVIRONMENT},
+                    stdout=subprocess.DEVNULL,
+                    env=_environment(self._limits.variables),
                 )
             except OSError:
                 ours.close()
@@ -161,9 +169,9 @@ class WorkerProcess(asyncio.Protocol):
             case State.STARTING, Fatal(message):
                 self.fatal = message
                 self.kill(Ended.START)
-            case State.STARTING, Ready(model, memory_bytes):
+            case State.STARTING, Ready(model, memory_bytes, protection):
                 self._alive(memory_bytes)
-                self.model = model
+                self.model, self.protection = model, protection
                 self.warm_memory_bytes = memory_bytes
                 self._listener.worker_ready(self)
             case State.BUSY, WorkerAnswer(request=self.requests, memory_bytes=memory_bytes):
@@ -225,6 +233,20 @@ class WorkerProcess(asyncio.Protocol):
             self._arm(_STOP_SECONDS, cause)
 
 
+def _environment(variables: Iterable[str]) -> dict[str, str]:
+    """Return the environment of a worker, which other variables must not enter: they can be secret."""
+    named = frozenset(variables)
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name in named or name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+    }
+    return {**inherited, **_ENVIRONMENT}
+
+
+# Where Python and its packages are, and how native libraries behave
+_INHERITED = frozenset({"HOME", "LANG", "LANGUAGE", "PATH", "TZ", "GLIBC_TUNABLES"})
+_INHERITED_PREFIXES = ("LC_", "LD_", "PYTHON", "OPENBLAS_", "OPENCV_", "NPY_")
 _ENVIRONMENT = {
     # Libraries must not create a thread per processor of the node: there is one worker per CPU of the quota.
     **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},

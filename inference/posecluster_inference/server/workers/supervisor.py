@@ -11,13 +11,14 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from posecluster_inference.errors import ModelError
 from posecluster_inference.metrics import Metrics
 from posecluster_inference.server.workers.process import Ended, Limits, State, WorkerProcess
 from posecluster_inference.worker.messages import ModelInfo, WorkerAnswer, WorkerConfig
+from posecluster_inference.worker.sandbox import Protection
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class SupervisorConfig:
     recycle_requests: int
     recycle_growth_percent: int
     memory_share_bytes: int
+    engine_variables: tuple[str, ...] = ()
 
 
 class Owner(Protocol):
@@ -73,11 +75,12 @@ class _Slot:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Supervises the worker processes; `model` is None until a worker has loaded the model."""
+    """Supervises the worker processes; `model` and `protection` are None until a worker is ready."""
 
     config: SupervisorConfig
     metrics: Metrics
     model: ModelInfo | None = None
+    protection: Protection | None = None
     was_ready: bool = False
     is_stopping: bool = False
     _owner: Owner = field(init=False)
@@ -155,6 +158,7 @@ class Supervisor:
         assert slot is not None
         slot.failed_starts = 0
         self.model = worker.model
+        self._note_protection(worker.protection)
         spread = 0.1 * self.config.recycle_requests
         slot.renew_after_requests = round(self.config.recycle_requests + random.uniform(-spread, spread))  # noqa: S311
         fields = {"pid": worker.pid, "memory_bytes": worker.memory_bytes}
@@ -201,7 +205,9 @@ class Supervisor:
     # --- starting and replacing workers ---
 
     def _spawn(self) -> WorkerProcess:
-        worker = WorkerProcess(self, self.config.worker, Limits(_START_SECONDS, self.config.hang_seconds))
+        config = self.config
+        limits = Limits(_START_SECONDS, config.hang_seconds, config.engine_variables)
+        worker = WorkerProcess(self, config.worker, limits)
         task = asyncio.get_running_loop().create_task(worker.start())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -269,6 +275,15 @@ class Supervisor:
         if config.recycle_requests and worker.requests >= slot.renew_after_requests:
             return Ended.REQUESTS
         return None
+
+    def _note_protection(self, protection: Protection) -> None:
+        """Record how the workers are confined, and log once if a layer is missing."""
+        if self.protection is None and not (protection.landlock_abi and protection.seccomp):
+            switched_off = not self.config.worker.sandbox
+            reason = "switched off" if switched_off else "not offered by the kernel or the container runtime"
+            fields = {**asdict(protection), "reason": reason}
+            logger.warning("Workers are not fully sandboxed", extra={"fields": fields})
+        self.protection = protection
 
     def _note_end(self) -> None:
         if self.is_stopping and not self.processes:

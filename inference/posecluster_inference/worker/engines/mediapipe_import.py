@@ -28,6 +28,7 @@ class MediaPipeModules:
     """The imported modules; their type is Any because MediaPipe has no type hints."""
 
     base_options: Any
+    c_bindings: Any
     image: Any
     pose_landmarker: Any
 
@@ -40,6 +41,7 @@ def modules() -> MediaPipeModules:
         tasks = "mediapipe.tasks.python"
         return MediaPipeModules(
             base_options=importlib.import_module(f"{tasks}.core.base_options"),
+            c_bindings=importlib.import_module(f"{tasks}.core.mediapipe_c_bindings"),
             image=importlib.import_module(f"{tasks}.vision.core.image"),
             pose_landmarker=importlib.import_module(f"{tasks}.vision.pose_landmarker"),
         )

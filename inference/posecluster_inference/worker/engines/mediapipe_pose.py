@@ -32,15 +32,26 @@ class MediaPipePose:
     """
 
     def __init__(self) -> None:
-        self._mediapipe: MediaPipeModules
+        """Load MediaPipe's library, before the sandbox hides the folders where the loader finds others.
+
+        Raises ModelError if a library is missing.
+        """
+        self._mediapipe: MediaPipeModules = modules()
         self._landmarker: Any = None
+        try:
+            with native_log.muted():
+                self._mediapipe.c_bindings.load_raw_library()
+        except OSError as error:
+            text = str(error).partition("\n")[0]
+            raise ModelError(
+                f"MediaPipe lacks a system library ({text}); on Debian: apt-get install libegl1 libgles2"
+            ) from error
 
     def load(self, config: EngineConfig) -> EngineInfo:
-        """Create the landmarker; raises ModelError if a library or the model is missing.
+        """Create the landmarker; raises ModelError if the model is missing.
 
         The landmarker gets the path of the model, because a buffer would take 20 MiB more and 0.1 s longer.
         """
-        self._mediapipe = modules()
         pose = self._mediapipe.pose_landmarker
         options = pose.PoseLandmarkerOptions(
             base_options=self._mediapipe.base_options.BaseOptions(model_asset_path=str(config.model_path)),
@@ -94,8 +105,6 @@ def _points(landmarks: list[Any]) -> tuple[Point, ...]:
 
 def _advice(error: Exception, config: EngineConfig) -> str:
     text = str(error).partition("\n")[0]
-    if isinstance(error, OSError) and ".so" in text:
-        return f"MediaPipe lacks a system library ({text}); on Debian: apt-get install libegl1 libgles2"
     if NO_THREAD in text:
         return f"MediaPipe cannot start its threads: {ALLOW_PROCESSES}"
     return (
