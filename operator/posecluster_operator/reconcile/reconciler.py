@@ -19,7 +19,7 @@ from posecluster_operator.reconcile.apply import Applied, Applier, unreadable
 from posecluster_operator.reconcile.children import Carryover, Children, blocked_by, read_children
 from posecluster_operator.reconcile.readiness import ready_generation
 from posecluster_operator.reconcile.repairs import RepairPace, Repairs
-from posecluster_operator.reconcile.rollout_diagnosis import Failure, find_failure
+from posecluster_operator.reconcile.rollout_diagnosis import Failure
 from posecluster_operator.reconcile.rollout_queue import (
     RolloutQueue,
     any_rolling_out,
@@ -133,8 +133,9 @@ class Reconciler:
         await self._write_status(cluster, live, sizing, order, applied, carryover)
         if applied.error is not None:
             raise applied.error
-        if sizing is not None and applied.problem is None:
-            await self._keep_ready(cluster, live)
+        is_applied = sizing is not None and applied.problem is None
+        if is_applied and (notice := await keep_ready(self._kube, cluster, live)):
+            self._recorder.emit(cluster, notice)
         reason = None if applied.problem is None else applied.problem.reason
         left = [sizing.owner.seconds_left if sizing else None, order.seconds_left if order else None]
         soon = _REQUEUE_SECONDS.get(reason, math.inf)
@@ -306,16 +307,6 @@ class Reconciler:
                 leaving={pod["metadata"]["uid"] for pod in order.leaving},
             )
             await set_costs(self._kube, cluster.namespace, wanted)
-
-    async def _keep_ready(self, cluster: PoseCluster, children: Children) -> None:
-        """Order the desired pods from an earlier template while the rollout of the current one is stuck."""
-        deployment, pods = children[INFERENCE_DEPLOYMENT], children.pods_of(INFERENCE_DEPLOYMENT)
-        secret = cluster.spec.auth.token_secret_name
-        if deployment is None or not find_failure(deployment, pods, token_secret=secret):
-            return
-        selector = INFERENCE_DEPLOYMENT.selector_text(cluster.name)
-        if notice := await keep_ready(self._kube, deployment, selector=selector):
-            self._recorder.emit(cluster, notice)
 
     def _note_size(self, carryover: Carryover, decision: Decision) -> None:
         """Record a change of size, including one whose operator was killed before it reported the change."""

@@ -10,12 +10,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
 from posecluster_operator.kube.client import Kube
 from posecluster_operator.kube.kinds import REPLICA_SETS
-from posecluster_operator.reconcile.rollout_diagnosis import judges_current_spec
+from posecluster_operator.reconcile.children import Children
+from posecluster_operator.reconcile.rollout_diagnosis import find_failure, judges_current_spec
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, children, count, text
 from posecluster_operator.resource.notice import Notice
+from posecluster_operator.resource.posecluster import PoseCluster
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +72,16 @@ def resizes(deployment: Json, replica_sets: Sequence[Json]) -> tuple[Resize, ...
     return tuple(found)
 
 
-async def keep_ready(kube: Kube, deployment: Json, *, selector: str) -> Notice | None:
+async def keep_ready(kube: Kube, cluster: PoseCluster, children: Children) -> Notice | None:
     """Move pods of a stuck rollout to the ReplicaSet that serves; return the Event for it, or None.
 
     Raises KubeError; Conflict if a ReplicaSet has changed since it was read.
     """
-    namespace = text(child(deployment, "metadata"), "namespace")
+    deployment, pods = children[INFERENCE_DEPLOYMENT], children.pods_of(INFERENCE_DEPLOYMENT)
+    secret = cluster.spec.auth.token_secret_name
+    if deployment is None or not find_failure(deployment, pods, token_secret=secret):
+        return None
+    namespace, selector = cluster.namespace, INFERENCE_DEPLOYMENT.selector_text(cluster.name)
     found = resizes(deployment, await kube.list(REPLICA_SETS, namespace, labels=selector))
     for one in found:
         patch = {"metadata": {"resourceVersion": one.version}, "spec": {"replicas": one.after}}
