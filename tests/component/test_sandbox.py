@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from engines.attack_picture import attack_png
+from engines.stub_engine import Command, command_png
 from harness import assigned_user, client, pictures
 from harness.assigned_user import ASSIGNED
 from harness.server import ROOT, ServerProcess, start_server
@@ -292,3 +293,22 @@ def test_a_layer_that_is_refused_is_reported_and_the_other_one_holds(tmp_path: P
         for name in names:
             result = degraded.attack(*ATTACKS[name](degraded))
             assert result.get("error") in FORBIDDEN, (name, result)
+
+
+@pytest.mark.parametrize("end", ["crash", "renewal"])
+def test_answers_of_a_worker_leave_the_cache_with_it(start: Callable[..., ServerProcess], end: str) -> None:
+    """A taken-over worker cannot be recognised, but its false answers end with it."""
+    server = start(engine="stub", workers=1, recycle_requests=2 if end == "renewal" else 0)
+    url, picture = server.url + DETECT, command_png(Command.OK, 0, b"asked twice")
+    (worker,) = server.worker_pids()
+    assert client.post(url, picture).json()["cached"] is False
+    assert client.post(url, picture).json()["cached"] is True
+    if end == "crash":
+        os.kill(worker, signal.SIGKILL)
+    else:
+        client.post(url, command_png(Command.OK, 0, b"another"))
+    server.wait_until(lambda: worker not in server.worker_pids(), "replaced")
+    server.wait_until(
+        lambda: client.post(url, command_png(Command.OK, 0, os.urandom(8))).status == 200, "served again"
+    )
+    assert client.post(url, picture).json()["cached"] is False

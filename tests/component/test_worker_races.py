@@ -185,6 +185,10 @@ _WRONG = (
     "text",
     "stages",
     "sizes",
+    "not JSON",
+    "another member",
+    "endless",
+    "picture",
 )
 
 

@@ -129,6 +129,14 @@ class WrongFrames(StubEngine):
                     send(pipe, {**head, "stages": {f"stage{index}": 1.0 for index in range(100)}}, payload)
                 case "sizes":
                     send(pipe, {**head, "drawn": [1, 2, 0, 4]}, payload)
+                case "not JSON":
+                    send(pipe, head, payload + b",")
+                case "another member":
+                    send(pipe, head, payload + b',"id":"x"')
+                case "endless":
+                    send(pipe, head, payload + b" " * (2 << 20))
+                case "picture":
+                    send(pipe, {**head, "drawn": [16, 16, 16, 16]}, b"\x89PNG\r\n\x1a\n")
                 case _:
                     send(pipe, head, payload)
 

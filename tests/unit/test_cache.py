@@ -1,5 +1,7 @@
 """Cached answers are bounded by number and bytes; requests join a computation only until it ends."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,3 +155,14 @@ async def _settle(job: Job) -> None:
     told = job.done.get_loop().create_future()
     job.done.add_done_callback(lambda _done: told.set_result(None))
     await told
+
+
+def test_answers_of_a_worker_that_ended_are_removed() -> None:
+    cache = AnswerCache(8)
+    for number, worker in enumerate((7, 8, 7)):
+        cache.put(_key(number), replace(ANSWERS[MIB], worker=worker))
+    cache.forget_worker(7)
+    assert _kept(cache, range(3)) == [1]
+    for number in range(3, 10):  # the bytes of the removed ones are free again
+        assert cache.put(_key(number), ANSWERS[MIB])
+        assert cache.get(_key(1)) is not None

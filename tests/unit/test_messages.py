@@ -15,6 +15,7 @@ from posecluster_inference.worker.messages import (
     WorkerAnswer,
     WorkerConfig,
     WorkerRequest,
+    check_answer,
     report_of,
 )
 from posecluster_inference.worker.sandbox import Protection
@@ -136,3 +137,62 @@ def test_a_malformed_description_of_the_model_is_refused(wrong: dict[str, Any]) 
     head["model"] = {**head["model"], **wrong} if wrong else {}
     with pytest.raises(BrokenPipeFrame):
         report_of(*carried(head))
+
+
+PICTURE = Header(PictureFormat.JPEG, 640, 480)
+PEOPLE = b'"model":{"task":"pose"},"image":{"width":640,"height":480},"people":[{"landmarks":[]}]'
+
+
+def _said(body: bytes, **members: Any) -> WorkerAnswer:
+    return WorkerAnswer(
+        **{"request": 0, "busy_seconds": 0.1, "memory_bytes": 1, "stages": {}, "body": body, **members}
+    )
+
+
+def _asked(kind: str = "json") -> WorkerRequest:
+    return WorkerRequest(0, PICTURE, AnswerForm(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("json", _said(PEOPLE)),
+        ("json", _said(PEOPLE.replace(b'640,"height":480', b'480,"height":640'))),  # turned by EXIF
+        ("json", _said(PEOPLE.replace(b'{"landmarks":[]}', b""))),
+        ("json", _said(b"", reason=Reason.UNDECODABLE, detail="It is broken.")),
+        ("png", _said(b"\x89PNG\r\n\x1a\nrest", drawn=Drawn(640, 480, 640, 480))),
+        ("jpeg", _said(b"\xff\xd8\xff", drawn=Drawn(480, 640, 480, 640))),
+    ],
+)
+def test_an_answer_that_fits_its_request_is_accepted(kind: str, answer: WorkerAnswer) -> None:
+    check_answer(answer, _asked(kind), 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("json", _said(b"")),
+        ("json", _said(PEOPLE + b',"id":"forged"')),
+        ("json", _said(PEOPLE + b'},{"a":1')),
+        ("json", _said(PEOPLE.replace(b"640", b"641"))),
+        ("json", _said(PEOPLE.replace(b"480}", b'480,"more":1}'))),
+        ("json", _said(PEOPLE.replace(b"[]", b"[NaN]"))),
+        ("json", _said(PEOPLE.replace(b'[{"landmarks":[]}]', b"[{},{}]"))),
+        ("json", _said(PEOPLE.replace(b'{"landmarks":[]}', b'"person"'))),
+        ("json", _said(PEOPLE.replace(b"[]", b"[" * 100_000))),
+        ("json", _said(PEOPLE + b" " * (1 << 20))),
+        ("json", _said(PEOPLE, drawn=Drawn(640, 480, 640, 480))),
+        ("json", _said(b"\xff\xd8\xff")),
+        ("json", _said(b"x", reason=Reason.UNDECODABLE)),
+        ("json", _said(b"", reason=Reason.UNDECODABLE, detail="x" * 1_001)),
+        ("png", _said(PEOPLE)),
+        ("png", _said(b"\x89PNG\r\n\x1a\n")),
+        ("png", _said(b"\xff\xd8\xff", drawn=Drawn(640, 480, 640, 480))),
+        ("png", _said(b"\x89PNG\r\n\x1a\n", drawn=Drawn(320, 240, 640, 480))),
+        ("png", _said(b"\x89PNG\r\n\x1a\n", drawn=Drawn(641, 480, 641, 480))),
+        ("png", _said(b"\x89PNG\r\n\x1a\n".ljust(6 << 20), drawn=Drawn(640, 480, 640, 480))),
+    ],
+)
+def test_an_answer_that_does_not_fit_its_request_is_malformed(kind: str, answer: WorkerAnswer) -> None:
+    with pytest.raises(BrokenPipeFrame):
+        check_answer(answer, _asked(kind), 1)

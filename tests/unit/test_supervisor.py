@@ -69,12 +69,16 @@ class OwnerOnPaper:
     def __init__(self) -> None:
         self.changes = 0
         self.lost: list[object] = []
+        self.ended: list[object] = []
         self.fatal_errors: list[ModelError] = []
 
     def workers_changed(self) -> None:
         self.changes += 1
 
     def worker_answered(self, worker: object, answer: WorkerAnswer) -> None: ...
+
+    def worker_ended(self, worker: object) -> None:
+        self.ended.append(worker)
 
     def worker_lost(self, worker: object) -> None:
         self.lost.append(worker)

@@ -70,7 +70,8 @@ def build(settings: Settings) -> Service:
         metrics,
     )
     queue = JobQueue(settings.queue_length or _QUEUE_PLACES_PER_WORKER * size)
-    pool = Pool(workers, queue, metrics)
+    cache = AnswerCache(settings.cache_entries)
+    pool = Pool(workers, queue, metrics, forget=cache.forget_worker)
     admission = Admission(pool, memory, metrics)
     pace = Pace(settings.body_bytes_per_second, settings.body_timeout_ms / 1000)
     connections = ConnectionLimits(
@@ -85,7 +86,6 @@ def build(settings: Settings) -> Service:
             Reason.QUEUE_FULL, "All connections of this server are in use: retry later."
         ),
     )
-    cache = AnswerCache(settings.cache_entries)
     service = Service(
         settings=settings,
         metrics=metrics,

@@ -5,14 +5,15 @@ The server sends a `WorkerConfig`, then `WorkerRequest`s with a picture each. A 
 messages.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
 from posecluster_inference.errors import Reason
-from posecluster_inference.pictures import Header, PictureFormat
+from posecluster_inference.pictures import Header, PictureFormat, sniff
 from posecluster_inference.worker.sandbox import Protection
-from posecluster_inference.worker.tasks.drawing import Drawn
+from posecluster_inference.worker.tasks.drawing import Drawn, drawn_size
 from posecluster_inference.worker.wire import BrokenPipeFrame, Head
 
 JSON_ANSWER = "json"
@@ -20,6 +21,11 @@ _OK = "ok"
 _REFUSALS = frozenset({Reason.UNDECODABLE, Reason.PICTURE_TOO_LARGE, Reason.MALFORMED})
 _LARGEST = 1 << 62  # larger than any valid time, size or memory, and representable as a float
 _NUMBER = (int, float)
+_LONGEST_DETAIL = 1_000  # characters
+_LARGEST_PERSON_BYTES = 1 << 20  # as JSON; the 33 landmarks of a pose have 8 KiB
+_LARGEST_PROFILE_BYTES = 4 << 20  # of a drawn picture, besides its pixels
+_PIXEL_BYTES = 4  # of a drawn picture that no encoding makes smaller
+_MEMBERS = {"model", "image", "people"}
 _STAGES = frozenset({"decode", "inference", "draw", "encode"})
 
 
@@ -189,6 +195,59 @@ def report_of(head: Head, body: bytes) -> Ready | Fatal | WorkerAnswer:
         case {"event": "fatal", "message": str(message)}:
             return Fatal(message)
     raise BrokenPipeFrame("a frame of unknown kind")
+
+
+def check_answer(answer: WorkerAnswer, request: WorkerRequest, max_people: int) -> None:
+    """Raise BrokenPipeFrame if an answer does not have the form and the sizes that its request implies.
+
+    A worker that was taken over can still send wrong landmarks, but not other members, another form or more
+    bytes than the server expects.
+    """
+    if answer.reason is not None:
+        if answer.body or answer.drawn or len(answer.detail) > _LONGEST_DETAIL:
+            raise BrokenPipeFrame("a refusal with an answer")
+    elif request.form.kind == JSON_ANSWER:
+        _check_json(answer, request.header, max_people)
+    else:
+        _check_drawn(answer, request)
+
+
+def _is_size_of(header: Header, width: object, height: object) -> bool:
+    """Whether a size is that of a picture, which may lie on its side."""
+    sizes = ((header.width, header.height), (header.height, header.width))
+    return (width, height) in sizes
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_json(answer: WorkerAnswer, header: Header, max_people: int) -> None:
+    if len(answer.body) > max_people * _LARGEST_PERSON_BYTES:
+        raise BrokenPipeFrame("an answer that is too long")
+    try:
+        members = json.loads(b"{%b}" % answer.body, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BrokenPipeFrame("an answer that is not JSON") from error
+    match members:
+        case {"model": dict(), "image": {"width": width, "height": height, **more}, "people": list(people)}:
+            if more or members.keys() != _MEMBERS or not _is_size_of(header, width, height):
+                raise BrokenPipeFrame("an answer to another picture")
+            if answer.drawn or len(people) > max_people or not all(isinstance(one, dict) for one in people):
+                raise BrokenPipeFrame("an answer with invalid people")
+        case _:
+            raise BrokenPipeFrame("an answer without its members")
+
+
+def _check_drawn(answer: WorkerAnswer, request: WorkerRequest) -> None:
+    drawn = answer.drawn
+    if drawn is None or not _is_size_of(request.header, drawn.original_width, drawn.original_height):
+        raise BrokenPipeFrame("a drawn picture of another size")
+    if (drawn.width, drawn.height) != drawn_size(drawn.original_width, drawn.original_height):
+        raise BrokenPipeFrame("a drawn picture of another size")
+    largest = drawn.width * drawn.height * _PIXEL_BYTES + _LARGEST_PROFILE_BYTES
+    if len(answer.body) > largest or sniff(answer.body) != request.form.kind:
+        raise BrokenPipeFrame("an answer that is not the drawn picture")
 
 
 def _drawn(sizes: object) -> Drawn | None:

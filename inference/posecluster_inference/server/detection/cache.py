@@ -41,7 +41,14 @@ class AnswerCache:
 
     def forget(self, owner: str) -> None:
         """Remove the answers that are only for `owner`."""
-        for key in [key for key in self._answers if key.owner == owner]:
+        self._remove([key for key in self._answers if key.owner == owner])
+
+    def forget_worker(self, worker: int) -> None:
+        """Remove the answers of a worker that has ended, which limits how long a false answer lives."""
+        self._remove([key for key, answer in self._answers.items() if answer.worker == worker])
+
+    def _remove(self, keys: list[AnswerKey]) -> None:
+        for key in keys:
             self._bytes -= len(self._answers.pop(key).body)
 
 

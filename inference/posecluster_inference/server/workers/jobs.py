@@ -34,7 +34,7 @@ class Answer:
     """The answer to a picture.
 
     `arrived` is the loop's time; the other times are seconds in the queue and in each stage of the work.
-    `drawn` has the sizes of an answer that is a drawn picture.
+    `drawn` has the sizes of an answer that is a drawn picture. `worker` identifies the worker process.
     """
 
     body: bytes
@@ -42,6 +42,7 @@ class Answer:
     queue_seconds: float
     stages: Mapping[str, float]
     drawn: Drawn | None = None
+    worker: int = 0
 
 
 @dataclass(slots=True, eq=False)

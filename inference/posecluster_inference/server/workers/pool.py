@@ -8,6 +8,7 @@ heavy job only within the share of heavy
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.metrics import Metrics
@@ -28,7 +29,10 @@ _BUSY_WINDOW_SECONDS = 2.0
 class Pool:
     """Assigns the jobs in the queue to the workers of the supervisor."""
 
-    def __init__(self, workers: Supervisor, queue: JobQueue, metrics: Metrics) -> None:
+    def __init__(
+        self, workers: Supervisor, queue: JobQueue, metrics: Metrics, forget: Callable[[int], None]
+    ) -> None:
+        """`forget` is called with the process id of each worker that ended."""
         self.queue = queue
         self.quarantine = Quarantine()
         self.costs = Costs()
@@ -36,6 +40,7 @@ class Pool:
         self._share = HeavyShare()
         self._wake_up: asyncio.TimerHandle | None = None
         self._metrics = metrics
+        self._forget = forget
         self._jobs: dict[WorkerProcess, Job] = {}
         self._ended_seconds = 0.0  # that workers spent on jobs which ended
         self._window_start = self._window_seconds = 0.0
@@ -148,10 +153,15 @@ class Pool:
             self.costs.learn(job.header, job.key.form.kind, answer.stages)
             self._metrics.completed.inc()
             queue_seconds = job.started - job.arrived
-            job.succeed(Answer(answer.body, job.arrived, queue_seconds, answer.stages, answer.drawn))
+            job.succeed(
+                Answer(answer.body, job.arrived, queue_seconds, answer.stages, answer.drawn, worker.pid)
+            )
         else:
             self._metrics.failed.labels(answer.reason).inc()
             job.fail(Refusal(answer.reason, answer.detail))
+
+    def worker_ended(self, worker: WorkerProcess) -> None:
+        self._forget(worker.pid)
 
     def worker_lost(self, worker: WorkerProcess) -> None:
         job = self._end_job(worker)

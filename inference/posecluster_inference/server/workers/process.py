@@ -23,6 +23,7 @@ from posecluster_inference.worker.messages import (
     WorkerAnswer,
     WorkerConfig,
     WorkerRequest,
+    check_answer,
     report_of,
 )
 from posecluster_inference.worker.sandbox import Protection
@@ -98,6 +99,7 @@ class WorkerProcess(asyncio.Protocol):
         self.model: ModelInfo | None = None  # None until it is ready
         self.protection = Protection()
         self.requests = 0
+        self._request: WorkerRequest | None = None
         self.warm_memory_bytes = 0
         self.memory_bytes = 0
         self.busy_since = 0.0
@@ -152,6 +154,7 @@ class WorkerProcess(asyncio.Protocol):
         self.state = State.BUSY
         self.busy_since = self._loop.time()
         request = WorkerRequest(self.requests, header, form)
+        self._request = request
         packed = wire.pack_head(request.head(), len(picture))
         self._transport.writelines((packed, picture))  # one call, so that the worker wakes up once
         self._arm(self._limits.hang_seconds, Ended.HANG)
@@ -175,6 +178,8 @@ class WorkerProcess(asyncio.Protocol):
                 self.warm_memory_bytes = memory_bytes
                 self._listener.worker_ready(self)
             case State.BUSY, WorkerAnswer(request=self.requests, memory_bytes=memory_bytes):
+                assert self._request is not None
+                check_answer(report, self._request, self._config.max_people)
                 self._alive(memory_bytes)
                 self.requests += 1
                 self._listener.worker_answered(self, report)

@@ -54,6 +54,9 @@ class Owner(Protocol):
         """A worker may have become idle."""
 
     def worker_answered(self, worker: WorkerProcess, answer: WorkerAnswer) -> None: ...
+    def worker_ended(self, worker: WorkerProcess) -> None:
+        """A worker ended for any reason, so that its answers need not be trusted any longer."""
+
     def worker_lost(self, worker: WorkerProcess) -> None:
         """A worker ended; the job that it was processing is lost."""
 
@@ -175,6 +178,7 @@ class Supervisor:
         self._owner.worker_answered(worker, answer)
 
     def worker_ended(self, worker: WorkerProcess) -> None:
+        self._owner.worker_ended(worker)
         slot = self._slot_of(worker)
         if slot is None:
             return  # its successor already has the slot
