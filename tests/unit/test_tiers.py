@@ -309,7 +309,9 @@ def test_a_message_says_how_to_get_the_api_servers_programs(
 def machine(programs: StandIns) -> StandIns:
     """A machine with a checkout and nothing else; make notes the tiers that it must not skip."""
     (programs.folder / "bin" / "realpath").symlink_to(shutil.which("realpath") or "")
-    programs.add("make", 'echo "required: $POSECLUSTER_REQUIRE" >>"$STAND_INS_LOG"')
+    notes = 'echo "required: $POSECLUSTER_REQUIRE" >>"$STAND_INS_LOG"'
+    where = 'case "$1" in kind-* | test-e2e) echo "KUBECONFIG: $KUBECONFIG" >>"$STAND_INS_LOG" ;; esac'
+    programs.add("make", f"{notes}\n{where}")
     return programs
 
 
@@ -359,6 +361,8 @@ def test_ci_requires_every_tier_that_the_machine_can_run(machine: StandIns, kind
     ran = [call for call in machine.calls if call in CLUSTER_CALLS]
     if kind:
         assert ran == ["up", "make kind-down kind-up kind-images", "make test-e2e", "make deploy", "down"]
+        # kind writes the file that the tests read
+        assert [call for call in machine.calls if "KUBECONFIG" in call] == ["KUBECONFIG: /kubeconfig"] * 2
     else:
         assert ran == ["down", "up", "make images", "make test-e2e", "down"]
     for tiers in ("apiserver", "unit component browser", "chart"):
