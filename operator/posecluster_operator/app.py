@@ -14,16 +14,18 @@ from random import SystemRandom
 from posecluster_operator import __version__
 from posecluster_operator.admin.health import Health
 from posecluster_operator.admin.metrics import CONTENT_TYPE, Metrics
+from posecluster_operator.admin.namespaces import Namespaces
 from posecluster_operator.admin.server import Port
 from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
 from posecluster_operator.descriptors import pod_connections
-from posecluster_operator.errors import KubeError
+from posecluster_operator.errors import Forbidden, KubeError
 from posecluster_operator.explain.endpoint import Explainer
 from posecluster_operator.kube.client import Kube, connect
 from posecluster_operator.kube.credentials import own_namespace
 from posecluster_operator.kube.events import Recorder
+from posecluster_operator.kube.kinds import POSECLUSTERS
 from posecluster_operator.kube.lease import UNACKNOWLEDGED_SHARE, Lease
-from posecluster_operator.kube.preflight import check_permissions, report_old_crd, wait_for_crd
+from posecluster_operator.kube.preflight import report_old_crd, wait_for_crd, wait_for_permissions
 from posecluster_operator.reconcile.reconciler import Reconciler
 from posecluster_operator.reconcile.repairs import PACE, RepairPace
 from posecluster_operator.reconcile.rollout_queue import RolloutQueue, rolling_keys
@@ -39,7 +41,9 @@ from posecluster_operator.watch.kopf_runner import Watcher, watches
 logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5.0
-_EVERY = "*"  # a key that stands for all PoseClusters; no PoseCluster can have this name
+_EVERY = "*"  # in a key, all PoseClusters of a namespace; no PoseCluster can have this name
+_LIST = f"list {POSECLUSTERS.plural}"
+_DENIED_SECONDS = 15.0  # between two lists of the PoseClusters of a namespace in which that is denied
 # The shutdown after a signal takes one second in total.
 _RELEASE_SECONDS = 0.5
 _WATCHER_SECONDS = 0.2
@@ -78,7 +82,9 @@ class _Process:
     def __init__(self, settings: Settings, windows: Windows, pace: RepairPace) -> None:
         self.settings, self.windows, self.pace = settings, windows, pace
         self.metrics = Metrics(version=__version__)
-        self.health = Health(stall_seconds=settings.stall_seconds)
+        self.namespaces = Namespaces(settings.watched_namespaces)
+        self.health = Health(stall_seconds=settings.stall_seconds, namespaces=self.namespaces)
+        self.metrics.show_namespaces(self.namespaces.names, self.health.watches)
         self.explainer = Explainer()
         self.port = Port(
             metrics=self.metrics.text,
@@ -110,11 +116,12 @@ class _Process:
         )
         try:
             health.pause("checking the operator's permissions")
-            await check_permissions(
+            await wait_for_permissions(
                 kube,
                 namespaces=settings.watched_namespaces,
                 lease_namespace=lease_namespace,
                 lease_name=settings.lease_name,
+                say=health.pause,
             )
             health.pause("waiting for the CRD")
             await wait_for_crd(kube)
@@ -130,7 +137,7 @@ class Operator:
     def __init__(self, process: _Process, kube: Kube, *, lease_namespace: str) -> None:
         settings = process.settings
         self._process, self._kube = process, kube
-        self._namespaces = settings.watched_namespaces
+        self._namespaces = process.namespaces
         self._loop = asyncio.get_running_loop()
         random = SystemRandom()
         identity = settings.identity or os.environ.get("POD_ID") or _made_up_identity()
@@ -160,10 +167,10 @@ class Operator:
             wake=self._enqueue,
             windows=process.windows,
         )
-        process.explainer.follow(self._scaler, held=lambda: self._lease.held)
+        process.explainer.follow(self._scaler, namespaces=self._namespaces, held=lambda: self._lease.held)
         self._rollouts = RolloutQueue(
             limit=settings.concurrent_rollouts,
-            rolling=lambda: rolling_keys(kube, self._namespaces),
+            rolling=lambda: rolling_keys(kube, settings.watched_namespaces),
             wake=self._enqueue,
             monotonic=time.monotonic,
         )
@@ -176,6 +183,7 @@ class Operator:
             metrics=process.metrics,
             rollouts=self._rollouts,
             pace=process.pace,
+            namespaces=self._namespaces,
             images=settings.images,
             version=__version__,
             resync_seconds=settings.resync_seconds,
@@ -193,7 +201,7 @@ class Operator:
         )
         self._watcher = Watcher(
             kube.access,
-            namespaces=self._namespaces,
+            namespaces=settings.watched_namespaces,
             inactivity_seconds=settings.watch_inactivity_seconds,
             instance=identity,
             random=random,
@@ -230,17 +238,33 @@ class Operator:
             await self._watcher.ended(_WATCHER_SECONDS)
 
     async def _reconcile(self, key: str) -> Result:
-        if key != _EVERY:
-            return await self._reconciler.reconcile(key)
-        for found in await self._reconciler.every_key(self._namespaces):
-            self._queue.add(found)
+        namespace, _, name = key.partition("/")
+        return await (self._enqueue_all(namespace) if name == _EVERY else self._reconciler.reconcile(key))
+
+    async def _enqueue_all(self, namespace: str) -> Result:
+        """Enqueue the known and the existing PoseClusters of a watched namespace."""
+        if not self._lease.held:
+            return Result()
+        try:
+            found = await self._kube.list(POSECLUSTERS, namespace or None)
+        except Forbidden as error:
+            self._namespaces.deny(namespace, _LIST, error)
+            return Result(_DENIED_SECONDS)
+        self._namespaces.allow(namespace, _LIST)
+        for one in found:
+            self._queue.add(f"{one['metadata']['namespace']}/{one['metadata']['name']}")
+        for key in self._reconciler.known_keys():
+            if self._namespaces.of(key) == namespace:
+                self._queue.add(key)
         return Result()
 
     def _lease_changed(self, held: bool) -> None:
         self._process.metrics.show_leader(held)
         if held:
-            self._queue.add(_EVERY)
+            for namespace in self._namespaces.names:
+                self._queue.add(f"{namespace}/{_EVERY}")
         else:
+            self._namespaces.forget()
             self._process.metrics.forget_all()
             self._scaler.forget_all()
             self._rollouts.clear()
@@ -258,7 +282,7 @@ class Operator:
     def _wake_from_thread(self, key: str, seconds: float) -> None:
         with suppress(RuntimeError):  # the loop is closed, because the process is ending
             self._loop.call_soon_threadsafe(self._queue.add_after, key, seconds)
-            self._loop.call_soon_threadsafe(self._pod_list.touch)
+            self._loop.call_soon_threadsafe(self._pod_list.touch, key)
 
     def _listed_in_thread(self) -> None:
         with suppress(RuntimeError):

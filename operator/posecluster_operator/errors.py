@@ -3,7 +3,6 @@
 OperatorError
 ├── InvalidSetting     a setting is invalid; the process exits with one line that names it
 ├── InvalidInput       a file or flag is invalid; the command exits with one line
-├── NotPermitted       permissions are missing at start; the process exits and names each of them
 ├── InvalidSpec        the operator cannot act on a PoseCluster until its spec changes
 ├── NotLeader          the Lease is not held, so writes are not allowed
 └── KubeError          a call to the API server failed
@@ -27,10 +26,6 @@ class InvalidSetting(OperatorError):
 
 class InvalidInput(OperatorError):
     """A file or flag of a command is invalid; the text names it and says what to do."""
-
-
-class NotPermitted(OperatorError):
-    """Permissions are missing at start; the text names each of them."""
 
 
 class InvalidSpec(OperatorError):

@@ -21,6 +21,7 @@ _OF_NO_USE = (
     "OS signals are ignored",  # kopf does not run in the main thread
     "Cleanup activity is",  # the operator has no cleanup activity
 )
+_DENIED = "APIForbiddenError"  # repeated as long as a read is denied, which `admin.namespaces` logs once
 
 
 class Calm(logging.Filter):
@@ -38,7 +39,7 @@ class Calm(logging.Filter):
         """Return whether to write the record."""
         if record.name.partition(".")[0] != "kopf":
             return True
-        if str(record.msg).startswith(_OF_NO_USE):
+        if str(record.msg).startswith(_OF_NO_USE) or _DENIED in str(record.msg):
             return False
         kind = _DIGITS.sub("", str(record.msg))[:_KIND_LENGTH]
         now = self._clock()

@@ -1,7 +1,7 @@
 """Events on a real API server: equal ones are counted in one, a budget bounds them, failures are dropped."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -96,4 +96,20 @@ async def test_what_cannot_be_written_is_dropped_with_one_line(
     recording.recorder.emit(_cluster(namespace), Notice("Normal", "Scaled", "three"))
     (event,) = await _events(api, namespace, 1)
     assert event["note"] == "three"
+    assert [record.message for record in caplog.records].count("Events are dropped") == 1
+
+
+async def test_dropped_events_of_a_namespace_are_logged_once_while_another_has_events(
+    api: Api,
+    namespace: str,
+    make_namespace: Callable[[], str],
+    recording: Recording,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = make_namespace()  # the account has no permission there
+    for number in range(3):
+        for where in (other, namespace):
+            recording.recorder.emit(_cluster(where), Notice("Normal", "Scaled", f"{where} {number}"))
+    await _events(api, namespace, 3)
+    assert api.list("events", other) == []
     assert [record.message for record in caplog.records].count("Events are dropped") == 1

@@ -261,15 +261,3 @@ def end(operator: OperatorProcess, limit: float) -> None:
     operator.terminate()
     assert operator.wait() == 0
     assert time.monotonic() - started <= limit
-
-
-@pytest.mark.acceptance(23)
-def test_an_operator_without_rights_names_the_missing_ones_and_ends(
-    api: Api, namespace: str, proxy: FaultProxy, start_operator: StartOperator
-) -> None:
-    account = api.operator_account(namespaces=(namespace,), lease_namespace=namespace)
-    account.revoke()
-    operator = start_operator(account=account, wait=False)
-    assert operator.wait(20) == 1
-    assert "Missing permissions" in operator.logs()
-    assert f"poseclusters.posecluster.io in namespace {namespace}" in operator.logs()

@@ -51,7 +51,7 @@ def metrics_told(text: str) -> dict[str, tuple[str, str]]:
 
 
 def test_every_metric_is_documented_with_kind_and_labels() -> None:
-    assert len(metric_names.operator()) == 16
+    assert len(metric_names.operator()) == 17
     assert metrics_told(OPERATOR) == metric_names.operator()
 
 

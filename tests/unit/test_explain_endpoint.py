@@ -8,6 +8,7 @@ import pytest
 from harness.kube_objects import deployment
 from harness.poseclusters import posecluster
 from posecluster_operator.admin.metrics import Metrics
+from posecluster_operator.admin.namespaces import Namespaces
 from posecluster_operator.builders.table import INFERENCE_DEPLOYMENT
 from posecluster_operator.explain.endpoint import Explainer
 from posecluster_operator.resource.posecluster import PoseCluster
@@ -39,7 +40,9 @@ def metrics() -> Metrics:
 async def scaler(clock: Callable[[], float], metrics: Metrics) -> Any:
     """A scaler without ticks: it knows only what passes reported."""
     nobody: Any = None
-    pod_list = PodList(nobody, INFERENCE_DEPLOYMENT, namespaces=(), monotonic=clock, wanted=lambda: True)
+    pod_list = PodList(
+        nobody, INFERENCE_DEPLOYMENT, namespaces=Namespaces(), monotonic=clock, wanted=lambda: True
+    )
     scraper = Scraper(monotonic=clock)
     yield Scaler(pod_list, scraper, metrics=metrics, monotonic=clock, wake=lambda _key: None)
     await scraper.close()
@@ -56,7 +59,7 @@ async def test_before_the_operator_has_started_the_answer_says_so() -> None:
 
 async def test_a_standby_names_the_lease(scaler: Scaler) -> None:
     explainer = Explainer()
-    explainer.follow(scaler, held=lambda: False)
+    explainer.follow(scaler, namespaces=Namespaces(), held=lambda: False)
     pass_over(scaler, posecluster())
     reply = explainer.explain("default", "demo")
     assert (reply.ok, "does not hold the Lease" in reply.text) == (False, True)
@@ -64,7 +67,7 @@ async def test_a_standby_names_the_lease(scaler: Scaler) -> None:
 
 async def test_results_of_passes_are_shown_until_they_are_forgotten(scaler: Scaler, clock: Clock) -> None:
     explainer = Explainer()
-    explainer.follow(scaler, held=lambda: True)
+    explainer.follow(scaler, namespaces=Namespaces(), held=lambda: True)
     assert "does not scale a PoseCluster" in explainer.explain("default", "demo").text
     pass_over(scaler, posecluster())
     clock.now += 30.0
@@ -82,3 +85,11 @@ async def test_results_of_passes_are_shown_until_they_are_forgotten(scaler: Scal
 async def test_a_fixed_posecluster_has_no_scaling_decision(scaler: Scaler) -> None:
     pass_over(scaler, posecluster({"scaling": {"mode": "Fixed"}}))
     assert scaler.snapshot("default/demo") is None
+
+
+async def test_a_namespace_in_which_reads_are_denied_is_named(scaler: Scaler) -> None:
+    namespaces, explainer = Namespaces(["default", "gone"]), Explainer()
+    explainer.follow(scaler, namespaces=namespaces, held=lambda: True)
+    namespaces.deny("gone", "get poseclusters", "denied")
+    assert "does not watch the namespace" in explainer.explain("gone", "demo").text
+    assert "does not scale a PoseCluster" in explainer.explain("default", "demo").text

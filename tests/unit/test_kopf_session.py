@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from posecluster_operator.admin.health import Health, Watch
+from posecluster_operator.admin.health import Health, Reply, Watch
 from posecluster_operator.kube.credentials import Access
 from posecluster_operator.watch.kopf_session import Listener, describe, open_session
 
@@ -125,9 +125,9 @@ async def test_an_event_counts_as_a_sign_of_life_of_its_watch(seen: Seen) -> Non
 
 
 @pytest.mark.parametrize(
-    ("status", "alive"), [(429, True), (500, True), (503, True), (403, False), (401, False)]
+    ("status", "alive"), [(429, True), (500, True), (503, True), (403, True), (401, False)]
 )
-async def test_an_outage_does_not_count_against_a_watch_but_lost_rights_do(
+async def test_an_outage_and_a_denial_do_not_count_against_a_watch_but_silence_does(
     seen: Seen, status: int, alive: bool
 ) -> None:
     seen.answers.append(web.Response(status=status))
@@ -137,6 +137,21 @@ async def test_an_outage_does_not_count_against_a_watch_but_lost_rights_do(
     assert seen.calls == [("list", str(status))]
     assert seen.access.expired == (status == 401)
     assert seen.listed == 0
+
+
+@pytest.mark.parametrize("query", ["", "?watch=true"], ids=["list", "watch"])
+async def test_a_denied_read_is_noted_until_the_same_read_is_allowed(seen: Seen, query: str) -> None:
+    seen.answers += [web.Response(status=403), web.Response(status=403)]
+    for _ in range(2):
+        await (await seen.session.get(seen.url + PODS + query)).read()
+    assert seen.health.ready() == Reply(False, "not watched, because reads are denied: all namespaces")
+    other = "?watch=true" if not query else ""
+    async with seen.session.get(seen.url + PODS + other) as response:
+        await response.content.read()
+    assert not seen.health.ready().ok
+    async with seen.session.get(seen.url + PODS + query) as response:
+        await response.content.read()
+    assert seen.health.ready().ok
 
 
 async def test_a_refused_connection_is_an_outage(seen: Seen, unused_port: int) -> None:

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from posecluster_operator.admin.health import Health, Reply, Watch
+from posecluster_operator.admin.namespaces import Namespaces
 from posecluster_operator.admin.server import Port
 
 pytestmark = pytest.mark.unit
@@ -51,6 +52,31 @@ def test_ready_when_every_watch_has_listed(health: Health) -> None:
     assert health.ready() == OK
     health.pause("waiting for the CRD")
     assert not health.ready().ok
+
+
+def test_a_denied_namespace_does_not_make_the_others_unready(clock: Clock) -> None:
+    namespaces = Namespaces(["a", "b"])
+    health = Health(stall_seconds=150, namespaces=namespaces, clock=clock)
+    assert not health.watches("a")
+    health.expect([Watch("pods", "a"), Watch("services", "a"), Watch("pods", "b")])
+    namespaces.deny("b", "list pods", "denied")
+    assert health.ready() == Reply(False, "not yet listed: pods in a, services in a")
+    health.opened(Watch("pods", "a"))
+    assert not health.watches("a")
+    health.opened(Watch("services", "a"))
+    assert health.ready() == Reply(True, "ok; not watched, because reads are denied: b")
+    assert (health.watches("a"), health.watches("b")) == (True, False)
+    namespaces.deny("a", "watch services", "denied")
+    assert health.ready() == Reply(False, "not watched, because reads are denied: a, b")
+    assert not health.watches("a")
+    namespaces.allow("a", "watch services")
+    namespaces.allow("b", "list pods")
+    assert health.ready() == Reply(False, "not yet listed: pods in b")
+    health.opened(Watch("pods", "b"))
+    assert health.ready() == OK
+    assert health.watches("b")
+    health.pause("waiting for the CRD")
+    assert not health.watches("b")
 
 
 def test_a_silent_watch_is_a_stall_and_names_itself(health: Health, clock: Clock) -> None:

@@ -129,6 +129,13 @@ def test_kopfs_messages_on_signals_and_cleanup_are_dropped() -> None:
     assert not Calm().filter(kopf_record("Cleanup activity is not executed at all due to cancellation."))
 
 
+def test_kopfs_messages_on_denied_reads_are_dropped() -> None:
+    message = (
+        "Request attempt #7 failed; will retry: GET /api/v1/namespaces/a/pods -> APIForbiddenError('no')"
+    )
+    assert not Calm().filter(kopf_record(message))
+
+
 def test_tracebacks_of_our_handlers_are_kept_and_those_of_kopf_dropped() -> None:
     error = ValueError("x")
     ours, kopfs = kopf_record("Handler failed", name="kopf.objects"), kopf_record("Task failed")

@@ -4,6 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from posecluster_operator.admin.metrics import CONTENT_TYPE, RESULTS, Metrics
+from posecluster_operator.admin.namespaces import ALL
 from posecluster_operator.resource.reasons import ScalingReason
 
 pytestmark = pytest.mark.unit
@@ -29,6 +30,7 @@ CONTRACT = {
     "posecluster_operator_scaling_decisions_total": {"reason"},
     "posecluster_operator_api_requests_total": {"verb", "code"},
     "posecluster_operator_leader": set(),
+    "posecluster_operator_namespace_watched": {"namespace"},
     "posecluster_operator_build_info": {"version"},
 }
 
@@ -52,6 +54,7 @@ def test_names_and_labels_are_the_contract(metrics: Metrics) -> None:
     metrics.show_size("default", "demo", desired=3, ready=2)
     metrics.show_unmet("default", "demo", [("Available", "NoReadyPods")])
     metrics.count_repair("default", "demo", "Service")
+    metrics.show_namespaces([""], lambda _name: True)
     shown = {name: {label for label, _ in labels} for name, labels in samples(metrics)}
     ours = {name: labels for name, labels in shown.items() if name.startswith("posecluster")}
     assert ours == CONTRACT
@@ -134,3 +137,16 @@ def test_a_scrape_can_select_names(metrics: Metrics) -> None:
 def test_two_instances_share_nothing(metrics: Metrics) -> None:
     metrics.count_pass("ok", 1)
     assert samples(Metrics(version="2"))["posecluster_operator_reconcile_total", (("result", "ok"),)] == 0
+
+
+def test_watched_namespaces_are_read_at_each_scrape(metrics: Metrics) -> None:
+    watched = {"a": True, "b": False, ALL: True}
+    metrics.show_namespaces(watched, watched.__getitem__)
+    name = "posecluster_operator_namespace_watched"
+
+    def shown() -> dict[str, float]:
+        return {labels[0][1]: value for (_, labels), value in samples(metrics, name).items()}
+
+    assert shown() == {"a": 1, "b": 0, "*": 1}
+    watched["a"] = False
+    assert shown() == {"a": 0, "b": 0, "*": 1}

@@ -12,7 +12,7 @@ from posecluster_operator.admin.metrics import Metrics
 from posecluster_operator.builders.labels import EXTRA_REPLICAS
 from posecluster_operator.explain.decision import explain
 from posecluster_operator.resource.reasons import ScalingReason
-from posecluster_operator.scaling.policy import PodSample
+from posecluster_operator.scaling.policy import Autoscaler, PodSample
 from posecluster_operator.scaling.scaler import Scaler, Sizing
 from posecluster_operator.scaling.scraper import Target
 
@@ -27,7 +27,7 @@ class World:
 
     def __init__(self, metrics: Metrics, pods: int = 2, **scaling: Any) -> None:
         self.now, self.rate = 1000.0, 0.0
-        self.listed, self.silent = True, set[str]()
+        self.is_listed, self.silent = True, set[str]()
         self.counters: dict[str, float] = {}
         self.woken: list[str] = []
         self.touched = 0
@@ -41,7 +41,12 @@ class World:
             wake=self.woken.append,
         )
 
-    def touch(self) -> None:
+    def listed(self, key: str) -> bool:
+        assert key == KEY
+        return self.is_listed
+
+    def touch(self, key: str) -> None:
+        assert key == KEY
         self.touched += 1
 
     def pods_of(self, key: str) -> tuple[Target, ...]:
@@ -213,9 +218,27 @@ async def test_a_silent_pod_keeps_the_size_and_is_counted(metrics: Metrics) -> N
     assert world.size < 4
 
 
+async def test_a_defect_in_one_decision_does_not_stop_the_scaler(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(metrics)
+    world.look()
+    await world.tick(3)
+    world.woken.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(Autoscaler, "tick", lambda *_: 1 / 0)
+        await world.scaler.tick()
+    assert "Scaling failed unexpectedly" in caplog.text
+    assert world.woken == [KEY], "a pass creates another autoscaler"
+    world.look()
+    world.rate = 200.0
+    await world.tick(10)
+    assert world.size > 2
+
+
 async def test_before_the_pods_are_listed_nothing_is_decided_or_reported(metrics: Metrics) -> None:
     world = World(metrics, pods=4)
-    world.listed = False
+    world.is_listed = False
     world.silent = {f"pod-{number}" for number in range(4)}
     assert world.look().shown is None, "the status stays as it is"
     assert world.touched == 1, "and they are asked for"

@@ -1,7 +1,8 @@
 """Liveness and readiness of the operator.
 
-Liveness fails only if a restart may help. An unavailable API server does not fail it. Watches that stay
-silent do, also because the account lost permissions: the next start names them.
+Liveness fails only if a restart may help. An unavailable API server and missing permissions do not fail it;
+watches that stay silent do. Namespaces in which reads are denied do not make the operator unready, unless
+there is no other one.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from posecluster_operator.admin.namespaces import ALL, Namespaces
 
 TICK_SECONDS = 1.0
 _LONGEST_LAG_SECONDS = 5.0
@@ -39,7 +42,14 @@ _OK = Reply(True, "ok")
 class Health:
     """The state behind the probes. Methods may be called from any thread, as each update is atomic."""
 
-    def __init__(self, *, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        stall_seconds: float,
+        namespaces: Namespaces | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.namespaces = namespaces or Namespaces()
         self._stall_seconds, self._clock = stall_seconds, clock
         self._lag_seconds = 0.0
         self._heard: dict[Watch, float] = {}  # expected watches, and the time of the last activity of each
@@ -68,7 +78,7 @@ class Health:
         self._oldest_key, self._longest_pass = oldest_key, longest_pass
 
     def heard(self, watch: Watch) -> None:
-        """Note activity of a watch, or that the API server is unavailable, which also excuses silence."""
+        """Note activity of a watch, or a failure that also excuses its silence."""
         if watch in self._heard:
             self._heard[watch] = self._clock()
 
@@ -105,10 +115,28 @@ class Health:
         return _OK
 
     def ready(self) -> Reply:
-        """Return whether all watches have listed once, on leader and standby alike."""
+        """Return whether all watches have listed once, on leader and standby alike.
+
+        Namespaces in which reads are denied do not count, but at least one must remain.
+        """
         if self._paused is not None:
             return Reply(False, self._stage)
-        missing = sorted(str(watch) for watch, is_open in self._open.items() if not is_open)
+        denied = self.namespaces.denied
+        where = "all namespaces" if ALL in denied else ", ".join(denied)
+        if len(denied) == len(self.namespaces.names):
+            return Reply(False, f"not watched, because reads are denied: {where}")
+        missing = sorted(
+            str(watch)
+            for watch, is_open in self._open.items()
+            if not is_open and watch.namespace not in denied
+        )
         if missing:
             return Reply(False, f"not yet listed: {', '.join(missing)}")
-        return _OK
+        return Reply(True, f"ok; not watched, because reads are denied: {where}") if denied else _OK
+
+    def watches(self, namespace: str) -> bool:
+        """Return whether all watches of a namespace are open, and no read in it is denied."""
+        opened = [is_open for watch, is_open in list(self._open.items()) if watch.namespace == namespace]
+        return (
+            self._paused is None and namespace not in self.namespaces.denied and bool(opened) and all(opened)
+        )

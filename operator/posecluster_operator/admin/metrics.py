@@ -1,6 +1,7 @@
 """All metrics of the operator. Their names are part of the public interface."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,6 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from posecluster_operator.admin.namespaces import describe
 from posecluster_operator.resource.reasons import ScalingReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -75,6 +77,11 @@ class Metrics:
         )
         self._api_requests = self._counter("api_requests", "Requests to the API server", "verb", "code")
         self._leader = self._gauge("leader", "1 while this process holds the Lease")
+        self._watched = self._gauge(
+            "namespace_watched",
+            "1 while all watches in a namespace are open, 0 while one is not; `*` stands for all namespaces",
+            "namespace",
+        )
         self._gauge("build_info", "Always 1", "version").labels(version=version).set(1)
         for result in RESULTS:
             self._reconcile.labels(result)
@@ -149,6 +156,11 @@ class Metrics:
     def show_leader(self, held: bool) -> None:
         """Show whether this process holds the Lease."""
         self._leader.set(held)
+
+    def show_namespaces(self, names: Iterable[str], watched: Callable[[str], bool]) -> None:
+        """Call `watched` for each of these namespaces at each scrape."""
+        for name in names:
+            self._watched.labels(describe(name)).set_function(partial(watched, name))
 
     def show_queue_depth(self, depth: Callable[[], float]) -> None:
         """Read the queue's depth from `depth` at each scrape."""

@@ -66,7 +66,7 @@ class Recorder:
         self._series: OrderedDict[_Key, _Series] = OrderedDict()
         self._budgets = TokenBuckets(burst=_BURST, per_second=1 / _SECONDS_A_TOKEN, most_keys=_MOST_BUDGETS)
         self._wake = asyncio.Event()
-        self._failing = False
+        self._failing: set[str] = set()  # namespaces in which the last Event could not be written
 
     def emit(self, cluster: PoseCluster, notice: Notice) -> None:
         """Queue an Event without waiting. If the queue is full, the oldest Event is dropped."""
@@ -100,7 +100,7 @@ class Recorder:
             return
         name = f"{cluster.name[:_LONGEST_STEM]}.{uuid.uuid4().hex[:16]}"
         body = _event(cluster, notice, name=name, when=when, instance=self._instance)
-        if not await self._try(lambda: self._kube.create(EVENTS, cluster.namespace, body)):
+        if not await self._try(cluster.namespace, lambda: self._kube.create(EVENTS, cluster.namespace, body)):
             return
         self._series[key] = _Series(cluster.namespace, name, cluster.uid, now, now, when)
         self._series.move_to_end(key)
@@ -115,7 +115,7 @@ class Recorder:
                 series.written, series.behind = now, False
                 if self._may_write(series.uid):
                     patch = {"series": {"count": series.count, "lastObservedTime": series.last_time}}
-                    await self._try(self._patching(series, patch))
+                    await self._try(series.namespace, self._patching(series, patch))
             elif not series.behind and now - series.last >= _SILENCE_SECONDS:
                 del self._series[key]
 
@@ -131,7 +131,7 @@ class Recorder:
         has_one, _left = self._budgets.spend(uid, self._clock())
         return has_one
 
-    async def _try(self, write: Callable[[], Any]) -> bool:
+    async def _try(self, namespace: str, write: Callable[[], Any]) -> bool:
         """Write, with one retry if the API server is unavailable; return whether it succeeded."""
         for left in reversed(range(_TRIES)):
             try:
@@ -146,12 +146,12 @@ class Recorder:
                         min(max(_AGAIN_SECONDS, error.retry_after_seconds), _LONGEST_AWAY_SECONDS)
                     )
                     continue
-                if not self._failing:
+                if namespace not in self._failing:
                     logger.warning("Events are dropped", extra={"fields": {"error": str(error)}})
-                self._failing = True
+                self._failing.add(namespace)
                 return False
             else:
-                self._failing = False
+                self._failing.discard(namespace)
                 return True
         return False
 

@@ -4,11 +4,12 @@ import asyncio
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from posecluster_operator.errors import KubeError, NotFound, NotPermitted, Retryable
+from posecluster_operator.errors import KubeError, NotFound, Retryable
 from posecluster_operator.kube.back_off import back_off_seconds
 from posecluster_operator.kube.client import Kube
 from posecluster_operator.kube.kinds import ACCESS_REVIEWS, POSECLUSTERS
@@ -24,45 +25,85 @@ _AT_ONCE = 8
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0
 _LONGEST_RETRY_AFTER_SECONDS = 30.0
 
-_Right = tuple[str, Rule, str]  # namespace (empty: all), rule, verb
+Permission = tuple[str, Rule, str]  # namespace (empty: all), rule, verb
 
 
-async def check_permissions(
-    kube: Kube, *, namespaces: Sequence[str], lease_namespace: str, lease_name: str
+async def wait_for_permissions(
+    kube: Kube,
+    *,
+    namespaces: Sequence[str],
+    lease_namespace: str,
+    lease_name: str,
+    say: Callable[[str], None],
 ) -> None:
-    """Check every permission that the operator needs; raises NotPermitted, which names the missing ones.
+    """Wait until the operator may do everything that it needs with the Lease and in at least one namespace.
 
-    Empty `namespaces` stand for the whole cluster. Waits while the API server is unavailable, and logs it.
+    Empty `namespaces` stand for the whole cluster. Logs missing permissions once, also those in other
+    namespaces, and calls `say` with the reason for waiting. Also waits while the API server is unavailable.
     """
-    rights: list[_Right] = [
+    said = ""
+    for failures in itertools.count(1):
+        pause = 0.0
+        try:
+            missing = await missing_permissions(
+                kube, namespaces=namespaces, lease_namespace=lease_namespace, lease_name=lease_name
+            )
+        except Retryable as error:
+            message, pause = "Permissions could not be checked, retrying", error.retry_after_seconds
+            fields = {"error": str(error)}
+        except KubeError as error:
+            # If accounts may not review their own access, the first pass reports what is missing.
+            logger.warning("Permissions could not be checked", extra={"fields": {"error": str(error)}})
+            return
+        else:
+            fields = {"missing": describe(missing)}
+            lacking = {namespace for namespace, rule, _ in missing if rule not in LEASE}
+            if all(rule not in LEASE for _, rule, _ in missing) and len(lacking) < max(1, len(namespaces)):
+                break
+            message = "Waiting for permissions, grant them as in charts/posecluster/files/permissions.yaml"
+            say(f"waiting for permissions: {fields['missing']}")
+        if message != said:
+            logger.warning(message, extra={"fields": fields})
+            said = message
+        await asyncio.sleep(_wait_seconds(failures, pause))
+    if missing:
+        logger.warning(
+            "Permissions are missing, grant them as in charts/posecluster/files/permissions.yaml",
+            extra={"fields": fields},
+        )
+    elif said:
+        logger.info("Permissions are granted")
+
+
+async def missing_permissions(
+    kube: Kube, *, namespaces: Sequence[str], lease_namespace: str, lease_name: str
+) -> list[Permission]:
+    """Return the permissions that the operator needs and lacks, by namespace; raises KubeError."""
+    needed: list[Permission] = [
         (namespace, rule, verb)
         for namespace, rules in [*((name, WATCHED) for name in namespaces or [""]), (lease_namespace, LEASE)]
         for rule in rules
         for verb in rule.verbs
     ]
-    allowed: dict[_Right, bool] = {}
-    said = False
-    for failures in itertools.count(1):
-        open_rights = [right for right in rights if right not in allowed]
-        error = await _ask(kube, open_rights, allowed, lease_name=lease_name)
-        if error is None:
-            break
-        if not isinstance(error, Retryable):
-            # If accounts may not review their own access, the first pass reports what is missing.
-            logger.warning("Permissions could not be checked", extra={"fields": {"error": str(error)}})
-            return
-        if not said:
-            logger.warning(
-                "Permissions could not be checked, retrying", extra={"fields": {"error": str(error)}}
-            )
-            said = True
-        await asyncio.sleep(_wait_seconds(failures, error.retry_after_seconds))
-    missing = [right for right in rights if not allowed[right]]
-    if missing:
-        raise NotPermitted(
-            f"Missing permissions: {describe(missing)}. "
-            "Grant them as in charts/posecluster/files/permissions.yaml"
-        )
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def is_allowed(namespace: str, rule: Rule, verb: str) -> bool:
+        resource, _, subresource = rule.resource.partition("/")
+        attributes = {"group": rule.group, "resource": resource, "verb": verb}
+        attributes |= {"subresource": subresource} if subresource else {}
+        attributes |= {"namespace": namespace} if namespace else {}
+        attributes |= {"name": lease_name} if rule.ours else {}
+        review = {
+            "apiVersion": ACCESS_REVIEWS.api_version,
+            "kind": ACCESS_REVIEWS.kind,
+            "spec": {"resourceAttributes": attributes},
+        }
+        async with slots:
+            answer = await kube.create(ACCESS_REVIEWS, None, review, fenced=False)
+        return (answer.get("status") or {}).get("allowed") is True
+
+    allowed = await asyncio.gather(*(is_allowed(*one) for one in needed))
+    return [one for one, is_granted in zip(needed, allowed, strict=True) if not is_granted]
 
 
 async def wait_for_crd(kube: Kube) -> None:
@@ -117,45 +158,19 @@ def _missing_fields(cls: Any, schema: Json, path: str) -> Iterator[str]:
             yield from _missing_fields(kind, known[name], f"{path}.{name}")
 
 
-def describe(missing: Sequence[_Right]) -> str:
-    """Return permissions as text: `get, patch deployments.apps in namespace x; …`."""
+def describe(missing: Sequence[Permission]) -> str:
+    """Return permissions as text: `get, patch deployments.apps in namespace x; everything in namespace y`."""
     texts = []
-    for (namespace, rule), rights in groupby(missing, key=lambda right: right[:2]):
+    for (namespace, of_lease), rights in groupby(missing, key=lambda one: (one[0], one[1] in LEASE)):
         where = f"in namespace {namespace}" if namespace else "in all namespaces"
-        if rule in LEASE:
+        if of_lease:
             where += " (set by POSECLUSTER_OPERATOR_LEASE_NAMESPACE)"
-        texts.append(f"{', '.join(verb for _, _, verb in rights)} {rule.full_name} {where}")
+        by_rule = [(rule, [one[2] for one in group]) for rule, group in groupby(rights, key=itemgetter(1))]
+        if by_rule == [(rule, list(rule.verbs)) for rule in WATCHED]:
+            texts.append(f"everything {where}")
+        else:
+            texts += [f"{', '.join(verbs)} {rule.full_name} {where}" for rule, verbs in by_rule]
     return "; ".join(texts)
-
-
-async def _ask(
-    kube: Kube, rights: Sequence[_Right], allowed: dict[_Right, bool], *, lease_name: str
-) -> KubeError | None:
-    """Store the API server's responses in `allowed`; return the first error, if any call failed."""
-    slots = asyncio.Semaphore(_AT_ONCE)
-
-    async def ask(right: _Right) -> KubeError | None:
-        namespace, rule, verb = right
-        resource, _, subresource = rule.resource.partition("/")
-        attributes = {"group": rule.group, "resource": resource, "verb": verb}
-        attributes |= {"subresource": subresource} if subresource else {}
-        attributes |= {"namespace": namespace} if namespace else {}
-        attributes |= {"name": lease_name} if rule.ours else {}
-        review = {
-            "apiVersion": ACCESS_REVIEWS.api_version,
-            "kind": ACCESS_REVIEWS.kind,
-            "spec": {"resourceAttributes": attributes},
-        }
-        async with slots:
-            try:
-                answer = await kube.create(ACCESS_REVIEWS, None, review, fenced=False)
-            except KubeError as error:
-                return error
-        allowed[right] = (answer.get("status") or {}).get("allowed") is True
-        return None
-
-    errors = await asyncio.gather(*(ask(right) for right in rights))
-    return next((error for error in errors if error is not None), None)
 
 
 def _wait_seconds(failures: int, asked: float) -> float:

@@ -8,9 +8,10 @@ from datetime import datetime
 from random import Random
 
 from posecluster_operator.admin.metrics import Metrics
+from posecluster_operator.admin.namespaces import Namespaces
 from posecluster_operator.builders import Inputs, desired_children
 from posecluster_operator.builders.table import CHILDREN, CLIENT_SERVICE, INFERENCE_DEPLOYMENT, Ident
-from posecluster_operator.errors import Forbidden, InvalidSpec, NotFound, Rejected
+from posecluster_operator.errors import Forbidden, InvalidSpec, Rejected
 from posecluster_operator.kube.client import Kube
 from posecluster_operator.kube.events import Recorder
 from posecluster_operator.kube.kinds import POSECLUSTERS
@@ -54,6 +55,7 @@ from posecluster_operator.scaling.size_owner import size_owner
 
 logger = logging.getLogger(__name__)
 
+_GET = f"get {POSECLUSTERS.plural}"
 # Requeue times for changes without an event: a deleted PoseCluster's children or an unmanaged object end.
 _REQUEUE_SECONDS: dict[ProgressingReason | None, float] = {
     ProgressingReason.ROLLING_OUT: 1.0,
@@ -77,6 +79,7 @@ class Reconciler:
         metrics: Metrics,
         rollouts: RolloutQueue,
         pace: RepairPace,
+        namespaces: Namespaces,
         images: PodDefaults,
         version: str,
         resync_seconds: float,
@@ -86,6 +89,7 @@ class Reconciler:
         nodes: CordonedNodes,
     ) -> None:
         self._kube, self._lease, self._recorder, self._metrics = kube, lease, recorder, metrics
+        self._namespaces = namespaces
         self._images, self._version, self._resync_seconds = images, version, resync_seconds
         self._scaler, self._rollouts, self._pace, self._nodes = scaler, rollouts, pace, nodes
         self._now, self._monotonic, self._random = now, monotonic, random
@@ -95,20 +99,22 @@ class Reconciler:
         """Return the keys of all PoseClusters that were reconciled and not deleted since."""
         return set(self._carryovers)
 
-    async def every_key(self, namespaces: Sequence[str]) -> set[str]:
-        """Return `known_keys()` and the keys of all PoseClusters in these namespaces, or in all if empty."""
-        found: list[Json] = []
-        for namespace in namespaces or (None,):
-            found += await self._kube.list(POSECLUSTERS, namespace)
-        return self.known_keys() | {
-            f"{one['metadata']['namespace']}/{one['metadata']['name']}" for one in found
-        }
-
     async def reconcile(self, key: str) -> Result:
         """Reconcile one PoseCluster; raises OperatorError, after which the queue backs off."""
         if not self._leads():
             return Result()  # every PoseCluster is enqueued when the Lease is acquired
-        body = await self._read(key)
+        namespace, _, name = key.partition("/")
+        try:
+            body = await self._kube.find(POSECLUSTERS, namespace, name)
+        except (
+            Forbidden
+        ) as error:  # also after the deletion of the namespace, whose Roles may be deleted first
+            if not self._leads():
+                return Result()
+            self._namespaces.deny(namespace, _GET, error)
+            self._forget(key)
+            return Result(self._resync())
+        self._namespaces.allow(namespace, _GET)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._forget(key)  # the garbage collector deletes the children
             return Result()
@@ -141,13 +147,6 @@ class Reconciler:
         soon = _REQUEUE_SECONDS.get(reason, math.inf)
         left += [one.seconds_left(self._monotonic()) for one in carryover.repairs.values()]
         return Result(min(self._resync(), soon, *(math.inf if one is None else one for one in left)))
-
-    async def _read(self, key: str) -> Json | None:
-        namespace, _, name = key.partition("/")
-        try:
-            return await self._kube.get(POSECLUSTERS, namespace, name)
-        except NotFound:
-            return None
 
     def _leads(self) -> bool:
         return self._lease.held

@@ -94,7 +94,7 @@ class Scaler:
         last_replicas, taken_over = count(cluster.status, "desiredReplicas"), owner.taken_over
         autoscaler = self._autoscalers.get(cluster.key)
         if autoscaler is None:
-            self._pod_list.touch()
+            self._pod_list.touch(cluster.key)
             ready = count(child(deployment, "status"), "readyReplicas")
             autoscaler = self._autoscalers[cluster.key] = Autoscaler(
                 now,
@@ -168,10 +168,16 @@ class Scaler:
                 await asyncio.sleep(0)
             if autoscaler := self._autoscalers.get(key):
                 self._note_silent(key, targets, silent)
-                scrape = self._scrape_of(targets, results, stale_seconds)
+                scrape = self._scrape_of(key, targets, results, stale_seconds)
                 now = self._monotonic()
                 self._log_failures(now, key, scrape.failures)
-                if autoscaler.tick(now, scrape):
+                try:
+                    changed = autoscaler.tick(now, scrape)
+                except Exception:  # an unexpected error in one decision must not stop the others
+                    logger.exception("Scaling failed unexpectedly", extra={"fields": {"key": key}})
+                    self.forget(key)  # the pass starts with a new autoscaler
+                    changed = True
+                if changed:
                     self._wake(key)
 
     def _note_silent(self, key: str, targets: tuple[Target, ...], nodes: frozenset[str]) -> None:
@@ -185,13 +191,17 @@ class Scaler:
             self._wake(key)
 
     def _scrape_of(
-        self, targets: tuple[Target, ...], results: Mapping[str, PodSample | str], stale_seconds: float
+        self,
+        key: str,
+        targets: tuple[Target, ...],
+        results: Mapping[str, PodSample | str],
+        stale_seconds: float,
     ) -> Scrape:
         read = {target: results[target.pod] for target in targets}
         return Scrape(
             pods={one.pod: None if isinstance(found, str) else found for one, found in read.items()},
             failures={one.name: found for one, found in read.items() if isinstance(found, str)},
-            listed=self._pod_list.listed,
+            listed=self._pod_list.listed(key),
             stale_seconds=stale_seconds,
         )
 

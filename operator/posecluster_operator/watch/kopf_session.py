@@ -20,6 +20,7 @@ _LONGEST_WAIT_SECONDS = 60.0
 # kopf reopens a broken watch without a pause
 _BETWEEN_WATCHES_SECONDS = 1.0
 _OUTAGE_CODES = frozenset({429, *range(500, 600)})
+_DENIED = 403
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ class _Middleware:
             self._listener.health.heard(watch)
             raise
         self._listener.call(verb, str(response.status))
+        self._note_denial(verb, watch, response.status)
         if response.status in _OUTAGE_CODES:
             self._listener.health.heard(watch)
             self._put_off(request.url.path, retry_after_seconds({}, response.headers))
@@ -93,6 +95,17 @@ class _Middleware:
             self._listener.health.opened(watch)
             response.content = _Heard(response.content, lambda: self._listener.health.heard(watch))  # type: ignore[assignment]
         return response
+
+    def _note_denial(self, verb: str, watch: Watch, status: int) -> None:
+        """Note whether the API server denies a read; kopf repeats it until it is allowed."""
+        if verb == "get":
+            return
+        read, namespaces = f"{verb} {watch.resource}", self._listener.health.namespaces
+        if status == _DENIED:
+            self._listener.health.heard(watch)
+            namespaces.deny(watch.namespace, read, f"{read}: {status}")
+        elif status == 200:
+            namespaces.allow(watch.namespace, read)
 
     async def _wait(self, path: str, verb: str) -> None:
         await asyncio.sleep(max(0.0, self._not_before.get(path, 0.0) - time.monotonic()))
