@@ -14,6 +14,12 @@ class TokenBuckets:
         self.burst, self.per_second, self._most_keys = burst, per_second, most_keys
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def charge(self, key: str, tokens: float) -> None:
+        """Take tokens from a key that has just spent one; it may owe as many as a full bucket has."""
+        if key in self._buckets:
+            left, updated = self._buckets[key]
+            self._buckets[key] = (max(-self.burst, left - tokens), updated)
+
     def spend(self, key: str, now: float) -> tuple[bool, float]:
         """Spend a token of `key`; return whether it had one, and how many tokens are left.
 

@@ -75,6 +75,40 @@ def p95(run: Run) -> float:
 
 @pytest.mark.serial
 @pytest.mark.acceptance(39)
+@pytest.mark.parametrize(
+    "others", ["127.0.0.2", "127.0.0.1"], ids=["two callers", "control: the same caller"]
+)
+def test_a_caller_with_many_requests_leaves_half_of_the_workers_to_another(
+    start: Start, record_figure: RecordFigure, others: str
+) -> None:
+    server = start(engine="stub", workers=2, queue_length=12)
+    stop = Event()
+
+    def send(address: str, number: int) -> list[int]:
+        statuses, slow = [], Slow(50, f"{address} {number}")
+        with Caller(server, address) as caller:
+            while not stop.is_set():
+                reply = caller.detect(slow.picture(len(statuses)))
+                statuses.append(reply.status)
+                if reply.status != 200:
+                    stop.wait(0.05)
+        return statuses
+
+    with ThreadPoolExecutor(24) as threads:
+        greedy = [threads.submit(send, "127.0.0.1", number) for number in range(20)]
+        time.sleep(1)
+        second = [threads.submit(send, others, 100 + number) for number in range(4)]
+        time.sleep(4)
+        stop.set()
+    answered = [sum(status == 200 for run in runs for status in run.result()) for runs in (greedy, second)]
+    share = answered[1] / (sum(answered) * 4 / 5)  # the second was there for four of five seconds
+    limits = (0.35, 0.65) if others == "127.0.0.2" else (0.0, 0.3)
+    record_figure("share of a caller with 4 of 24 connections", share, bar=f"{limits[0]}-{limits[1]}")
+    assert sum(answered) >= 60
+    assert limits[0] <= share <= limits[1]
+
+
+@pytest.mark.acceptance(39)
 def test_a_greedy_caller_does_not_affect_an_ordinary_one(
     start: Start, record_figure: RecordFigure, long_run: bool
 ) -> None:

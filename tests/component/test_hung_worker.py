@@ -84,6 +84,22 @@ def test_a_worker_that_was_stopped_while_idle_is_found_by_its_next_request(start
 
 
 @pytest.mark.acceptance(15)
+def test_a_picture_that_hung_two_workers_reaches_no_third(start):
+    server = start(workers=1, engine="stub", hang_limit_ms=500)
+    with posting(server) as poster:
+        hanging = command_png(Command.HANG)
+        for _ in range(2):
+            reply = poster.post(hanging).result()
+            assert (reply.status, reply.reason) == (504, "worker_hung")
+            server.wait_until(
+                lambda: is_right(poster.post(command_png(Command.OK)).result(), Command.OK), "back"
+            )
+        reply = poster.post(hanging).result()
+    assert (reply.status, reply.reason) == (422, "undecodable")
+    assert server.metrics("worker_restarts_total", cause="hang") == 2
+
+
+@pytest.mark.acceptance(15)
 def test_a_stopped_worker_does_not_hold_up_the_server_end(start):
     server = start(workers=2, engine="stub")
     os.kill(live_pids(server)[0], signal.SIGSTOP)

@@ -25,7 +25,10 @@ class PoolInState:
     queue: JobQueue = field(default_factory=lambda: JobQueue(2))
     quarantine: Quarantine = field(default_factory=Quarantine)
 
-    def wait_seconds(self, now: float, cost: Cost | None = None) -> float:
+    def backlog_seconds(self, caller: str, cost: Cost) -> float:
+        return self.queue.work_of(caller, cost) / max(1, self.live)
+
+    def wait_seconds(self, now: float, cost: Cost | None = None, backlog_seconds: float = 0.0) -> float:
         return self.wait
 
     def submit(self, job: Job) -> None:

@@ -42,6 +42,26 @@ async def test_an_admitted_job_is_queued_and_counted() -> None:
     assert (count(admission.metrics, "arrivals"), count(admission.metrics, "late")) == (1, 0)
 
 
+async def test_a_caller_with_more_waiting_jobs_makes_room_for_another() -> None:
+    pool = PoolInState(wait=1.0, queue=JobQueue(4))
+    admission = admission_to(pool)
+    keys = [AnswerKey(bytes([number]), KEY.form) for number in range(8)]
+    greedy = [admission.admit(b"", HEADER, key, math.inf, "greedy") for key in keys[:4]]
+    with pytest.raises(Refusal):
+        admission.admit(b"", HEADER, keys[4], math.inf, "greedy")
+    polite = [admission.admit(b"", HEADER, key, math.inf, "polite") for key in keys[4:6]]
+    assert [job.is_lost for job in greedy] == [False, False, True, True]  # the last to come
+    refusal = greedy[3].done.exception()
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, refusal.status) == (Reason.QUEUE_FULL, 503)
+    assert "Another caller" in refusal.detail
+    assert greedy[2].done.exception() is not None
+    with pytest.raises(Refusal):  # each has half of the places
+        admission.admit(b"", HEADER, keys[6], math.inf, "polite")
+    assert list(pool.queue.before(math.inf)) == [greedy[0], polite[0], greedy[1], polite[1]]
+    assert count(admission.metrics, "refused", reason=Reason.QUEUE_FULL) == 4
+
+
 async def test_an_abandoned_job_leaves_the_queue() -> None:
     pool = PoolInState()
     job = _admit(admission_to(pool))

@@ -40,6 +40,41 @@ async def _waiting(job: Job, *, deadline: float, callers: int) -> list[asyncio.T
     return tasks
 
 
+async def test_jobs_of_callers_alternate_whatever_each_has_waiting() -> None:
+    queue, order = JobQueue(100), []
+    for caller, jobs in (("greedy", 6), ("polite", 2)):
+        for _ in range(jobs):
+            queue.put(
+                Job(
+                    *(b"", HEADER, KEY, 0.0, 0.0, queue.discard),
+                    caller=caller,
+                    backlog_seconds=queue.work_of(caller, ORDINARY),
+                )
+            )
+    while job := queue.take(heavy_may_start=True):
+        order.append(job.caller)
+    assert order == ["greedy", "polite", "greedy", "polite", "greedy", "greedy", "greedy", "greedy"]
+
+
+async def test_heavy_jobs_of_a_caller_do_not_delay_its_ordinary_ones() -> None:
+    queue = JobQueue(100)
+    for _ in range(6):
+        queue.put(Job(b"", HEADER, KEY, 0.0, 0.0, queue.discard, HEAVY, caller="a"))
+    assert (queue.work_of("a", HEAVY), queue.work_of("a", ORDINARY)) == (6 * HEAVY.seconds, 0)
+
+
+async def test_jobs_of_one_caller_keep_their_order() -> None:
+    """The waiting time of its earlier jobs becomes shorter as they are done."""
+    queue, arrived = JobQueue(100), []
+    for step in range(40):
+        now = step * ORDINARY.seconds / 2  # twice as fast as the worker
+        backlog = queue.work_of("a", ORDINARY)
+        arrived.append(Job(b"", HEADER, KEY, now, 0.0, queue.discard, caller="a", backlog_seconds=backlog))
+        queue.put(arrived[-1])
+        if step % 2:
+            assert queue.take(heavy_may_start=True) is arrived[step // 2]
+
+
 async def test_every_caller_gets_the_answer() -> None:
     job = _job()
     tasks = await _waiting(job, deadline=_in(PLENTY), callers=3)

@@ -34,6 +34,25 @@ def _fill(table: Quota) -> float:
         tracemalloc.stop()
 
 
+def test_an_expensive_request_uses_as_much_as_several() -> None:
+    table = Quota(per_minute=60, burst=10)
+    assert table.take("a", 0.0).remaining == 9
+    table.charge("a", 12)
+    later = [table.take("a", second) for second in (0.0, 3.9, 4.1)]
+    assert [one.allowed for one in later] == [False, False, True]
+    assert later[0].remaining == 0
+    assert later[0].retry_after_seconds == 4
+    assert table.take("b", 0.0).remaining == 9
+
+
+def test_what_a_caller_owes_is_bounded() -> None:
+    table = Quota(per_minute=60, burst=10)
+    for _ in range(5):
+        table.take("a", 0.0)
+        table.charge("a", 1_000_000)
+    assert table.take("a", 0.0).retry_after_seconds == 11
+
+
 def test_a_burst_passes_and_the_next_request_gets_retry_after() -> None:
     table = Quota(per_minute=30, burst=3)
     remaining = [table.take("a", 100.0) for _ in range(4)]

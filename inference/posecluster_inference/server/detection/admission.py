@@ -28,17 +28,22 @@ class Admission:
     rng: random.Random = field(default_factory=random.Random)
     _is_closed: bool = field(default=False, init=False)
 
-    def admit(self, picture: bytes, header: Header, key: AnswerKey, deadline: float) -> Job:
-        """Queue a picture and return its job; `deadline` is the loop's time in seconds. Raises Refusal."""
+    def admit(self, picture: bytes, header: Header, key: AnswerKey, deadline: float, caller: str = "") -> Job:
+        """Queue a picture of a caller and return its job; raises Refusal.
+
+        `deadline` is the loop's time in seconds. If all places are taken, a job of a caller with more waiting
+        jobs makes room and is refused instead.
+        """
         now = asyncio.get_running_loop().time()
-        if self.pool.quarantine.holds(key[0], now):
+        if self.pool.quarantine.holds(key.digest, now):
             raise killed_workers()
         self.metrics.arrivals.inc()
-        cost = self.pool.costs.estimate(header, key[1].kind)
-        refusal = self._lack_of_capacity(now, deadline, cost)
+        cost = self.pool.costs.estimate(header, key.form.kind)
+        backlog = self.pool.backlog_seconds(caller, cost)
+        refusal = self._lack_of_capacity(now, deadline, cost, caller, backlog)
         if refusal is not None:
             raise self.count_refusal(refusal)
-        job = Job(picture, header, key, now, deadline, self.pool.queue.discard, cost)
+        job = Job(picture, header, key, now, deadline, self.pool.queue.discard, cost, caller, backlog)
         self.pool.submit(job)
         return job
 
@@ -65,9 +70,11 @@ class Admission:
         self.metrics.late.inc()
         return refusal
 
-    def _lack_of_capacity(self, now: float, deadline: float, cost: Cost) -> Refusal | None:
+    def _lack_of_capacity(
+        self, now: float, deadline: float, cost: Cost, caller: str, backlog: float
+    ) -> Refusal | None:
         pool = self.pool
-        wait = pool.wait_seconds(now, cost)
+        wait = pool.wait_seconds(now, cost, backlog)
         if self._is_closed:
             return self._unavailable(
                 Reason.DRAINING, "This server is shutting down: retry on a new connection.", 0.0
@@ -85,6 +92,18 @@ class Admission:
                 "retry later, or allow more time.",
             )
         if wait > 0 and pool.queue.is_full(cost):
+            if (last := pool.queue.last_of_largest(caller)) is not None:
+                pool.queue.discard(last)
+                last.fail(
+                    self.count_refusal(
+                        self._unavailable(
+                            Reason.QUEUE_FULL,
+                            "Another caller with fewer waiting requests got this place: retry later.",
+                            wait,
+                        )
+                    )
+                )
+                return None
             places = f"{pool.queue.limit} waiting places"
             if not pool.queue.is_full(ORDINARY):
                 places = f"{pool.queue.heavy_limit} of {places} that large pictures may use"

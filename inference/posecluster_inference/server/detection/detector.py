@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,11 +66,15 @@ class Detector:
         *,
         skip_cache: bool = False,
         owner: str = "",
+        caller: str = "",
+        charge: Callable[[float], None] | None = None,
     ) -> Detection:
         """Return the answer to a picture before `deadline`, in seconds of the loop's clock; raises Refusal.
 
         Fills in `facts`. With `skip_cache`, the answer is always computed, and then replaces the one in the
-        cache. Requests share answers and computations only with requests of the same `owner`.
+        cache. Requests share answers and computations only with requests of the same `owner`. Callers get
+        equal shares of the workers. `charge` is called when a computation starts, with its expected cost in
+        ordinary requests.
         """
         digest = hashlib.sha256(picture).digest()
         facts.digest, facts.body_bytes = digest.hex()[:16], len(picture)
@@ -85,7 +90,9 @@ class Detector:
                 return Detection(await job.answer(deadline), AnswerSource.COLLAPSED)
         source = AnswerSource.BYPASS if skip_cache else AnswerSource.MISS
         self._count(source)
-        job = self._start(picture, key, deadline, facts)
+        job = self._start(picture, key, deadline, facts, caller)
+        if charge is not None:
+            charge(job.cost.seconds / self.admission.pool.costs.usual.seconds)
         self.flights.add(job, joinable=not skip_cache and self.cache.entries > 0)
         answer = await self._wait(job, deadline)
         return Detection(answer, source, is_stored=key in self.cache)
@@ -93,10 +100,12 @@ class Detector:
     def _count(self, source: AnswerSource) -> None:
         self.metrics.cache_requests.labels(source).inc()
 
-    def _start(self, picture: bytes, key: AnswerKey, deadline: float, facts: PictureFacts) -> Job:
+    def _start(
+        self, picture: bytes, key: AnswerKey, deadline: float, facts: PictureFacts, caller: str
+    ) -> Job:
         header = pictures.inspect(picture, max_pixels=self.max_pixels, max_side=self.max_side_pixels)
         facts.format = header.format
-        return self.admission.admit(picture, header, key, deadline)
+        return self.admission.admit(picture, header, key, deadline, caller)
 
     async def _wait(self, job: Job, deadline: float) -> Answer:
         """Wait for a job that this request started; count it if it is late."""

@@ -35,13 +35,17 @@ class Quota:
         """The value of the RateLimit-Policy header: sustained requests per window of 60 s."""
         return f'"default";q={self.per_minute};w=60'
 
+    def charge(self, caller: str, requests: float) -> None:
+        """Use more requests of `caller` for an expensive one that `take` has allowed; it may owe some."""
+        self._buckets.charge(caller, requests)
+
     def take(self, caller: str, now: float) -> Allowance:
         """Use one request of `caller`, if it has any left; `now` in seconds of any monotonic clock."""
         allowed, tokens = self._buckets.spend(caller, now)
         rate = self._buckets.per_second
         return Allowance(
             allowed=allowed,
-            remaining=int(tokens),
+            remaining=max(0, int(tokens)),
             full_in_seconds=ceil((self.burst - tokens) / rate),
             retry_after_seconds=max(1, ceil((1 - tokens) / rate)),
         )

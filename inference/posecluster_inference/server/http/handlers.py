@@ -2,13 +2,14 @@
 
 import asyncio
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.server.detection.detector import AnswerSource, Detection
-from posecluster_inference.server.detection.quota import Allowance
+from posecluster_inference.server.detection.quota import Allowance, Quota
 from posecluster_inference.server.http import openapi
 from posecluster_inference.server.http.client_identity import caller_of
 from posecluster_inference.server.http.middleware import FACTS, SERVICE
@@ -55,7 +56,14 @@ async def detect(request: web.Request) -> web.StreamResponse:
         async with service.bodies.picture(request) as picture:
             deadline = asyncio.get_running_loop().time() + seconds
             detection = await service.detector.detect(
-                picture, form, deadline, facts, skip_cache=skip_cache, owner=service.owner_of(facts.caller)
+                picture,
+                form,
+                deadline,
+                facts,
+                skip_cache=skip_cache,
+                owner=service.owner_of(facts.caller),
+                caller=facts.caller,
+                charge=partial(_charge, service.quota, facts.caller) if service.quota else None,
             )
     except Refusal as refusal:
         if allowance is None:
@@ -76,6 +84,12 @@ def _check_keypoints(name: str, task: Task, model: ModelInfo | None) -> None:
             Reason.MALFORMED,
             f"This model has no {name.upper()} keypoints: GET /v1/model lists its landmarks.",
         )
+
+
+def _charge(quota: Quota, caller: str, requests: float) -> None:
+    """Charge a request that costs as much as several ordinary ones for all but the first."""
+    if requests >= 2:
+        quota.charge(caller, int(requests) - 1)
 
 
 def _take_quota(service: Service, caller: str) -> Allowance | None:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from posecluster_inference.worker.messages import AnswerForm
 from posecluster_inference.worker.tasks.drawing import Drawn
 
 # A job's turn is its arrival plus ten times its cost, but at most its arrival plus three seconds. Cheaper
-# jobs that arrive within this time run first, so expensive jobs wait longer, but never forever.
+# jobs that arrive within this time run first, so expensive jobs wait longer, but never forever. To this is
+# added the time that the workers need for the caller's earlier jobs of the same kind, heavy or light. So a
+# caller with many jobs in the queue does not delay one with few: their jobs alternate.
 _PATIENCE = 10
 _LONGEST_PATIENCE_SECONDS = 3.0
 
@@ -47,7 +50,10 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A computation for which one or more requests wait. Times are those of the loop, in seconds."""
+    """A computation for which one or more requests wait. Times are those of the loop, in seconds.
+
+    `caller` started it, when the workers needed `backlog_seconds` for this caller's earlier jobs.
+    """
 
     picture: bytes
     header: Header
@@ -56,6 +62,8 @@ class Job:
     deadline: float
     abandon: Callable[["Job"], None]
     cost: Cost = ORDINARY
+    caller: str = ""
+    backlog_seconds: float = 0.0
     done: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     waiters: int = 0
     crashes: int = 0
@@ -85,7 +93,7 @@ class Job:
     @property
     def turn(self) -> float:
         """The order in the queue: lower comes first. A job whose worker crashed precedes all others."""
-        return -math.inf if self.crashes else turn_of(self.arrived, self.cost)
+        return -math.inf if self.crashes else turn_of(self.arrived + self.backlog_seconds, self.cost)
 
     @property
     def is_lost(self) -> bool:
@@ -132,6 +140,25 @@ class JobQueue:
         """Maximum number of heavy jobs that may wait."""
         return max(1, self.limit // 2)
 
+    def work_of(self, caller: str, cost: Cost) -> float:
+        """Return the seconds of work in the jobs of this caller that wait in the same list as such a job."""
+        return sum(job.cost.seconds for job in self._line(cost) if job.caller == caller)
+
+    def last_of_largest(self, caller: str) -> Job | None:
+        """Return the job that makes room for a job of `caller`, or None.
+
+        It is the last job of the caller with most waiting jobs of those that are in the way, if this caller
+        will still have as many as the newcomer.
+        """
+        line = self._light + self._heavy if len(self) >= self.limit else self._heavy
+        counts = Counter(job.caller for job in line)
+        largest, most = max(counts.items(), key=lambda item: item[1], default=("", 0))
+        if most < counts[caller] + 2:
+            return None
+        return max(
+            (job for job in line if job.caller == largest and not job.crashes), key=_turn, default=None
+        )
+
     def before(self, turn: float) -> Iterator[Job]:
         """Yield the jobs that would run before a new job with this turn, in order."""
         lines = (line[: bisect_right(line, turn, key=_turn)] for line in (self._light, self._heavy))
@@ -139,27 +166,27 @@ class JobQueue:
 
     def put(self, job: Job) -> None:
         """Add a job, without checking the limit: a job that is retried must find a place."""
-        insort(self._line(job), job, key=_turn)
+        insort(self._line(job.cost), job, key=_turn)
 
     def take(self, *, heavy_may_start: bool) -> Job | None:
         """Remove and return the next job; None if no job may start."""
         heads = [self._light[:1], self._heavy[:1] if heavy_may_start else []]
         job = min((head[0] for head in heads if head), key=_turn, default=None)
         if job is not None:
-            self._line(job).pop(0)
+            self._line(job.cost).pop(0)
         return job
 
     def discard(self, job: Job) -> None:
         with suppress(ValueError):
-            self._line(job).remove(job)
+            self._line(job.cost).remove(job)
 
-    def _line(self, job: Job) -> list[Job]:
-        return self._heavy if job.cost.is_heavy else self._light
+    def _line(self, cost: Cost) -> list[Job]:
+        return self._heavy if cost.is_heavy else self._light
 
 
-def turn_of(arrived: float, cost: Cost) -> float:
-    """Return the turn of a job that arrived at that time."""
-    return arrived + min(_PATIENCE * cost.seconds, _LONGEST_PATIENCE_SECONDS)
+def turn_of(start: float, cost: Cost) -> float:
+    """Return the turn of a job that could start at that time if only its caller used the workers."""
+    return start + min(_PATIENCE * cost.seconds, _LONGEST_PATIENCE_SECONDS)
 
 
 def _turn(job: Job) -> float:

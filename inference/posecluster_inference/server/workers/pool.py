@@ -56,15 +56,22 @@ class Pool:
         """Number of jobs that a worker is processing."""
         return len(self._jobs)
 
-    def wait_seconds(self, now: float, cost: Cost | None = None) -> float:
-        """Return the expected wait of a job that arrives now; `cost` defaults to that of an ordinary job."""
+    def backlog_seconds(self, caller: str, cost: Cost) -> float:
+        """Return the time that the workers need for the caller's waiting jobs, heavy or light as this one."""
+        return self.queue.work_of(caller, cost) / max(1, self.live)
+
+    def wait_seconds(self, now: float, cost: Cost | None = None, backlog_seconds: float = 0.0) -> float:
+        """Return the expected wait of a job that arrives now.
+
+        `cost` defaults to that of an ordinary job. `backlog_seconds` are those of its caller.
+        """
         newcomer = cost or self.costs.usual
         running = [
             (max(0.0, job.cost.seconds - (now - worker.busy_since)), job.cost)
             for worker, job in self._jobs.items()
         ]
         idle = max(0, self.live - len(running))
-        ahead = [job.cost for job in self.queue.before(turn_of(now, newcomer))]
+        ahead = [job.cost for job in self.queue.before(turn_of(now + backlog_seconds, newcomer))]
         wait = self._share.wait_seconds(now, newcomer, ahead, running, idle)
         return wait if math.isfinite(wait) else 0.0
 
@@ -169,6 +176,7 @@ class Pool:
             return
         now = asyncio.get_running_loop().time()
         self._metrics.busy_seconds.inc(now - worker.busy_since)
+        self.quarantine.record(job.key.digest, now)
         if worker.ended is Ended.HANG:
             self._metrics.failed.labels(Reason.WORKER_HUNG).inc()
             job.fail(
@@ -178,7 +186,6 @@ class Pool:
                 )
             )
             return
-        self.quarantine.record(job.key.digest, now)
         if job.done.done():
             return  # no request waits for it any more
         job.count_crash()

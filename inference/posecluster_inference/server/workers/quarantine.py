@@ -14,7 +14,7 @@ class Quarantine:
         self._kills: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
     def record(self, digest: bytes, now: float) -> None:
-        """Record that a worker crashed while it processed this picture."""
+        """Record that a worker crashed or hung while it processed this picture."""
         kills, _until = self._current(digest, now)
         self._kills[digest] = (kills + 1, now + _SECONDS)
         self._kills.move_to_end(digest)
@@ -22,7 +22,7 @@ class Quarantine:
             self._kills.popitem(last=False)
 
     def forgive(self, digest: bytes) -> None:
-        """Remove the record of one crash, because the picture has now been answered."""
+        """Remove the record of one worker, because the picture has now been answered."""
         if self._kills.get(digest, (0, 0.0))[0] < _KILLS:
             self._kills.pop(digest, None)
 
