@@ -15,6 +15,7 @@ from posecluster_operator.resource.posecluster import ScalingMode
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy import Decision, Numbers, Policy, Samples, State
 from posecluster_operator.scaling.policy.autoscaler import Snapshot
+from posecluster_operator.scaling.policy.demand import PodSample
 from posecluster_operator.scaling.policy.history import History, Need
 
 pytestmark = pytest.mark.unit
@@ -177,6 +178,31 @@ def test_at_the_maximum_it_says_how_much_more_would_be_enough() -> None:
     lowered = known(of(R.AT_MAXIMUM, 10), ordered=12)  # only by the bound
     assert "may be missed" not in text(lowered)
     assert "Nothing: the Deployment had more pods than spec.scaling.maxReplicas (10) allows" in text(lowered)
+
+
+@pytest.mark.parametrize(
+    ("requests", "is_uneven"),
+    [([(9, 2), (0, 0), (0, 0)], True), ([(9, 2), (8, 2), (9, 2)], False), ([(0, 2), (0, 0), (0, 0)], False)],
+)
+def test_at_the_maximum_it_says_that_load_does_not_reach_idle_pods(
+    requests: list[tuple[int, int]], is_uneven: bool
+) -> None:
+    pods = tuple(
+        PodSample(
+            name=str(number),
+            at=AT,
+            started=1.0,
+            arrivals=9.0,
+            completed=5.0,
+            busy_seconds=1.0,
+            queued=queued,
+            running=running,
+        )
+        for number, (queued, running) in enumerate(requests)
+    )
+    snapshot = KNOWN[R.AT_MAXIMUM]
+    words = " ".join(text(replace(snapshot, samples=replace(snapshot.samples, pods=pods))).split())
+    assert ("requests wait in one pod while others (2) have none" in words) == is_uneven
 
 
 def test_right_after_a_start_the_text_says_until_when_the_size_is_held() -> None:

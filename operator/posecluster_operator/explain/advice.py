@@ -16,7 +16,10 @@ COMMAND = "kubectl "  # the beginning of each command line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A PoseCluster with its size. `ready` and `numbers` are None if unknown."""
+    """A PoseCluster with its size. `ready` and `numbers` are None if unknown.
+
+    `idle`: the number of pods without requests while requests wait in another one.
+    """
 
     namespace: str
     name: str
@@ -24,6 +27,7 @@ class Case:
     policy: Policy
     ready: int | None = None
     numbers: Numbers | None = None
+    idle: int = 0
 
 
 def fixed_command(namespace: str, name: str, replicas: int) -> str:
@@ -98,6 +102,7 @@ def advice(reason: R, case: Case) -> tuple[str, ...]:
             *(pods, describe),
         ),
         R.AT_MAXIMUM: (
+            *_uneven(case.idle),
             f"The objective may be missed: {found}, but only {policy.max_replicas} are allowed. Raise"
             f" spec.scaling.maxReplicas{enough}, if the nodes have capacity for them; otherwise choose a"
             " smaller spec.model.variant, or relax spec.scaling.objective."
@@ -141,3 +146,13 @@ def advice(reason: R, case: Case) -> tuple[str, ...]:
             f"{annotate}-",
         ),
     }[reason]
+
+
+def _uneven(idle: int) -> tuple[str, ...]:
+    if not idle:
+        return ()
+    return (
+        f"The load does not reach all pods: requests wait in one pod while others ({idle}) have none. More"
+        " pods do not help until the clients, or a proxy before the pods, open new connections; check how"
+        " they balance the load.",
+    )

@@ -12,7 +12,7 @@ from posecluster_operator.resource.posecluster import ScalingMode
 from posecluster_operator.resource.reasons import ScalingReason
 from posecluster_operator.scaling.policy.autoscaler import Snapshot
 from posecluster_operator.scaling.policy.history import Need, held_seconds, lowest_size, rate_seconds
-from posecluster_operator.scaling.policy.values import Decision, Numbers, Policy
+from posecluster_operator.scaling.policy.values import Decision, Numbers, Policy, Samples
 from posecluster_operator.scaling.silence import silent_advice
 
 Row = tuple[str, Sequence[str]]  # a label, and its lines
@@ -28,7 +28,13 @@ def explain(namespace: str, name: str, snapshot: Snapshot) -> str:
     numbers = decision.numbers
     size = decision.replicas if samples.replicas is None else samples.replicas
     case = Case(
-        namespace=namespace, name=name, replicas=size, policy=policy, ready=samples.ready, numbers=numbers
+        namespace=namespace,
+        name=name,
+        replicas=size,
+        policy=policy,
+        ready=samples.ready,
+        numbers=numbers,
+        idle=_idle_beside_a_queue(samples, snapshot.at),
     )
     rows = [
         *(_load_rows(decision, policy, numbers) if numbers else [objective_row(policy)]),
@@ -98,6 +104,16 @@ def objective_row(policy: Policy, then: str = "", *more: str) -> Row:
     share, latest = 100 * objective.late_share, 1000 * objective.latency_seconds
     promise = f"at most {share:.3g} % of the requests take more than {latest:.0f} ms or are refused"
     return "Objective", [f"{promise}{then}", *more]
+
+
+def _idle_beside_a_queue(samples: Samples, at: float) -> int:
+    """Return the number of pods without requests while another has a queue and over twice the mean; or 0."""
+    recent = [pod for pod in samples.pods if pod.credible(at, stale_seconds=samples.stale_seconds)]
+    requests = [pod.queued + pod.running for pod in recent]
+    is_uneven = any(
+        pod.queued and (pod.queued + pod.running) * len(recent) > 2 * sum(requests) for pod in recent
+    )
+    return requests.count(0) if is_uneven else 0
 
 
 def _load_rows(decision: Decision, policy: Policy, numbers: Numbers) -> list[Row]:
