@@ -61,6 +61,8 @@ _REQUEUE_SECONDS: dict[ProgressingReason | None, float] = {
     ProgressingReason.ROLLING_OUT: 1.0,
     ProgressingReason.NAME_TAKEN: 10.0,
 }
+# With these reasons, the size is applied all the same, so pods of a stuck rollout are moved too.
+_SIZED = {None, ProgressingReason.ROLLOUT_QUEUED, ProgressingReason.CONTESTED}
 # A pass takes 12 ms of CPU time, so that the resync uses at most 1.3 % of a core for any number.
 _RESYNC_SECONDS_EACH = 0.9
 _RESYNC_JITTER = 0.1
@@ -139,10 +141,10 @@ class Reconciler:
         await self._write_status(cluster, live, sizing, order, applied, carryover)
         if applied.error is not None:
             raise applied.error
-        is_applied = sizing is not None and applied.problem is None
-        if is_applied and (notice := await keep_ready(self._kube, cluster, live)):
-            self._recorder.emit(cluster, notice)
         reason = None if applied.problem is None else applied.problem.reason
+        is_sized = sizing is not None and reason in _SIZED
+        if is_sized and (notice := await keep_ready(self._kube, cluster, live)):
+            self._recorder.emit(cluster, notice)
         left = [sizing.owner.seconds_left if sizing else None, order.seconds_left if order else None]
         soon = _REQUEUE_SECONDS.get(reason, math.inf)
         left += [one.seconds_left(self._monotonic()) for one in carryover.repairs.values()]
