@@ -210,14 +210,13 @@ def test_two_operators_with_different_settings_end_their_fight_and_name_each_oth
     proxy: FaultProxy,
 ) -> None:
     """The second release was rendered with `helm template`, and has a Lease of its own."""
-    first = start_operator(fast=True, inference_image="example.test/pose:1")
+    # without the chart's policy, which allows one Lease to each account
+    account = api.operator_account(namespaces=(namespace,), lease_namespace=namespace)
+    start_operator(fast=True, inference_image="example.test/pose:1", account=account)
     api.create(posecluster(NAME, namespace, image=None, replicas=2))
     wait_rolled_out(api, namespace, NAME)
-    assert first.account is not None
-    first.account.grant(OTHER_LEASE | {"metadata": {"name": "other-lease", "namespace": namespace}})
-    start_operator(
-        fast=True, inference_image="example.test/pose:2", lease_name="other", account=first.account
-    )
+    account.grant(OTHER_LEASE | {"metadata": {"name": "other-lease", "namespace": namespace}})
+    start_operator(fast=True, inference_image="example.test/pose:2", lease_name="other", account=account)
     found = api.wait_condition(namespace, NAME, "Progressing", status="False", reason="Contested")
     assert "posecluster-operator (another operator" in found["message"]
     before, since = api.get("deployments", namespace, CHILD)["metadata"]["generation"], time.monotonic()
