@@ -91,6 +91,7 @@ def test_a_posecluster_gets_its_children_and_nothing_else(
         "Available": "PodsReady",
         "Progressing": "RolloutComplete",
         "ScalingActive": "FixedSize",
+        "DisruptionSafe": "Protected",
     }
     headless = found["services", f"{NAME}-pose-pods"]["spec"]
     assert headless["clusterIP"] == "None"

@@ -219,10 +219,14 @@ for row in table.CHILDREN:
 
 @pytest.mark.acceptance(7)
 @pytest.mark.control
-def test_random_names_leave_children_twice(make_world, tmp_path):
-    """The same checks on an operator that keeps its names for children only in memory."""
+def test_random_names_leave_children_twice(api, namespace, make_world, tmp_path):
+    """The same checks on an operator that keeps its names for children only in memory.
+
+    It writes without the chart's policy, which allows no such names.
+    """
     (tmp_path / "sitecustomize.py").write_text(RANDOM_NAMES)
-    world = make_world(env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'operator'}"})
+    account = api.operator_account(namespaces=(namespace,), lease_namespace=namespace)
+    world = make_world(account=account, env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'operator'}"})
     _, undisturbed = world.run(PHASES[0])
     killed, found = world.run(PHASES[0], 3)
     assert killed is not None

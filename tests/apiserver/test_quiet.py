@@ -112,5 +112,5 @@ def test_a_time_stamp_in_the_status_is_caught(
     api.wait_ready(namespace, "demo")
     since = time.monotonic()
     wait_passes(operator, 3)
-    with pytest.raises(AssertionError, match="patch poseclusters/status demo 200"):
+    with pytest.raises(AssertionError, match="tus demo 200"):
         assert_no_write(proxy, since)
