@@ -11,7 +11,9 @@ pytestmark = pytest.mark.unit
 ACTIVITY = {"uid-a": (3.0, 9.0), "uid-b": (0.0, 1.0), "uid-c": (0.0, 0.0), "uid-d": (0.0, 5.0)}
 
 
-def pod(name: str, *, cost: str | None = None, ready: bool = True, ending: bool = False) -> dict[str, Any]:
+def pod(
+    name: str, *, cost: str | None = None, ready: bool = True, ending: bool = False, phase: str = "Running"
+) -> dict[str, Any]:
     metadata: dict[str, Any] = {"name": name, "uid": f"uid-{name}"}
     if cost is not None:
         metadata["annotations"] = {COST: cost}
@@ -19,7 +21,10 @@ def pod(name: str, *, cost: str | None = None, ready: bool = True, ending: bool 
         metadata["deletionTimestamp"] = "2026-11-23T02:00:00Z"
     return {
         "metadata": metadata,
-        "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]},
+        "status": {
+            "phase": phase,
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        },
     }
 
 
@@ -44,6 +49,12 @@ def test_pods_that_are_not_ready_need_no_deletion_cost() -> None:
 def test_terminating_pods_do_not_count_towards_the_size() -> None:
     assert costs([*PODS, pod("old", ending=True)], ACTIVITY, removed=1) == {"c": "-1"}
     assert costs([pod("old", cost="-1", ending=True)], ACTIVITY, removed=0) == {}
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_pods_that_have_ended_do_not_count_towards_the_size(phase: str) -> None:
+    """Evicted pods stay in the list, but the controller does not count them."""
+    assert costs([*PODS, pod("old", ready=False, phase=phase)], ACTIVITY, removed=1) == {"c": "-1"}
 
 
 def test_the_deletion_cost_of_an_earlier_step_is_removed_or_kept() -> None:

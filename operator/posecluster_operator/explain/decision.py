@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from posecluster_operator.explain.advice import COMMAND, NOTHING, Case, advice
 from posecluster_operator.resource.posecluster import ScalingMode
 from posecluster_operator.resource.reasons import ScalingReason
+from posecluster_operator.resource.stable_text import first_names
 from posecluster_operator.scaling.policy.autoscaler import Snapshot
 from posecluster_operator.scaling.policy.history import Need, held_seconds, lowest_size, rate_seconds
 from posecluster_operator.scaling.policy.values import Decision, Numbers, Policy, Samples
@@ -19,7 +20,6 @@ Row = tuple[str, Sequence[str]]  # a label, and its lines
 
 _LABEL = 14
 _WIDTH = 100
-_MOST_NAMES = 3
 
 
 def explain(namespace: str, name: str, snapshot: Snapshot) -> str:
@@ -188,8 +188,7 @@ def _pods(snapshot: Snapshot, ordered: int) -> Iterator[str]:
     for pod, failure in sorted(snapshot.failures.items()):
         by_failure.setdefault(failure, []).append(pod)
     for failure, names in by_failure.items():
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        yield f"{', '.join(names[:_MOST_NAMES])}{more}: {failure}"
+        yield f"{first_names(names)}: {failure}"
 
 
 def _next(snapshot: Snapshot) -> str:

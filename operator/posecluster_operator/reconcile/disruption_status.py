@@ -7,7 +7,8 @@ from posecluster_operator.resource.json_access import condition, text
 from posecluster_operator.resource.posecluster import PoseCluster
 from posecluster_operator.resource.reasons import ConditionType, ConditionValue, DisruptionReason
 from posecluster_operator.scaling.order import Order
-from posecluster_operator.scaling.silence import Silent, describe, node_of, silent_message
+from posecluster_operator.scaling.pods import node_of
+from posecluster_operator.scaling.silence import Silent, describe, silent_message
 
 
 def disruption_condition(

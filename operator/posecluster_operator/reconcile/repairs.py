@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from posecluster_operator.builders.labels import MANAGER
+from posecluster_operator.resource.stable_text import first_names
 
-_MOST_NAMES = 3  # in a message
 _MOST_KEPT = 20
 # More than the wait itself, so that two operators with the same pace do not lose sight of each other.
 _QUIET_SHARE = 1.5
@@ -109,8 +109,8 @@ class Repairs:
             f"{one} (another operator, or a client that poses as one)" if one == MANAGER else one
             for one in sorted(self.writers)
         ]
-        found = [f"field managers: {_first(who)}"] if who else []
-        found += [f"fields: {_first(sorted(self.fields))}"] if self.fields else []
+        found = [f"field managers: {first_names(who)}"] if who else []
+        found += [f"fields: {first_names(sorted(self.fields))}"] if self.fields else []
         details = f" ({'; '.join(found)})" if found else ""
         return (
             f"{kind} {name}: another client keeps {did or 'changing'} it{details}. The operator restores it "
@@ -123,8 +123,3 @@ class Repairs:
 
     def _waits_index(self, number: int) -> int:
         return min(max(number, 0), len(self.pace.waits_seconds) - 1)
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more

@@ -15,6 +15,7 @@ from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, children, condition, count, text
 from posecluster_operator.resource.reasons import ProgressingReason
 from posecluster_operator.resource.stable_text import stable
+from posecluster_operator.scaling.pods import belongs_to, is_active, is_ready
 
 _SERVER = "posecluster-inference: "
 _PULL = {
@@ -68,7 +69,7 @@ def find_failure(deployment: Json, pods: Sequence[Json], *, token_secret: str | 
     `pods` may contain others, which are ignored: those that are ending, have ended, are ready, or belong to
     an older template.
     """
-    current = [pod for pod in pods if _is_current(pod, deployment) and _is_wanted(pod)]
+    current = [pod for pod in pods if _is_current(pod, deployment) and is_active(pod) and not is_ready(pod)]
     found = [failure for pod in current for failure in _pod_failures(pod, deployment)]
     found += _refusals(deployment)
     if found:
@@ -103,24 +104,8 @@ def _name(deployment: Json) -> str:
 def _is_current(pod: Json, deployment: Json) -> bool:
     annotations = child(pod, "metadata", "annotations")
     template = child(deployment, "spec", "template", "metadata", "annotations")
-    if text(annotations, TEMPLATE_HASH) != text(template, TEMPLATE_HASH):
-        return False
-    start = _name(deployment) + "-"
-    return any(
-        owner.get("controller") is True
-        and text(owner, "kind") == "ReplicaSet"
-        and text(owner, "name").startswith(start)
-        for owner in children(child(pod, "metadata"), "ownerReferences")
-    )
-
-
-def _is_wanted(pod: Json) -> bool:
-    status = child(pod, "status")
-    return (
-        not child(pod, "metadata").get("deletionTimestamp")
-        and text(status, "phase") not in {"Succeeded", "Failed"}
-        and text(condition(status, "Ready"), "status") != "True"
-    )
+    is_same = text(annotations, TEMPLATE_HASH) == text(template, TEMPLATE_HASH)
+    return is_same and belongs_to(pod, _name(deployment))
 
 
 def _pod_failures(pod: Json, deployment: Json) -> Iterator[Failure]:

@@ -1,7 +1,7 @@
 """The limit on rollouts that the operator starts by itself, such as those of a new default image.
 
 The cluster says which rollouts are under way, so a restarted operator keeps to the limit. The queue only
-remembers the rollouts that it has just allowed, and whom to wake.
+remembers the rollouts that it has just allowed, and the PoseClusters that wait.
 """
 
 import asyncio
@@ -139,7 +139,7 @@ def has_old_pods(deployment: Json | None) -> bool:
 
 
 def starts_rollout(manifest: Mapping[str, Any], live: Json | None) -> bool:
-    """Return whether the manifest replaces pods that serve by others with a new template. Pure.
+    """Return whether the manifest has a new template, which would replace ready pods. Pure.
 
     A Deployment without a ready pod has nothing to lose, and the new template may be what it needs.
     """

@@ -1,11 +1,12 @@
 """Texts for conditions: messages without volatile parts, so that the same fact has the same text."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 LONGEST = 512
 _LONGEST_READ = 4_096
+_MOST_NAMES = 3
 # the alphabet of random names (k8s.io/apimachinery/pkg/util/rand) and template hashes
 _RANDOM = "[bcdfghjklmnpqrstvwxz2456789]"
 _SUBSTITUTES = (
@@ -51,3 +52,9 @@ def _substituted(part: str, prefix: str) -> str:
 def stamp(moment: datetime) -> str:
     """Return an aware datetime in the format of Kubernetes timestamps."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

@@ -8,7 +8,8 @@ from posecluster_operator.errors import KubeError
 from posecluster_operator.kube.client import Kube
 from posecluster_operator.kube.kinds import PODS
 from posecluster_operator.resource.fields import Json
-from posecluster_operator.resource.json_access import child, condition, text
+from posecluster_operator.resource.json_access import child, text
+from posecluster_operator.scaling.pods import is_active, is_ready
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +33,17 @@ def costs(
     controller removes pods that are not ready first.
     """
     busiest = (float("inf"), 0.0)
-    staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
-    ready = [pod for pod in staying if text(condition(pod.get("status"), "Ready"), "status") == "True"]
+    active = [pod for pod in pods if is_active(pod)]
+    ready = [pod for pod in active if is_ready(pod)]
 
     def turn(pod: Json) -> tuple[bool, tuple[float, float], str]:
         uid = pod["metadata"]["uid"]
         return uid not in leaving, activity.get(uid, busiest), pod["metadata"]["name"]
 
     ready.sort(key=turn)
-    going = {pod["metadata"]["name"] for pod in ready[: max(0, removed - (len(staying) - len(ready)))]}
+    going = {pod["metadata"]["name"] for pod in ready[: max(0, removed - (len(active) - len(ready)))]}
     wanted: dict[str, str | None] = {}
-    for pod in staying:
+    for pod in active:
         name = pod["metadata"]["name"]
         cost = _LOW if name in going else None
         if (text(child(pod, "metadata", "annotations"), COST) or None) != cost:

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 from posecluster_operator.builders import labels
 from posecluster_operator.resource.fields import Json
-from posecluster_operator.resource.json_access import child, condition, count, text
+from posecluster_operator.resource.json_access import child, count, text
 from posecluster_operator.resource.stable_text import stamp
-from posecluster_operator.scaling.silence import is_lost, node_of
+from posecluster_operator.scaling.pods import is_active, is_ready, node_of
+from posecluster_operator.scaling.silence import is_lost
 
 # A pod starts in seconds, and a cluster autoscaler adds a node in 2-4 minutes.
 MOVE_SECONDS = 300.0
-_ENDED = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +50,9 @@ def make_order(
     While pods are leaving and fewer than `desired` pods are ready elsewhere, each leaving pod gets a
     replacement. When enough are ready elsewhere, or after 5 minutes, the size is `desired` again.
     """
-    staying = [pod for pod in pods if _is_staying(pod)]
-    leaving = tuple(pod for pod in staying if _is_leaving(pod, cordoned))
-    elsewhere = sum(_is_ready(pod) and not _is_leaving(pod, cordoned) for pod in staying)
+    active = [pod for pod in pods if is_active(pod)]
+    leaving = tuple(pod for pod in active if _is_leaving(pod, cordoned))
+    elsewhere = sum(is_ready(pod) and not _is_leaving(pod, cordoned) for pod in active)
     if elsewhere >= desired or not leaving:
         return Order(desired=desired, leaving=leaving)
     began = _moving_since(deployment, now)
@@ -83,16 +83,8 @@ def desired_size(deployment: Json | None, *, taken_over: bool) -> int | None:
     return max(0, size - extra)
 
 
-def _is_staying(pod: Json) -> bool:
-    return not pod["metadata"].get("deletionTimestamp") and text(pod.get("status"), "phase") not in _ENDED
-
-
 def _is_leaving(pod: Json, cordoned: frozenset[str]) -> bool:
     return node_of(pod) in cordoned or is_lost(pod)
-
-
-def _is_ready(pod: Json) -> bool:
-    return text(condition(pod.get("status"), "Ready"), "status") == "True"
 
 
 def _moving_since(deployment: Json | None, now: datetime) -> datetime:

@@ -16,9 +16,9 @@ from posecluster_operator.kube.back_off import back_off_seconds
 from posecluster_operator.kube.client import Kube
 from posecluster_operator.kube.kinds import PODS
 from posecluster_operator.resource.fields import Json
-from posecluster_operator.resource.json_access import child, condition, text
+from posecluster_operator.resource.json_access import child, text
+from posecluster_operator.scaling.pods import belongs_to, is_active, is_ready, node_of
 from posecluster_operator.scaling.scraper import Target
-from posecluster_operator.scaling.silence import node_of
 
 logger = logging.getLogger(__name__)
 
@@ -126,12 +126,9 @@ def _by_key(pods: Sequence[Json], row: ChildRow) -> dict[str, tuple[Target, ...]
     """Return ready pods that are not being deleted, by the key of their PoseCluster."""
     found: dict[str, list[Target]] = {}
     for pod in pods:
-        metadata, status = pod["metadata"], child(pod, "status")
-        address = text(status, "podIP")
+        metadata, address = pod["metadata"], text(child(pod, "status"), "podIP")
         name = child(metadata, "labels").get(labels.INSTANCE)
-        if not name or not address or metadata.get("deletionTimestamp") or not _is_child(pod, row.name(name)):
-            continue
-        if text(condition(status, "Ready"), "status") == "True":
+        if name and address and is_active(pod) and is_ready(pod) and belongs_to(pod, row.name(name)):
             target = Target(
                 pod=metadata["uid"],
                 name=metadata["name"],
@@ -141,13 +138,3 @@ def _by_key(pods: Sequence[Json], row: ChildRow) -> dict[str, tuple[Target, ...]
             )
             found.setdefault(f"{metadata['namespace']}/{name}", []).append(target)
     return {key: tuple(targets) for key, targets in found.items()}
-
-
-def _is_child(pod: Json, deployment: str) -> bool:
-    """Return whether a ReplicaSet of this Deployment owns the pod; any client can write labels."""
-    return any(
-        owner.get("kind") == "ReplicaSet"
-        and str(owner.get("name", "")).startswith(f"{deployment}-")
-        and owner.get("controller")
-        for owner in pod["metadata"].get("ownerReferences") or ()
-    )

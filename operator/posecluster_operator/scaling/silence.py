@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, condition, text
+from posecluster_operator.resource.stable_text import first_names
+from posecluster_operator.scaling.pods import node_of
 
 Silent = Mapping[str, tuple[str, ...]]  # the names of the pods on each silent node, by the node's name
 
 SILENT_SECONDS = 10.0
-_MOST_NAMES = 3
 
 
 def silent_nodes(now: float, unanswered: Iterable[tuple[str, float | None]]) -> frozenset[str]:
@@ -29,11 +30,6 @@ def silent_nodes(now: float, unanswered: Iterable[tuple[str, float | None]]) -> 
         for node, times in since.items()
         if node and all(at is not None and now - at >= SILENT_SECONDS for at in times)
     )
-
-
-def node_of(pod: Json) -> str:
-    """Return the name of the pod's node, or an empty text."""
-    return text(child(pod, "spec"), "nodeName")
 
 
 def is_lost(pod: Json) -> bool:
@@ -84,5 +80,4 @@ def silent_advice(namespace: str, silent: Silent) -> tuple[str, ...]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"{'pod' if len(names) == 1 else 'pods'} {', '.join(names[:_MOST_NAMES])}{more}"
+    return f"{'pod' if len(names) == 1 else 'pods'} {first_names(names)}"
