@@ -97,7 +97,8 @@ class Settings:
     cache_shared: str = choice(
         "false",
         ["false", "true"],
-        "whether callers with different tokens share responses, which shows that another sent the picture",
+        "whether callers with different tokens share responses; a caller can then notice that another one "
+        "sent the same picture",
     )
     recycle_requests: int = number(
         5_000, 0, 1_000_000_000, "number of requests after which a worker is replaced, +-10 %; 0: never"

@@ -1,4 +1,4 @@
-"""Which nodes are named as silent, and what users are told."""
+"""Which nodes are named as silent, and the texts about them."""
 
 from typing import Any
 

@@ -269,7 +269,7 @@ def test_a_contested_posecluster_is_stalled_although_its_generation_was_rolled_o
     status = status_with(problem)
     failed = ("False", "Contested")
     assert kstatus_of(status) == {"Ready": failed, "Progressing": failed, "Stalled": ("True", "Contested")}
-    # the generation is not rolled out anew when the conflict is over
+    # the generation is not rolled out again when the conflict is over
     assert kstatus_of(status_with(None)) == {
         "Ready": ("True", "RolledOut"),
         "Progressing": ("True", "RolloutComplete"),

@@ -17,7 +17,8 @@ _PERIOD_SECONDS = 1.0
 _SHORTEST_TOKEN_BYTES = 16  # with letters and digits from a random source, too many to guess
 _LARGEST_FILE_BYTES = 4_096
 
-# Wrong tokens that an address may send at once and per minute before it is told to wait
+# How many requests without a valid token an address may send in a burst, and then per minute, before it
+# gets 429 instead of 401
 _WRONG_AT_ONCE = 20
 _WRONG_PER_MINUTE = 20
 _ADDRESSES = 10_000
