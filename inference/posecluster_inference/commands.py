@@ -42,6 +42,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     )
 
     raise_limit()
+    kernel.return_freed_memory()
     cpu.check_processor()
     loaded = settings.load(os.environ, vars(parsed))
     if loaded.sandbox == "on":

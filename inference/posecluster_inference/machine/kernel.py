@@ -5,6 +5,8 @@ import os
 import sys
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
+_M_MMAP_THRESHOLD = -3  # malloc.h of glibc
+_MAPPED_FROM_BYTES = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -13,6 +15,16 @@ def _checked(result: int) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return result
+
+
+def return_freed_memory() -> None:
+    """Let malloc return blocks of 1 MiB and more to the system when they are freed.
+
+    By default glibc raises this threshold up to 32 MiB with the blocks that are freed, and then keeps them.
+    Other C libraries have no such setting.
+    """
+    if hasattr(_libc, "mallopt"):
+        _libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES)
 
 
 def prctl(option: int, value: int) -> int:

@@ -14,6 +14,7 @@ from posecluster_inference.server.detection.admission import Admission
 from posecluster_inference.server.detection.cache import AnswerCache, Flights
 from posecluster_inference.server.detection.detector import Detector
 from posecluster_inference.server.detection.quota import Quota
+from posecluster_inference.server.http.answer_budget import AnswerBudget
 from posecluster_inference.server.http.body import BodyReader
 from posecluster_inference.server.http.connection import ConnectionLimits
 from posecluster_inference.server.http.cors import CrossOrigin
@@ -34,6 +35,9 @@ _QUEUE_PLACES_PER_WORKER = 8
 # All request bodies together may use a quarter of the memory limit.
 _BODIES_SHARE = 4
 _BODIES_WITHOUT_LIMIT_BYTES = 1 << 30
+# All answers that clients have not read yet may use an eighth of it. A drawn answer has at most 8 MB.
+_ANSWERS_SHARE = 8
+_ANSWERS_WITHOUT_LIMIT_BYTES = 1 << 29
 
 
 def build(settings: Settings) -> Service:
@@ -82,6 +86,12 @@ def build(settings: Settings) -> Service:
         age_seconds=settings.connection_age_ms / 1000,
         busy_age_seconds=settings.busy_connection_age_ms / 1000,
         pace=pace,
+        answers=AnswerBudget(
+            budget_bytes=memory_limit // _ANSWERS_SHARE if memory_limit else _ANSWERS_WITHOUT_LIMIT_BYTES,
+            no_memory=lambda: admission.count_early_refusal(
+                Reason.MEMORY, "Too many answers wait to be read: read them faster, and retry later."
+            ),
+        ),
         no_place=lambda: admission.count_early_refusal(
             Reason.QUEUE_FULL, "All connections of this server are in use: retry later."
         ),
@@ -148,6 +158,11 @@ def _declare_gauges(service: Service) -> None:
         "connections_limit",
         "Maximum number of client connections",
         lambda: service.connections.max_connections,
+    )
+    metrics.gauge(
+        "answer_bytes",
+        "Bytes of answers that clients have not read yet",
+        lambda: service.connections.answers.held_bytes,
     )
     metrics.gauge_by("workers", "state", "Workers by state", service.health.workers_by_state)
     metrics.gauge_by(

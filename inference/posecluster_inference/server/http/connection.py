@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from posecluster_inference.errors import Reason, Refusal
 from posecluster_inference.server.http import strict_parser
+from posecluster_inference.server.http.answer_budget import AnswerBudget
 from posecluster_inference.server.http.pace import Pace, Progress
 from posecluster_inference.server.http.problems import problem, raw_problem
 
@@ -70,7 +71,7 @@ class ConnectionLimits:
     """Limits and counters that all client connections share. Times are in seconds.
 
     `age_seconds` 0 disables the limit on the age, and `busy_age_seconds` 0 the one of a busy server.
-    `pace` applies to a refused body, which is read and discarded.
+    `pace` applies to a refused body, which is read and discarded, and to the reading of a response.
     `in_flight` counts requests from their complete head to their written response.
     `no_place` creates the refusal of a connection that exceeds `max_connections`.
     """
@@ -82,6 +83,7 @@ class ConnectionLimits:
     age_seconds: float
     busy_age_seconds: float
     pace: Pace
+    answers: AnswerBudget
     no_place: Callable[[], Refusal]
     open: Count = field(default_factory=Count)
     in_flight: Count = field(default_factory=Count)
@@ -92,18 +94,21 @@ class ClientConnection(web.RequestHandler):
     """One connection to the client port.
 
     The client must send the first head within `header_seconds` of connecting, and each further head within
-    `header_seconds` of its first byte. A response that is not read for `write_seconds` ends the connection.
+    `header_seconds` of its first byte. A response that is not read for `write_seconds`, or more slowly than
+    `pace`, ends the connection.
     """
 
     __slots__ = (
         "_age_spread",
         "_answered_body",
         "_head_timer",
+        "_held_answer",
         "_in_flight",
         "_in_request",
         "_is_slow",
         "_limits",
         "_opened",
+        "_reading",
         "_strict",
         "_turned_away",
         "_unwritten_bytes",
@@ -132,6 +137,8 @@ class ClientConnection(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._unwritten_bytes = 0
+        self._reading: Progress | None = None
+        self._held_answer: tuple[str, int] | None = None
         self._in_request = False
         self._in_flight = False
         self._answered_body: StreamReader | None = None
@@ -148,6 +155,12 @@ class ClientConnection(web.RequestHandler):
         self._limits.in_flight.enter()
         _cancel(self._head_timer)
         self._head_timer = None
+
+    def hold_answer(self, caller: str, size_bytes: int) -> None:
+        """Count the answer to this request until it is written; raises Refusal."""
+        if self._in_flight:  # otherwise the connection is lost
+            self._limits.answers.take(caller, size_bytes)
+            self._held_answer = caller, size_bytes
 
     def request_finished(self, body: StreamReader) -> None:
         """Record that the response to a request is about to be written."""
@@ -182,6 +195,9 @@ class ClientConnection(web.RequestHandler):
         if self._in_flight:
             self._in_flight = False
             self._limits.in_flight.leave()
+        if self._held_answer is not None:
+            self._limits.answers.give_back(*self._held_answer)
+            self._held_answer = None
 
     def linger_less(self) -> None:
         """Wait only briefly for the rest of this request's body."""
@@ -223,6 +239,9 @@ class ClientConnection(web.RequestHandler):
         self._opened = self._loop.time()
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         transport.max_size = _READ_CHUNKED_BYTES  # type: ignore[attr-defined]  # asyncio's own name
+        # A response counts as written when the kernel has all of it. With asyncio's default the last 64 KiB
+        # would have no time limit, and could keep the whole response in memory.
+        transport.set_write_buffer_limits(high=0)
         super().connection_made(transport)
         self._await_head()
 
@@ -262,6 +281,7 @@ class ClientConnection(web.RequestHandler):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._write_timer is None:
+            self._reading = Progress(self._limits.pace, self._loop.time())
             self._await_reader()
 
     def resume_writing(self) -> None:
@@ -278,7 +298,9 @@ class ClientConnection(web.RequestHandler):
         if not isinstance(self.transport, asyncio.Transport):
             return
         read_bytes = self._unwritten_bytes - self.transport.get_write_buffer_size()
-        if read_bytes >= _LEAST_READ_BYTES:
+        assert self._reading is not None
+        now = self._loop.time()
+        if read_bytes >= _LEAST_READ_BYTES and self._reading.received(read_bytes, now) > now:
             self._await_reader()  # a large response and a slow client
         else:
             self._abort()

@@ -12,6 +12,7 @@ from posecluster_inference.server.detection.detector import AnswerSource, Detect
 from posecluster_inference.server.detection.quota import Allowance, Quota
 from posecluster_inference.server.http import openapi
 from posecluster_inference.server.http.client_identity import caller_of
+from posecluster_inference.server.http.connection import ClientConnection
 from posecluster_inference.server.http.middleware import FACTS, SERVICE
 from posecluster_inference.server.http.negotiation import (
     CONTENT_TYPES,
@@ -65,6 +66,8 @@ async def detect(request: web.Request) -> web.StreamResponse:
                 caller=facts.caller,
                 charge=partial(_charge, service.quota, facts.caller) if service.quota else None,
             )
+        assert isinstance(request.protocol, ClientConnection)
+        request.protocol.hold_answer(facts.caller, len(detection.answer.body))
     except Refusal as refusal:
         if allowance is None:
             raise
