@@ -23,6 +23,7 @@ CONTRACT: dict[str, tuple[str, set[str]]] = {
     "queue_depth": ("gauge", set()),
     "queue_limit": ("gauge", set()),
     "connections_limit": ("gauge", set()),
+    "answer_bytes": ("gauge", set()),
     "running": ("gauge", set()),
     "workers": ("gauge", {"state"}),
     "request_duration_seconds": ("histogram", {"route"}),
