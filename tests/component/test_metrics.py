@@ -26,6 +26,7 @@ CONTRACT: dict[str, tuple[str, set[str]]] = {
     "answer_bytes": ("gauge", set()),
     "running": ("gauge", set()),
     "workers": ("gauge", {"state"}),
+    "worker_sandbox": ("gauge", {"layer"}),
     "request_duration_seconds": ("histogram", {"route"}),
     "queue_wait_seconds": ("histogram", set()),
     "stage_seconds": ("histogram", {"stage"}),
