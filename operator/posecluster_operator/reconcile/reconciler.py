@@ -63,6 +63,7 @@ _REQUEUE_SECONDS: dict[ProgressingReason | None, float] = {
 }
 # With these reasons, the size is applied all the same, so pods of a stuck rollout are moved too.
 _SIZED = {None, ProgressingReason.ROLLOUT_QUEUED, ProgressingReason.CONTESTED}
+_DENIED_SECONDS = 10.0  # between two reads that are denied; watches that are open do not tell when it ends
 # A pass takes 12 ms of CPU time, so that the resync uses at most 1.3 % of a core for any number.
 _RESYNC_SECONDS_EACH = 0.9
 _RESYNC_JITTER = 0.1
@@ -108,14 +109,13 @@ class Reconciler:
         namespace, _, name = key.partition("/")
         try:
             body = await self._kube.find(POSECLUSTERS, namespace, name)
-        except (
-            Forbidden
-        ) as error:  # also after the deletion of the namespace, whose Roles may be deleted first
+        except Forbidden as error:
+            # Also after the deletion of the namespace, whose Roles may be deleted first.
             if not self._leads():
                 return Result()
             self._namespaces.deny(namespace, _GET, error)
             self._forget(key)
-            return Result(self._resync())
+            return Result(_DENIED_SECONDS)
         self._namespaces.allow(namespace, _GET)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._forget(key)  # the garbage collector deletes the children
