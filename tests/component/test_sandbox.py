@@ -253,8 +253,32 @@ def test_a_worker_inherits_only_its_pipe_and_standard_streams(confined: Scene) -
         pytest.skip("needs root, because a worker hides its descriptors")
     links = [os.readlink(one) for one in Path(f"/proc/{confined.attacker}/fd").iterdir()]
     kinds = sorted(link.partition(":")[0].rpartition("/")[2] for link in links)
-    # Input, output and what muted libraries write; its memory use; its pipe to the server; standard error
-    assert kinds == sorted(["null", "null", "null", "statm", "socket", confined.server.log_path.name])
+    # Input, output and what muted libraries write; its memory use; its connection; standard error
+    assert kinds == sorted(["null", "null", "null", "statm", "socket", "pipe"])
+
+
+def test_a_worker_cannot_forge_a_line_of_the_log(confined: Scene) -> None:
+    forged = "2026-12-01T00:00:00.000Z INFO Stopped"
+    assert confined.attack("write_log", f"\r{forged}\n", 1) == {"done": True}
+    confined.server.wait_until(lambda: forged in confined.server.logs(), "logged")
+    [line] = [line for line in confined.server.logs().splitlines() if forged in line]
+    assert "WARNING Worker wrote to standard error" in line
+    assert f'text="\\r{forged}"' in line
+
+
+def test_the_message_of_a_native_crash_reaches_the_log(start: Callable[..., ServerProcess]) -> None:
+    server = start(engine=ENGINE, engine_environment="", workers=1)
+    client.post(server.url + DETECT, attack_png("abort", "F1201 graph.cc:7] Check failed: packet"))
+    server.wait_until(lambda: "Check failed: packet" in server.logs(), "logged")
+
+
+def test_a_worker_that_floods_the_log_waits_and_is_replaced(start: Callable[..., ServerProcess]) -> None:
+    server = start(engine=ENGINE, engine_environment="", workers=1, hang_limit_ms=2_000)
+    before = server.log_path.stat().st_size
+    reply = client.post(server.url + DETECT, attack_png("write_log", "flood\n" * 20, 1_000_000))
+    assert reply.reason == "worker_hung"
+    server.wait_until(lambda: "Dropped what a worker wrote to standard error" in server.logs(), "summarised")
+    assert server.log_path.stat().st_size - before < 100_000
 
 
 def _is_sandboxed(server: ServerProcess) -> bool:

@@ -201,6 +201,18 @@ def _no_environment(name: str) -> None:
         raise OSError(errno.ENOENT, name)
 
 
+def _write_log(text: str, times: int) -> None:
+    """Write to standard error, which belongs to the server in the control."""
+    for _ in range(times):
+        os.write(2, text.encode())
+
+
+def _abort(text: str) -> None:
+    """Not an attack: a native library ends the process after a message."""
+    os.write(2, text.encode())
+    os.abort()
+
+
 def _allocate() -> None:
     """Not an attack: memory and threads still work."""
     import threading
@@ -254,5 +266,7 @@ ATTACKS: dict[str, Callable[..., None]] = {
     "unshare": lambda: _call_named("unshare", ctypes.c_ulong(_CLONE_NEWUSER)) and None,
     "shmget": lambda: _call_named("shmget", 0, 4096, 0o1600) and None,
     "environment": _no_environment,
+    "write_log": _write_log,
+    "abort": _abort,
     "allocate": _allocate,
 }

@@ -14,8 +14,9 @@ logger = logging.getLogger(__name__)
 
 # Upper bounds of the descriptors that are not client connections (tests/component/test_descriptors.py)
 _OWN = 16  # standard streams, three of the event loop, a listener per port and family, and a reserve
-_FILES = 8  # short-lived: memory figures, tokens, both ends of a new pipe, and those that start a process
-_SPARE_WORKERS = 2  # pipes of a successor and of a worker that is ending, besides one pipe per worker
+_FILES = 10  # short-lived: memory figures, tokens, the ends of new pipes, and those that start a process
+_SPARE_WORKERS = 2  # a successor, and a worker that is ending
+_WORKER_PIPES = 2  # of each worker: its requests and answers, and its standard error
 # Connections that are accepted but not yet counted or closed. Rejecting one takes four iterations of the
 # loop.
 _ACCEPTED = 4 * 2 * ACCEPTED_AT_ONCE
@@ -28,7 +29,8 @@ def fit_connections(settings: Settings, *, workers: int) -> Settings:
     Raises InvalidSetting if fewer than 32 connections fit.
     """
     wanted, available = settings.max_connections, soft_limit()
-    needed = _OWN + _FILES + workers + _SPARE_WORKERS + MAX_CONNECTIONS + _ACCEPTED + TURNED_AWAY
+    pipes = _WORKER_PIPES * (workers + _SPARE_WORKERS)
+    needed = _OWN + _FILES + pipes + MAX_CONNECTIONS + _ACCEPTED + TURNED_AWAY
     room = available - needed
     if wanted <= room:
         return settings

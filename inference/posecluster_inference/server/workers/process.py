@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from posecluster_inference.machine.cpu import ALLOW_PROCESSES
 from posecluster_inference.pictures import Header
+from posecluster_inference.server.workers.output import WorkerOutput
 from posecluster_inference.worker import wire
 from posecluster_inference.worker.messages import (
     AnswerForm,
@@ -111,7 +113,9 @@ class WorkerProcess(asyncio.Protocol):
     async def start(self) -> None:
         """Start the process and send its configuration; `worker_ready` or `worker_ended` follows."""
         try:
-            await self._loop.create_connection(lambda: self, sock=self._exec())
+            pipe, output = self._exec()
+            await self._loop.connect_read_pipe(lambda: WorkerOutput(self.pid), output)
+            await self._loop.create_connection(lambda: self, sock=pipe)
         except OSError as error:  # the limit on processes, descriptors or memory is reached
             if self._popen is not None:
                 self._popen.kill()
@@ -123,23 +127,25 @@ class WorkerProcess(asyncio.Protocol):
         if self.state is State.STARTING:
             self._arm(self._limits.start_seconds, Ended.START)
 
-    def _exec(self) -> socket.socket:
-        """Start the process and return our end of its pipe; raises OSError."""
+    def _exec(self) -> tuple[socket.socket, BinaryIO]:
+        """Start the process; return our end of its pipe, and its standard error. Raises OSError."""
         ours, theirs = socket.socketpair()
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIPE_BYTES)
-        with theirs:
-            try:
+        with theirs, ExitStack() as unless_started:
+            unless_started.enter_context(ours)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIPE_BYTES)
+            reader, writer = os.pipe()
+            output = unless_started.enter_context(open(reader, "rb", buffering=0))
+            with open(writer, "wb", buffering=0) as standard_error:
                 self._popen = subprocess.Popen(  # noqa: S603  (executes our own code; takes 1 ms)
                     [sys.executable, "-m", "posecluster_inference.worker.main", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=standard_error,
                     env=_environment(self._limits.variables),
                 )
-            except OSError:
-                ours.close()
-                raise
-        return ours
+            unless_started.pop_all()
+        return ours, output
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
