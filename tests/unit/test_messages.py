@@ -143,6 +143,9 @@ PICTURE = Header(PictureFormat.JPEG, 640, 480)
 PEOPLE = b'"model":{"task":"pose"},"image":{"width":640,"height":480},"people":[{"landmarks":[]}]'
 
 
+WAITED = 0.2  # seconds since the request
+
+
 def _said(body: bytes, **members: Any) -> WorkerAnswer:
     return WorkerAnswer(
         **{"request": 0, "busy_seconds": 0.1, "memory_bytes": 1, "stages": {}, "body": body, **members}
@@ -165,7 +168,7 @@ def _asked(kind: str = "json") -> WorkerRequest:
     ],
 )
 def test_an_answer_that_fits_its_request_is_accepted(kind: str, answer: WorkerAnswer) -> None:
-    check_answer(answer, _asked(kind), 1)
+    check_answer(answer, _asked(kind), 1, WAITED)
 
 
 @pytest.mark.parametrize(
@@ -195,4 +198,14 @@ def test_an_answer_that_fits_its_request_is_accepted(kind: str, answer: WorkerAn
 )
 def test_an_answer_that_does_not_fit_its_request_is_malformed(kind: str, answer: WorkerAnswer) -> None:
     with pytest.raises(BrokenPipeFrame):
-        check_answer(answer, _asked(kind), 1)
+        check_answer(answer, _asked(kind), 1, WAITED)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [{"busy_seconds": 0.21}, {"stages": {"inference": 0.21}}, {"stages": {"decode": 0.11, "draw": 0.11}}],
+)
+def test_a_worker_cannot_claim_more_time_than_passed(times: dict[str, Any]) -> None:
+    """The costs of all callers and the scaling depend on these times."""
+    with pytest.raises(BrokenPipeFrame):
+        check_answer(_said(PEOPLE, **times), _asked(), 1, WAITED)

@@ -197,12 +197,17 @@ def report_of(head: Head, body: bytes) -> Ready | Fatal | WorkerAnswer:
     raise BrokenPipeFrame("a frame of unknown kind")
 
 
-def check_answer(answer: WorkerAnswer, request: WorkerRequest, max_people: int) -> None:
+def check_answer(
+    answer: WorkerAnswer, request: WorkerRequest, max_people: int, elapsed_seconds: float
+) -> None:
     """Raise BrokenPipeFrame if an answer does not have the form and the sizes that its request implies.
 
-    A worker that was taken over can still send wrong landmarks, but not other members, another form or more
-    bytes than the server expects.
+    A worker that was taken over can still send wrong landmarks, but not other members, another form, more
+    bytes than the server expects, or more time than the `elapsed_seconds` since the request was sent. Other
+    callers' costs and the autoscaler depend on these times.
     """
+    if answer.busy_seconds > elapsed_seconds or sum(answer.stages.values()) > elapsed_seconds:
+        raise BrokenPipeFrame("an answer that took longer than the server waited")
     if answer.reason is not None:
         if answer.body or answer.drawn or len(answer.detail) > _LONGEST_DETAIL:
             raise BrokenPipeFrame("a refusal with an answer")

@@ -185,7 +185,8 @@ class WorkerProcess(asyncio.Protocol):
                 self._listener.worker_ready(self)
             case State.BUSY, WorkerAnswer(request=self.requests, memory_bytes=memory_bytes):
                 assert self._request is not None
-                check_answer(report, self._request, self._config.max_people)
+                elapsed = self._loop.time() - self.busy_since
+                check_answer(report, self._request, self._config.max_people, elapsed)
                 self._alive(memory_bytes)
                 self.requests += 1
                 self._listener.worker_answered(self, report)
