@@ -46,10 +46,13 @@ class Desk:
         facts: PictureFacts | None = None,
         skip_cache: bool = False,
         owner: str = "",
+        caller: str = "",
     ) -> Detection:
         deadline = asyncio.get_running_loop().time() + within
         facts = facts or PictureFacts()
-        return await self.detector.detect(picture, form, deadline, facts, skip_cache=skip_cache, owner=owner)
+        return await self.detector.detect(
+            picture, form, deadline, facts, skip_cache=skip_cache, owner=owner, caller=caller
+        )
 
     async def waiting(self, **request: object) -> asyncio.Task[Detection]:
         """A caller that waits for a computation."""
@@ -243,3 +246,13 @@ async def test_what_is_known_of_a_picture_stays_known_when_admission_refuses_it(
     assert caught.value.reason is Reason.STARTING
     assert desk.counted() == {"arrivals": 1, "late": 1, "refused": 1}
     assert (len(facts.digest), facts.format, facts.body_bytes) == (16, "png", len(PICTURE))
+
+
+async def test_a_caller_who_joins_a_job_does_not_wait_behind_the_other_callers_jobs() -> None:
+    desk = Desk()
+    for number in range(3):
+        await desk.waiting(picture=PICTURE + bytes(number), caller="greedy")
+    joined = await desk.waiting(picture=PICTURE + bytes(2), caller="polite")
+    desk.start().succeed(FIRST)  # of the greedy caller, who came first
+    desk.start().succeed(SECOND)
+    assert (await asyncio.wait_for(joined, 5)).answer is SECOND

@@ -87,12 +87,13 @@ class Detector:
             job = self.flights.get(key)
             if job is not None:
                 self._count(AnswerSource.COLLAPSED)
+                self.admission.join(job, caller)
                 return Detection(await job.answer(deadline), AnswerSource.COLLAPSED)
         source = AnswerSource.BYPASS if skip_cache else AnswerSource.MISS
         self._count(source)
         job = self._start(picture, key, deadline, facts, caller)
         if charge is not None:
-            charge(job.cost.seconds / self.admission.pool.costs.usual.seconds)
+            charge(self.admission.pool.costs.in_requests(job.cost))
         self.flights.add(job, joinable=not skip_cache and self.cache.entries > 0)
         answer = await self._wait(job, deadline)
         return Detection(answer, source, is_stored=key in self.cache)

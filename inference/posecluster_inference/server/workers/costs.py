@@ -57,6 +57,10 @@ class Costs:
         limit = _HEAVY_INFERENCES * max(self.inference_seconds, _LEAST_INFERENCE_SECONDS)
         return Cost(self.inference_seconds + handling, handling > limit)
 
+    def in_requests(self, cost: Cost) -> float:
+        """Return how many ordinary requests a job costs."""
+        return cost.seconds / max(self.inference_seconds, _LEAST_INFERENCE_SECONDS)
+
     def learn(self, header: Header, kind: str, stages: Mapping[str, float]) -> None:
         """Update the averages with the measured seconds of each stage of an answered picture."""
         inference = stages.get("inference", 0.0)

@@ -52,7 +52,8 @@ class Answer:
 class Job:
     """A computation for which one or more requests wait. Times are those of the loop, in seconds.
 
-    `caller` started it, when the workers needed `backlog_seconds` for this caller's earlier jobs.
+    `caller` started it, when the workers needed `backlog_seconds` for this caller's earlier jobs, or joined
+    it and has the earlier turn (`JobQueue.advance`).
     """
 
     picture: bytes
@@ -175,6 +176,14 @@ class JobQueue:
         if job is not None:
             self._line(job.cost).pop(0)
         return job
+
+    def advance(self, job: Job, caller: str, start: float) -> None:
+        """Let a waiting job run at the turn of `caller`, who joined it and could start it then, if sooner."""
+        backlog_seconds = start - job.arrived
+        if job in self._line(job.cost) and not job.crashes and backlog_seconds < job.backlog_seconds:
+            self.discard(job)
+            job.caller, job.backlog_seconds = caller, backlog_seconds
+            self.put(job)
 
     def discard(self, job: Job) -> None:
         with suppress(ValueError):
