@@ -26,7 +26,7 @@ class PoolInState:
     quarantine: Quarantine = field(default_factory=Quarantine)
 
     def backlog_seconds(self, caller: str, cost: Cost) -> float:
-        return self.queue.work_of(caller, cost) / max(1, self.live)
+        return self.queue.backlog_seconds(caller, cost) / max(1, self.live)
 
     def wait_seconds(self, now: float, cost: Cost | None = None, backlog_seconds: float = 0.0) -> float:
         return self.wait

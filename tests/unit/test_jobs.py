@@ -48,19 +48,53 @@ async def test_jobs_of_callers_alternate_whatever_each_has_waiting() -> None:
                 Job(
                     *(b"", HEADER, KEY, 0.0, 0.0, queue.discard),
                     caller=caller,
-                    backlog_seconds=queue.work_of(caller, ORDINARY),
+                    backlog_seconds=queue.backlog_seconds(caller, ORDINARY),
                 )
             )
     while job := queue.take(heavy_may_start=True):
         order.append(job.caller)
-    assert order == ["greedy", "polite", "greedy", "polite", "greedy", "greedy", "greedy", "greedy"]
+    assert order == ["greedy", "polite", "greedy", "greedy", "polite", "greedy", "greedy", "greedy"]
+
+
+def _longest_wait(greedy: int, *, is_fair: bool) -> float:
+    """Seconds that a caller with one job at a time waits beside callers that keep the queue full."""
+    queue, waits, now, own = JobQueue(16), [0.0], 0.0, None
+
+    def put(caller: str, arrived: float) -> Job:
+        backlog = queue.backlog_seconds(caller, ORDINARY) if is_fair else 0.0
+        if queue.is_full(ORDINARY) and (last := queue.last_of_largest(caller)):
+            queue.discard(last)
+        job = Job(b"", HEADER, KEY, arrived, 0.0, queue.discard, caller=caller, backlog_seconds=backlog)
+        queue.put(job)
+        return job
+
+    for step in range(600):
+        number = 0
+        while not queue.is_full(ORDINARY):
+            put(f"greedy {(step + number) % greedy}", now + number * 1e-6)
+            number += 1
+        if own is None and step % 10 == 5:
+            own = put("polite", now + 1e-3)
+        job = queue.take(heavy_may_start=True)
+        if own is not None and job is own:
+            waits.append(now - own.arrived)
+            own = None
+        now += ORDINARY.seconds
+    assert len(waits) > 20
+    return max(waits)
+
+
+@pytest.mark.parametrize("greedy", [1, 2, 4, 8])
+async def test_a_caller_with_one_job_waits_for_about_one_job_of_each_other_caller(greedy: int) -> None:
+    assert _longest_wait(greedy, is_fair=True) <= (greedy + 2) * ORDINARY.seconds
+    assert _longest_wait(greedy, is_fair=False) >= 14 * ORDINARY.seconds  # control: in the order of arrival
 
 
 async def test_heavy_jobs_of_a_caller_do_not_delay_its_ordinary_ones() -> None:
     queue = JobQueue(100)
     for _ in range(6):
         queue.put(Job(b"", HEADER, KEY, 0.0, 0.0, queue.discard, HEAVY, caller="a"))
-    assert (queue.work_of("a", HEAVY), queue.work_of("a", ORDINARY)) == (6 * HEAVY.seconds, 0)
+    assert (queue.backlog_seconds("a", HEAVY), queue.backlog_seconds("a", ORDINARY)) == (6 * HEAVY.seconds, 0)
 
 
 async def test_jobs_of_one_caller_keep_their_order() -> None:
@@ -68,7 +102,7 @@ async def test_jobs_of_one_caller_keep_their_order() -> None:
     queue, arrived = JobQueue(100), []
     for step in range(40):
         now = step * ORDINARY.seconds / 2  # twice as fast as the worker
-        backlog = queue.work_of("a", ORDINARY)
+        backlog = queue.backlog_seconds("a", ORDINARY)
         arrived.append(Job(b"", HEADER, KEY, now, 0.0, queue.discard, caller="a", backlog_seconds=backlog))
         queue.put(arrived[-1])
         if step % 2:

@@ -18,8 +18,8 @@ from posecluster_inference.worker.tasks.drawing import Drawn
 
 # A job's turn is its arrival plus ten times its cost, but at most its arrival plus three seconds. Cheaper
 # jobs that arrive within this time run first, so expensive jobs wait longer, but never forever. To this is
-# added the time that the workers need for the caller's earlier jobs of the same kind, heavy or light. So a
-# caller with many jobs in the queue does not delay one with few: their jobs alternate.
+# added the time that the workers need for the caller's earlier jobs of the same kind, heavy or light, if they
+# serve all waiting callers equally. So callers with many jobs in the queue do not delay one with few.
 _PATIENCE = 10
 _LONGEST_PATIENCE_SECONDS = 3.0
 
@@ -141,9 +141,14 @@ class JobQueue:
         """Maximum number of heavy jobs that may wait."""
         return max(1, self.limit // 2)
 
-    def work_of(self, caller: str, cost: Cost) -> float:
-        """Return the seconds of work in the jobs of this caller that wait in the same list as such a job."""
-        return sum(job.cost.seconds for job in self._line(cost) if job.caller == caller)
+    def backlog_seconds(self, caller: str, cost: Cost) -> float:
+        """Return the time that one worker needs for this caller's waiting jobs, heavy or light as `cost`.
+
+        Each of the callers that have such jobs in the queue gets an equal share of the worker.
+        """
+        line = self._line(cost)
+        callers = {job.caller for job in line} | {caller}
+        return len(callers) * sum(job.cost.seconds for job in line if job.caller == caller)
 
     def last_of_largest(self, caller: str) -> Job | None:
         """Return the job that makes room for a job of `caller`, or None.
@@ -194,7 +199,7 @@ class JobQueue:
 
 
 def turn_of(start: float, cost: Cost) -> float:
-    """Return the turn of a job that could start at that time if only its caller used the workers."""
+    """Return the turn of a job that could start at that time if all callers had equal shares."""
     return start + min(_PATIENCE * cost.seconds, _LONGEST_PATIENCE_SECONDS)
 
 

@@ -58,7 +58,7 @@ class Pool:
 
     def backlog_seconds(self, caller: str, cost: Cost) -> float:
         """Return the time that the workers need for the caller's waiting jobs, heavy or light as this one."""
-        return self.queue.work_of(caller, cost) / max(1, self.live)
+        return self.queue.backlog_seconds(caller, cost) / max(1, self.live)
 
     def wait_seconds(self, now: float, cost: Cost | None = None, backlog_seconds: float = 0.0) -> float:
         """Return the expected wait of a job that arrives now.
