@@ -127,6 +127,7 @@ def test_users_changes_sizes_and_new_poseclusters_do_not_wait_behind_a_stuck_rol
     player.behave(NEW, Behaviour.IMAGE_MISSING)
     operator = upgrade(concurrent_rollouts=1)
     api.wait_until(lambda: operator.metrics("queued_rollouts") == len(NAMES) - 1, 30, "the others queued")
+    api.wait_until(lambda: NEW in map(image, deployments(api, namespace).values()), 30, "one has begun")
     waiting = [name for name, one in deployments(api, namespace).items() if image(one) == OLD]
     mine, larger, *_ = waiting
     begin = time.monotonic()
@@ -158,6 +159,7 @@ def test_a_restarted_operator_keeps_to_the_limit(
     player.behave(NEW, Behaviour.NEVER_READY)
     second = upgrade(concurrent_rollouts=1)
     api.wait_until(lambda: second.metrics("queued_rollouts") == len(NAMES) - 1, 30, "the others queued")
+    api.wait_until(lambda: NEW in map(image, deployments(api, namespace).values()), 30, "one has begun")
     second.kill()
     third = start_operator(inference_image=NEW, concurrent_rollouts=1)
     api.wait_until(lambda: third.metrics("queued_rollouts") == len(NAMES) - 1, 30, "queued again")
