@@ -209,12 +209,12 @@ def _affinity(spec: Spec, selector: dict[str, str]) -> dict[str, Any]:
     ours = {"matchLabels": selector}
     affinity = copy.deepcopy(dict(spec.affinity))
     for kind in ("podAffinity", "podAntiAffinity"):
-        terms = affinity.get(kind, {})
+        terms = affinity.get(kind) or {}
         for term in (
-            *terms.get("requiredDuringSchedulingIgnoredDuringExecution", ()),
+            *(terms.get("requiredDuringSchedulingIgnoredDuringExecution") or ()),
             *(
                 preferred["podAffinityTerm"]
-                for preferred in terms.get("preferredDuringSchedulingIgnoredDuringExecution", ())
+                for preferred in terms.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
             ),
         ):
             if term.get("labelSelector") is None:
