@@ -227,7 +227,7 @@ def test_the_attack_succeeds_without_the_sandbox(free: Scene, name: str) -> None
     if name in {"load a BPF program", "count events of the processor"} and result in REACHED:
         return
     if "error" in result and name in FORBIDDEN_BY_SOME_MACHINES:
-        pytest.skip(f"{FORBIDDEN_BY_SOME_MACHINES[name]}: {result['error']}")
+        pytest.skip(f"open: {FORBIDDEN_BY_SOME_MACHINES[name]}: {result['error']}")
     assert result in ({"done": True}, {"crashed": True} if name == "become another program" else {}), result
 
 
@@ -250,7 +250,7 @@ def test_the_admin_port_the_model_and_a_metric_show_the_sandbox(confined: Scene,
 
 def test_a_worker_inherits_only_its_pipe_and_standard_streams(confined: Scene) -> None:
     if os.getuid() != 0:
-        pytest.skip("needs root, because a worker hides its descriptors")
+        pytest.skip("open: needs root, because a worker hides its descriptors")
     links = [os.readlink(one) for one in Path(f"/proc/{confined.attacker}/fd").iterdir()]
     kinds = sorted(link.partition(":")[0].rpartition("/")[2] for link in links)
     # Input, output and what muted libraries write; its memory use; its connection; standard error
@@ -288,7 +288,7 @@ def _is_sandboxed(server: ServerProcess) -> bool:
 def test_every_thread_of_mediapipe_is_confined(start: Callable[..., ServerProcess], full_model: Path) -> None:
     server = start(workers=1)
     if not _is_sandboxed(server):
-        pytest.skip("the kernel or the container runtime does not offer seccomp")
+        pytest.skip("open: the kernel or the container runtime does not offer seccomp")
     for kind in ("application/json", "image/jpeg", "image/png", "image/webp"):
         reply = client.post(server.url + DETECT, pictures.built_in(), headers={"Accept": kind})
         assert reply.status == 200, reply.body

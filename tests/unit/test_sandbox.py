@@ -64,7 +64,7 @@ def test_each_abi_denies_all_rights_that_it_knows(
 def test_a_process_can_read_only_what_is_listed(tmp_path: Path, abi: int) -> None:
     """By each ABI up to that of this kernel, as on an older kernel; 0 is one without Landlock."""
     if abi > landlock.supported_abi():
-        pytest.skip(f"this kernel has Landlock's ABI {landlock.supported_abi()}")
+        pytest.skip(f"open: this kernel has Landlock's ABI {landlock.supported_abi()}")
     (tmp_path / "listed").mkdir()
     (tmp_path / "listed" / "inside").touch()
     (tmp_path / "beside").touch()
@@ -82,7 +82,7 @@ def test_a_process_can_read_only_what_is_listed(tmp_path: Path, abi: int) -> Non
 @pytest.mark.parametrize("header", HEADERS)
 def test_numbers_of_system_calls_are_those_of_the_kernel(header: str) -> None:
     if not Path(header).is_file():
-        pytest.skip(f"{header} is missing (linux-libc-dev)")
+        pytest.skip(f"open: {header} is missing (linux-libc-dev)")
     defined = dict(
         re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", Path(header).read_text(encoding="ascii"))
     )
