@@ -215,9 +215,8 @@ class Operator:
     async def run(self) -> None:
         """Run all parts until cancelled; then release the Lease."""
         try:
-            await (
-                self._nodes.refresh()
-            )  # without it, the first passes would abandon moves of an earlier process
+            # Otherwise the first passes would abandon moves that an earlier process has begun.
+            await self._nodes.refresh()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lease.run(), name="lease")
                 tasks.create_task(self._queue.run(), name="queue")

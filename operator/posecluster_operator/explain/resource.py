@@ -84,7 +84,7 @@ def resource_rows(cluster: PoseCluster, now: datetime) -> list[Row]:
         label = "Rollout" if text(progressing, "status") == "True" else "Stuck"
         rows.append((label, [f"{reason}: {text(progressing, 'message')}", *rollout_advice(reason, cluster)]))
     elif OVERRIDDEN in (message := text(progressing, "message")):
-        rows.append(("Overridden", [message.partition(OVERRIDDEN)[1] + message.partition(OVERRIDDEN)[2]]))
+        rows.append(("Overridden", [OVERRIDDEN + message.partition(OVERRIDDEN)[2]]))
     safe = condition(status, ConditionType.DISRUPTION_SAFE)
     if text(safe, "reason") in _ABOUT_NODES:
         rows.append(("Nodes", [f"{text(safe, 'reason')}: {text(safe, 'message')}"]))

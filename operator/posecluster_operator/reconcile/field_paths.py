@@ -22,12 +22,9 @@ _METADATA = ("labels", "annotations", "ownerReferences")
 
 def changed_paths(before: Json, after: Json) -> list[Path]:
     """Return the paths of the spec, labels, annotations and owners that differ between two versions."""
-    pairs = [(("spec",), before.get("spec"), after.get("spec"))] + [
-        (("metadata", key), before["metadata"].get(key), after["metadata"].get(key)) for key in _METADATA
-    ]
     return [
         path
-        for start, old, new in pairs
+        for start, old, new in _parts(before, after)
         for path in _differences(old or {}, new or {}, start)
         if path != _DERIVED
     ]
@@ -39,10 +36,7 @@ def overridden_paths(manifest: Json, live: Json) -> list[Path]:
     Directly after an apply, only admission can have changed them. Fields that the manifest does not set,
     and other notations of the same quantity, do not count.
     """
-    pairs = [(("spec",), manifest["spec"], live.get("spec"))] + [
-        (("metadata", key), manifest["metadata"].get(key), live["metadata"].get(key)) for key in _METADATA
-    ]
-    return [path for start, sent, found in pairs for path in _unlike(sent, found, start)]
+    return [path for start, sent, found in _parts(manifest, live) for path in _unlike(sent, found, start)]
 
 
 def text_of(path: Path) -> str:
@@ -62,6 +56,13 @@ def owners(body: Json, path: Path) -> set[str]:
         for entry in body["metadata"].get("managedFields") or ()
         if _owns(entry.get("fieldsV1") or {}, path)
     }
+
+
+def _parts(one: Json, other: Json) -> Iterator[tuple[Path, Any, Any]]:
+    """Yield the compared parts of two objects, with the path of each."""
+    yield ("spec",), one.get("spec"), other.get("spec")
+    for key in _METADATA:
+        yield ("metadata", key), one["metadata"].get(key), other["metadata"].get(key)
 
 
 def _owns(fields: Json, path: Path) -> bool:

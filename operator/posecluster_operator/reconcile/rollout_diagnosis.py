@@ -88,6 +88,11 @@ def judges_current_spec(deployment: Json) -> bool:
     )
 
 
+def template_hash(deployment: Json | None) -> str:
+    """Return the hash of the Deployment's pod template, which its pods also carry; empty if it has none."""
+    return text(child(deployment, "spec", "template", "metadata", "annotations"), TEMPLATE_HASH)
+
+
 def has_given_up(deployment: Json) -> bool:
     """Return whether Kubernetes reports that the rollout makes no progress."""
     progressing = condition(child(deployment, "status"), "Progressing")
@@ -102,10 +107,8 @@ def _name(deployment: Json) -> str:
 
 
 def _is_current(pod: Json, deployment: Json) -> bool:
-    annotations = child(pod, "metadata", "annotations")
-    template = child(deployment, "spec", "template", "metadata", "annotations")
-    is_same = text(annotations, TEMPLATE_HASH) == text(template, TEMPLATE_HASH)
-    return is_same and belongs_to(pod, _name(deployment))
+    of_pod = text(child(pod, "metadata", "annotations"), TEMPLATE_HASH)
+    return of_pod == template_hash(deployment) and belongs_to(pod, _name(deployment))
 
 
 def _pod_failures(pod: Json, deployment: Json) -> Iterator[Failure]:

@@ -14,7 +14,7 @@ from posecluster_operator.builders.kinds import DEPLOYMENTS
 from posecluster_operator.builders.table import Ident
 from posecluster_operator.errors import Forbidden, NotFound
 from posecluster_operator.kube.client import Kube
-from posecluster_operator.reconcile.rollout_diagnosis import Failure
+from posecluster_operator.reconcile.rollout_diagnosis import Failure, judges_current_spec, template_hash
 from posecluster_operator.resource.fields import Json
 from posecluster_operator.resource.json_access import child, condition, count, text
 from posecluster_operator.resource.reasons import ProgressingReason
@@ -121,7 +121,7 @@ def is_rolling_out(deployment: Json | None) -> bool:
     metadata, spec, status = (child(deployment, part) for part in ("metadata", "spec", "status"))
     if metadata.get("deletionTimestamp") or spec.get("paused") or not count(spec, "replicas"):
         return False
-    if count(status, "observedGeneration") < count(metadata, "generation"):
+    if deployment and not judges_current_spec(deployment):
         return True
     progressing = condition(status, "Progressing")
     return text(progressing, "status") != "False" and text(progressing, "reason") not in ("", _COMPLETE)
@@ -143,8 +143,6 @@ def starts_rollout(manifest: Mapping[str, Any], live: Json | None) -> bool:
 
     A Deployment without a ready pod has nothing to lose, and the new template may be what it needs.
     """
-    hashes = [
-        text(child(body, "spec", "template", "metadata", "annotations"), labels.TEMPLATE_HASH)
-        for body in (manifest, live)
-    ]
-    return all(hashes) and hashes[0] != hashes[1] and count(child(live, "status"), "readyReplicas") > 0
+    new, old = template_hash(manifest), template_hash(live)
+    is_new = bool(new and old) and new != old
+    return is_new and count(child(live, "status"), "readyReplicas") > 0

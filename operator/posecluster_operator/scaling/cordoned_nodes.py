@@ -52,10 +52,7 @@ class CordonedNodes:
         else:
             if not self.known:
                 logger.info("Nodes can be listed again")
-            self.known, self.names, self._failed = (
-                True,
-                frozenset(n["metadata"]["name"] for n in found),
-                False,
-            )
+            self.known, self._failed = True, False
+            self.names = frozenset(one["metadata"]["name"] for one in found)
         if (self.known, self.names) != before:
             self._changed()
