@@ -1,6 +1,5 @@
 """Another client that keeps changing a child: the operator backs off, names it, and recovers."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.background import repeating
 from harness.kubernetes.admission import Webhook
 from harness.kubernetes.api import Api
 from harness.kubernetes.changed_operator import planted
@@ -54,28 +54,21 @@ repairs.Repairs.must_wait = lambda self, now: False
 @contextmanager
 def writing(api: Api, namespace: str, plural: str, patch: Json | None) -> Iterator[list[float]]:
     """Change or delete the child as soon as it is as the operator wants it, until the end of the block."""
-    ended, done = threading.Event(), list[float]()
-    path = BY_PLURAL[plural].path(namespace, CHILD)
+    done, path = list[float](), BY_PLURAL[plural].path(namespace, CHILD)
+    settled = api.get(plural, namespace, CHILD)["spec"]
 
     def write() -> None:
-        settled = api.get(plural, namespace, CHILD)["spec"]
-        while not ended.wait(0.1):
-            body = api.find(plural, namespace, CHILD)
-            if body is None or (patch is not None and body["spec"] != settled):
-                continue
-            done.append(time.monotonic())
-            if patch is None:
-                api.delete(plural, namespace, CHILD)
-            else:
-                api.request("PATCH", path, body=patch, params=MANAGER, headers=MERGE)
+        body = api.find(plural, namespace, CHILD)
+        if body is None or (patch is not None and body["spec"] != settled):
+            return
+        done.append(time.monotonic())
+        if patch is None:
+            api.delete(plural, namespace, CHILD)
+        else:
+            api.request("PATCH", path, body=patch, params=MANAGER, headers=MERGE)
 
-    thread = threading.Thread(target=write, name="writer")
-    thread.start()
-    try:
+    with repeating(write, every_seconds=0.1):
         yield done
-    finally:
-        ended.set()
-        thread.join()
 
 
 def progressing(api: Api, namespace: str) -> Json:

@@ -72,6 +72,13 @@ def bring_back(api: Api, namespace: str, lost: str) -> None:
     api.operator_account(namespaces=(namespace, lost), lease_namespace=namespace)
 
 
+def create_in_both(api: Api, namespace: str, lost: str) -> None:
+    """Create a PoseCluster `demo` in each namespace, and wait until both are rolled out."""
+    for where in (namespace, lost):
+        api.create(posecluster("demo", where))
+        wait_rolled_out(api, where, "demo")
+
+
 def is_repaired(api: Api, namespace: str) -> Callable[[], bool]:
     """Delete the Service of `demo`; a function that returns whether the operator has created it again."""
     api.delete("services", namespace, CHILD)
@@ -140,9 +147,7 @@ def test_without_its_role_a_namespace_is_neither_repaired_nor_reconciled(
     api: Api, namespace: str, lost: str, player: Player, start: StartOperator
 ) -> None:
     operator = start()
-    for where in (namespace, lost):
-        api.create(posecluster("demo", where))
-        wait_rolled_out(api, where, "demo")
+    create_in_both(api, namespace, lost)
     lose_role(api, lost)
     operator.wait_until(lambda: not watched(operator, lost), "noticed", NOTICED_SECONDS)
     repaired = is_repaired(api, lost)
@@ -213,9 +218,7 @@ def test_a_kind_that_may_not_be_read_costs_only_its_namespace(
     api: Api, namespace: str, lost: str, player: Player, start: StartOperator
 ) -> None:
     operator = start()
-    for where in (namespace, lost):
-        api.create(posecluster("demo", where))
-        wait_rolled_out(api, where, "demo")
+    create_in_both(api, namespace, lost)
     role = api.get("roles", lost, NAME)
     role["rules"] = rules([rule for rule in WATCHED if rule.resource != "poddisruptionbudgets"])
     api.replace("roles", lost, NAME, role)

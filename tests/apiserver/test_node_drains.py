@@ -95,11 +95,13 @@ def test_pods_on_a_cordoned_node_are_replaced_elsewhere_first(
     api.wait_until(lambda: deployment_size(api, namespace, NAME) == 2 * replicas, 10, "replacements")
     moving = wait_reason(api, namespace, "MovingPods")
     assert nodes[0] in str(moving)
-    fewest = replicas
-    while {node for node, _ in pods(api, namespace)} != {nodes[1]} or len(pods(api, namespace)) != replicas:
-        fewest = min(fewest, len(pods(api, namespace)))
-        time.sleep(0.1)
-    assert fewest >= replicas
+
+    def are_moved() -> bool:
+        found = pods(api, namespace)
+        assert len(found) >= replicas
+        return [node for node, _ in found] == [nodes[1]] * replicas
+
+    api.wait_until(are_moved, 60, "all pods on the other node")
     wait_reason(api, namespace, "Protected")
     assert deployment_size(api, namespace, NAME) == replicas
     notes = api.get("deployments", namespace, CHILD)["metadata"].get("annotations", {})
@@ -172,10 +174,13 @@ def test_a_restarted_operator_goes_on_with_the_move(
     since = api.get("deployments", namespace, CHILD)["metadata"]["annotations"][MOVING_SINCE]
     first.kill()
     start().wait_leader()
-    while len(pods(api, namespace)) > 1:
+
+    def is_moved() -> bool:
         notes = api.get("deployments", namespace, CHILD)["metadata"].get("annotations", {})
         assert notes.get(MOVING_SINCE, since) == since
-        time.sleep(0.1)
+        return len(pods(api, namespace)) == 1
+
+    api.wait_until(is_moved, 60, "one pod left")
     assert [node for node, _ in pods(api, namespace)] == [nodes[1]]
 
 

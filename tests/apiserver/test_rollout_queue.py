@@ -1,12 +1,12 @@
 """A new default image rolls few PoseClusters at a time; users' changes and new ones do not wait."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from harness.background import repeating
 from harness.kubernetes.api import Api
 from harness.kubernetes.facts import wait_rolled_out
 from harness.kubernetes.operator import OperatorProcess
@@ -38,19 +38,13 @@ def is_rolling(deployment: Json) -> bool:
 @contextmanager
 def counting(api: Api, namespace: str) -> Iterator[list[int]]:
     """How many Deployments are rolling out, sampled until the end of the block."""
-    ended, counts = threading.Event(), list[int]()
+    counts = list[int]()
 
     def sample() -> None:
-        while not ended.wait(0.05):
-            counts.append(sum(map(is_rolling, deployments(api, namespace).values())))
+        counts.append(sum(map(is_rolling, deployments(api, namespace).values())))
 
-    thread = threading.Thread(target=sample, name="sampler")
-    thread.start()
-    try:
+    with repeating(sample, every_seconds=0.05):
         yield counts
-    finally:
-        ended.set()
-        thread.join()
 
 
 @pytest.fixture

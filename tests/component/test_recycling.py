@@ -2,7 +2,6 @@
 
 import asyncio
 import statistics
-import threading
 import time
 from contextlib import contextmanager, suppress
 
@@ -12,6 +11,7 @@ import pytest
 
 from engines.stub_engine import Command, command_png
 from harness import client, gallery, pictures, processes
+from harness.background import repeating
 from harness.faults import live_pids
 from harness.load import closed_loop, open_loop
 
@@ -133,19 +133,9 @@ class _Watch:
 
 @contextmanager
 def _watching(server):
-    watch, over = _Watch(server), threading.Event()
-
-    def run():
-        while not over.wait(0.02):
-            watch.look()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    watch = _Watch(server)
+    with repeating(watch.look, every_seconds=0.02):
         yield watch
-    finally:
-        over.set()
-        thread.join()
 
 
 def _leaky(index):

@@ -1,6 +1,5 @@
 """For tests of worker faults: requests in the background, who worked on what, and results of probes."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from engines.stub_engine import Command, nose_x
 from harness import client
+from harness.background import repeating
 from harness.client import Reply
 from harness.server import ServerProcess
 
@@ -75,22 +75,16 @@ class Seen:
 @contextmanager
 def probing(server: ServerProcess) -> Iterator[Seen]:
     """Ask /healthz of the client port all the while."""
-    seen, over = Seen(), threading.Event()
+    seen = Seen()
 
     def probe() -> None:
-        while not over.wait(_PROBE_SECONDS):
-            try:
-                seen.statuses.append(client.get(server.url + "/healthz", timeout_seconds=5).status)
-            except (OSError, HTTPException):
-                seen.statuses.append(0)
+        try:
+            seen.statuses.append(client.get(server.url + "/healthz", timeout_seconds=5).status)
+        except (OSError, HTTPException):
+            seen.statuses.append(0)
 
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
+    with repeating(probe, every_seconds=_PROBE_SECONDS):
         yield seen
-    finally:
-        over.set()
-        thread.join()
 
 
 def live_pids(server: ServerProcess) -> list[int]:

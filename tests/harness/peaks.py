@@ -1,13 +1,13 @@
 """Peaks of a server during an action: its memory, and how long other callers wait."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 
 from harness import client
+from harness.background import repeating
 from harness.server import ServerProcess
 
 _EVERY_SECONDS = 0.01
@@ -44,7 +44,7 @@ def memory_peak(server: ServerProcess) -> Iterator[MemoryPeak]:
             seen.peak_all = max(seen.peak_all, server.rss_with_workers())
             seen.samples += 1
 
-    with _repeating(sample):
+    with repeating(sample, every_seconds=_EVERY_SECONDS):
         yield seen
 
 
@@ -70,24 +70,5 @@ def waits(server: ServerProcess) -> Iterator[Waits]:
         else:
             seen.seconds.append(time.monotonic() - start)
 
-    with _repeating(ask):
+    with repeating(ask, every_seconds=_EVERY_SECONDS):
         yield seen
-
-
-@contextmanager
-def _repeating(action: Callable[[], None]) -> Iterator[None]:
-    over = threading.Event()
-
-    def run() -> None:
-        while True:
-            action()
-            if over.wait(_EVERY_SECONDS):
-                return
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
