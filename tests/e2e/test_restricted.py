@@ -49,6 +49,8 @@ def test_chart_and_pods_run_restricted(
         assert labels.items() >= RESTRICTED.items()
     api.warnings.clear()
     pose = place.pose(replicas=1)
+    done = "All desired pods are ready and match the spec."
+    assert pose.condition("Progressing")["message"] == done, "no admission changes what the operator applies"
     for kind, where in (("deployments", NAMESPACE), ("deployments", place.namespace)):
         for one in api.list(kind, where):
             again = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": one["spec"]}

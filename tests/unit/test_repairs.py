@@ -165,3 +165,17 @@ def test_only_values_that_admission_changed_count_as_overridden(
 ) -> None:
     bodies = [{"metadata": {}, "spec": spec} for spec in (sent, live)]
     assert [text_of(path) for path in overridden_paths(*bodies)] == [f"spec.{one}" for one in fields]
+
+
+@pytest.mark.parametrize(
+    ("sent", "live", "fields"),
+    [
+        ({}, {"annotations": {"deployment.kubernetes.io/revision": "1"}}, []),  # by the Deployment controller
+        ({"annotations": {"a": "b"}}, {"annotations": {"a": "b", "c": "d"}}, []),
+        ({"labels": {"a": "b"}}, {"labels": {"a": "c"}}, ["labels.a"]),
+        ({"labels": {"a": "b"}}, {}, ["labels"]),
+    ],
+)
+def test_metadata_that_others_add_is_not_overridden(sent: Any, live: Any, fields: list[str]) -> None:
+    bodies = [{"metadata": metadata, "spec": {}} for metadata in (sent, live)]
+    assert [text_of(path) for path in overridden_paths(*bodies)] == [f"metadata.{one}" for one in fields]

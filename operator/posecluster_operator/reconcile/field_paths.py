@@ -36,7 +36,12 @@ def overridden_paths(manifest: Json, live: Json) -> list[Path]:
     Directly after an apply, only admission can have changed them. Fields that the manifest does not set,
     and other notations of the same quantity, do not count.
     """
-    return [path for start, sent, found in _parts(manifest, live) for path in _unlike(sent, found, start)]
+    return [
+        path
+        for start, sent, found in _parts(manifest, live)
+        if sent is not None
+        for path in _unlike(sent, found, start)
+    ]
 
 
 def text_of(path: Path) -> str:
