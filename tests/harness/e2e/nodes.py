@@ -56,9 +56,10 @@ class Nodes:
 
 
 def runs_pods(node: Json) -> bool:
-    """Whether a node takes pods without tolerations."""
-    taints = node["spec"].get("taints", ())
-    return is_ready(node) and all(taint["effect"] == "PreferNoSchedule" for taint in taints)
+    """Whether a node takes pods without tolerations; a cordoned one gets its taint a moment later."""
+    spec = node["spec"]
+    is_open = all(taint["effect"] == "PreferNoSchedule" for taint in spec.get("taints", ()))
+    return is_ready(node) and is_open and not spec.get("unschedulable")
 
 
 def _engine(node: Json) -> str:
